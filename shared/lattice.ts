@@ -1,0 +1,37 @@
+import { assert } from "./assert.ts";
+
+/**
+ * The draft heads' candidates for the positions after the bonus token. Row i (0-based) is head i + 2:
+ * the i-th token after the bonus token. Within a row candidates fall in log-probability; equal ones
+ * rise in token id. Rows are independent of one another: that is what refinement repairs.
+ */
+export interface Lattice {
+  readonly heads: number;
+  readonly k: number;
+  /** [heads * k] token ids, row by row. */
+  readonly tokens: Uint32Array;
+  /** [heads * k] natural-log probabilities, row by row. */
+  readonly logProbs: Float32Array;
+}
+
+export function createLattice(heads: number, k: number, tokens: Uint32Array, logProbs: Float32Array): Lattice {
+  assert(tokens.length === heads * k && logProbs.length === heads * k, `lattice of ${heads} x ${k}`);
+  return { heads, k, tokens, logProbs };
+}
+
+export const EMPTY_LATTICE: Lattice = createLattice(0, 0, new Uint32Array(0), new Float32Array(0));
+
+/** The first `heads` rows and `k` columns. */
+export function narrowLattice(lattice: Lattice, heads: number, k: number): Lattice {
+  const h = Math.min(heads, lattice.heads);
+  const w = Math.min(k, lattice.k);
+  if (h === lattice.heads && w === lattice.k) return lattice;
+  const tokens = new Uint32Array(h * w);
+  const logProbs = new Float32Array(h * w);
+  for (let i = 0; i < h; i++) {
+    const from = i * lattice.k;
+    tokens.set(lattice.tokens.subarray(from, from + w), i * w);
+    logProbs.set(lattice.logProbs.subarray(from, from + w), i * w);
+  }
+  return createLattice(h, w, tokens, logProbs);
+}

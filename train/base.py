@@ -1,0 +1,136 @@
+"""The frozen base model in plain PyTorch: a Llama-architecture decoder read from GGUF.
+
+Shapes: B sequences, M new tokens each, T cached tokens, D hidden width. Weights and
+activations are bfloat16 (the fast matrix path of AVX512-BF16 CPUs and of GPUs).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gguf import GGUFReader, dequantize
+
+
+@dataclass
+class Config:
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    rope_theta: float
+    eps: float
+
+
+def _field(reader, key):
+    return reader.get_field(key).contents()
+
+
+def _unpermute(w, heads):
+    """Undo llama.cpp's interleaving of rotary rows, back to the half-split order of Llama."""
+    rows, cols = w.shape
+    return w.reshape(heads, rows // heads // 2, 2, cols).swapaxes(1, 2).reshape(rows, cols)
+
+
+class Base:
+    """Batched forward pass with a static key/value cache; left-padded prompts."""
+
+    def __init__(self, path, dtype=torch.bfloat16, device="cpu"):
+        reader = GGUFReader(path)
+        width = _field(reader, "llama.embedding_length")
+        heads = _field(reader, "llama.attention.head_count")
+        self.config = Config(
+            layers=_field(reader, "llama.block_count"),
+            width=width,
+            heads=heads,
+            kv_heads=_field(reader, "llama.attention.head_count_kv"),
+            head_dim=width // heads,
+            vocab=_field(reader, "llama.vocab_size"),
+            rope_theta=_field(reader, "llama.rope.freq_base"),
+            eps=_field(reader, "llama.attention.layer_norm_rms_epsilon"),
+        )
+        c = self.config
+        raw = {t.name: np.array(dequantize(t.data, t.tensor_type)) for t in reader.tensors}
+
+        def get(name):
+            return torch.from_numpy(raw[name]).to(device, dtype)
+
+        self.embedding = get("token_embd.weight")
+        self.final_norm = get("output_norm.weight")
+        self.blocks = []
+        for i in range(c.layers):
+            p = f"blk.{i}."
+            raw[p + "attn_q.weight"] = _unpermute(raw[p + "attn_q.weight"], c.heads)
+            raw[p + "attn_k.weight"] = _unpermute(raw[p + "attn_k.weight"], c.kv_heads)
+            qkv = np.concatenate([raw[p + f"attn_{n}.weight"] for n in "qkv"])
+            up = np.concatenate([raw[p + "ffn_gate.weight"], raw[p + "ffn_up.weight"]])
+            self.blocks.append(
+                dict(
+                    n1=get(p + "attn_norm.weight"),
+                    n2=get(p + "ffn_norm.weight"),
+                    qkv=torch.from_numpy(qkv).to(device, dtype),
+                    o=get(p + "attn_output.weight"),
+                    up=torch.from_numpy(up).to(device, dtype),
+                    down=get(p + "ffn_down.weight"),
+                )
+            )
+        inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2).float() / c.head_dim)
+        angle = torch.outer(torch.arange(8192).float(), inv)
+        self.cos = torch.cat([angle.cos()] * 2, -1).to(device, dtype)
+        self.sin = torch.cat([angle.sin()] * 2, -1).to(device, dtype)
+        self.dtype, self.device = dtype, device
+
+    def new_cache(self, batch, capacity):
+        c = self.config
+        shape = (c.layers, 2, batch, c.kv_heads, capacity, c.head_dim)
+        return torch.zeros(shape, dtype=self.dtype, device=self.device)
+
+    def _rope(self, x, positions):
+        cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+        a, b = x.chunk(2, -1)
+        return x * cos + torch.cat([-b, a], -1) * sin
+
+    @torch.inference_mode()
+    def forward(self, tokens, positions, cache, start, mask, taps=()):
+        """One pass over `tokens` [B, M], written to cache slots start..start+M.
+
+        positions [B, M]; mask [B, 1, M, start+M] additive. Returns (hidden [B, M, D] after the
+        final norm, taps: list of [B, M, D] residual streams after the named blocks).
+        """
+        c = self.config
+        B, M = tokens.shape
+        end, tapped = start + M, []
+        group = c.heads // c.kv_heads
+        x = self.embedding[tokens]
+        for i, w in enumerate(self.blocks):
+            h = F.rms_norm(x, (c.width,), w["n1"], c.eps)
+            q, k, v = F.linear(h, w["qkv"]).split(
+                [c.width, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim], -1
+            )
+            q = self._rope(q.view(B, M, c.heads, c.head_dim).transpose(1, 2), positions)
+            k = self._rope(k.view(B, M, c.kv_heads, c.head_dim).transpose(1, 2), positions)
+            v = v.view(B, M, c.kv_heads, c.head_dim).transpose(1, 2)
+            cache[i, 0, :, :, start:end] = k
+            cache[i, 1, :, :, start:end] = v
+            keys, values = cache[i, 0, :, :, :end], cache[i, 1, :, :, :end]
+            if M == 1:  # the query heads of one group read the same keys: no copy of the cache
+                a = F.scaled_dot_product_attention(
+                    q.reshape(B, c.kv_heads, group, c.head_dim), keys, values, attn_mask=mask
+                )
+            else:
+                a = F.scaled_dot_product_attention(
+                    q, keys.repeat_interleave(group, 1), values.repeat_interleave(group, 1), attn_mask=mask
+                )
+            a = a.reshape(B, c.heads, M, c.head_dim).transpose(1, 2).reshape(B, M, c.width)
+            x = x + F.linear(a, w["o"])
+            gate, up = F.linear(F.rms_norm(x, (c.width,), w["n2"], c.eps), w["up"]).chunk(2, -1)
+            x = x + F.linear(F.silu(gate) * up, w["down"])
+            if i in taps:
+                tapped.append(x)
+        return F.rms_norm(x, (c.width,), self.final_norm, c.eps), tapped
+
+    @torch.inference_mode()
+    def logits(self, hidden):
+        return F.linear(hidden, self.embedding)
