@@ -78,12 +78,19 @@ export interface StepSession {
   readonly bundle: BundleInfo;
   /** Prefill's result: no accepted nodes, the first bonus token, the first lattice. */
   readonly opened: StepResult;
-  step(index: number, draft: DraftTree, signal: AbortSignal): Promise<StepResult>;
+  step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult>;
   /** Frees the session; safe to call twice and while a step runs. */
   close(): void;
 }
 
+/** What is needed of an AbortSignal; declared here because shared/ knows no runtime's types. */
+export interface CancelSignal {
+  readonly aborted: boolean;
+  addEventListener(type: "abort", listener: () => void): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+
 /** The seam between decoding and the model. Rejects with StepError. */
 export interface StepEngine {
-  open(spec: OpenSpec, signal: AbortSignal): Promise<StepSession>;
+  open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession>;
 }
