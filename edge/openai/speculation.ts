@@ -30,7 +30,8 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
   if (type === "ngram" && pack === null) throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack`);
 
   const heads = Math.min(params.heads ?? defaults.heads, manifest.latticeHeads);
-  const pBest = params.rescorer.pBest ?? defaults.rescorer.pBest;
+  // Without a rescorer the draft is the top path alone.
+  const pBest = type === "none" ? 1 : (params.rescorer.pBest ?? defaults.rescorer.pBest);
   const ngram =
     type === "ngram" && pack !== null
       ? {

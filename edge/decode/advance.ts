@@ -1,0 +1,73 @@
+import type { DraftTree } from "../../shared/draft-tree.ts";
+import type { StepResult, TokenLogProbs } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import { ROOT, type TokenId } from "../../shared/ids.ts";
+
+/** "stop": an end-of-sequence token was committed; "length": as many tokens as were asked for. */
+export type FinishReason = "stop" | "length";
+
+export interface CommittedToken {
+  readonly token: TokenId;
+  /** "accepted": drafted and confirmed; "bonus": the model's own token after the accepted path. */
+  readonly kind: "accepted" | "bonus";
+  readonly logProbs: TokenLogProbs | null;
+}
+
+export interface DecodeLimits {
+  /** Completion tokens, at least 1. */
+  readonly maxTokens: number;
+  readonly eosTokens: readonly TokenId[];
+}
+
+export interface DecodeState {
+  /** Completion tokens committed so far. */
+  readonly committed: number;
+  readonly finish: FinishReason | null;
+}
+
+export const INITIAL_STATE: DecodeState = { committed: 0, finish: null };
+
+export interface Advance {
+  readonly state: DecodeState;
+  /** Newly committed, in order; the end-of-sequence token is the last one where there is one. */
+  readonly committed: readonly CommittedToken[];
+}
+
+/**
+ * Commits the accepted path and the bonus token of one result, cut after an end-of-sequence token and
+ * at the token limit, both of which may fall inside the block. Throws StepError "engine_failed" where
+ * the accepted nodes are no path of `draft`: the engine and this side no longer agree.
+ */
+export function advance(state: DecodeState, limits: DecodeLimits, draft: DraftTree, result: StepResult): Advance {
+  const tokens = [...acceptedTokens(draft, result), result.bonus];
+  if (result.logProbs !== null && result.logProbs.length !== tokens.length) {
+    throw new StepError("engine_failed", "The engine sent log-probabilities for another number of tokens.");
+  }
+  const committed: CommittedToken[] = [];
+  let finish: FinishReason | null = null;
+  for (const [i, token] of tokens.entries()) {
+    const kind = i < tokens.length - 1 ? "accepted" : "bonus";
+    committed.push({ token, kind, logProbs: result.logProbs?.[i] ?? null });
+    if (limits.eosTokens.includes(token)) finish = "stop";
+    else if (state.committed + committed.length >= limits.maxTokens) finish = "length";
+    if (finish !== null) break;
+  }
+  return { state: { committed: state.committed + committed.length, finish }, committed };
+}
+
+function acceptedTokens(draft: DraftTree, result: StepResult): TokenId[] {
+  let parent = ROOT;
+  return result.accepted.map((node) => {
+    const token = draft.tokens[node];
+    if (token === undefined || draft.parents[node] !== parent) {
+      throw new StepError("engine_failed", "The engine accepted nodes that are no path of the draft.");
+    }
+    parent = node;
+    return token;
+  });
+}
+
+/** Deepest useful draft: the bonus token takes one of the remaining places. */
+export function draftDepth(state: DecodeState, limits: DecodeLimits): number {
+  return state.finish === null ? limits.maxTokens - state.committed - 1 : 0;
+}

@@ -1,0 +1,54 @@
+import type { StepEvent } from "./run.ts";
+
+/**
+ * Raw counters of one completion, and the ratios derived from them. The prefill commits the first
+ * token and is no step: plain autoregressive decoding has a block efficiency of exactly 1.
+ */
+export class DecodeStats {
+  /** Completion tokens kept, the prefill's included. */
+  tokens = 0;
+  /** Tokens kept from steps (not from the prefill). */
+  stepTokens = 0;
+  steps = 0;
+  /** Drafted tokens that became part of the completion. */
+  accepted = 0;
+  drafted = 0;
+  readonly perStepAccepted: number[] = [];
+  readonly perStepDrafted: number[] = [];
+  readonly wallMs: number[] = [];
+  /** Wall time beyond the engine's own, per step: wire, codec and event loops. */
+  readonly roundTripMs: number[] = [];
+  queueMs = 0;
+  prefillMs = 0;
+
+  /** `kept`: how many of the event's committed tokens are part of the completion (a stop may cut some). */
+  record(event: StepEvent, kept: number = event.committed.length): void {
+    this.tokens += kept;
+    this.queueMs += event.timing.queueMs;
+    if (event.index === 0) {
+      this.prefillMs = event.timing.modelMs + event.timing.engineMs;
+      return;
+    }
+    const accepted = event.committed.slice(0, kept).filter((c) => c.kind === "accepted").length;
+    this.steps++;
+    this.stepTokens += kept;
+    this.accepted += accepted;
+    this.drafted += event.draft.tokens.length;
+    this.perStepAccepted.push(accepted);
+    this.perStepDrafted.push(event.draft.tokens.length);
+    this.wallMs.push(event.wallMs);
+    const { queueMs, modelMs, engineMs } = event.timing;
+    this.roundTripMs.push(Math.max(0, event.wallMs - queueMs - modelMs - engineMs));
+  }
+
+  /** Tokens committed per model call after prefill, bonus tokens included; 0 without a step. */
+  get blockEfficiency(): number {
+    return this.steps === 0 ? 0 : this.stepTokens / this.steps;
+  }
+}
+
+/** The q-quantile (nearest rank) of unsorted values; 0 of none. */
+export function quantile(values: readonly number[], q: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
+}
