@@ -1,0 +1,163 @@
+import { assert } from "../assert.ts";
+import type { LogProb, TokenId } from "../ids.ts";
+import type { PackShape } from "./layout.ts";
+
+/**
+ * What the model remembers of a history: the number of the longest context of the pack that the history ends
+ * in, at most order - 1 tokens. Histories with equal states score every continuation alike, so they may be merged.
+ */
+export type LmState = number;
+
+/** The empty history. */
+export const EMPTY_STATE: LmState = 0;
+
+/** Sections of a pack as views; see layout.ts. */
+export interface PackArrays {
+  readonly probTable: Float32Array;
+  readonly backoffTable: Float32Array;
+  readonly marks: Uint32Array;
+  readonly childLow: Uint16Array;
+  readonly childHigh: Uint8Array;
+  readonly suffixLow: Uint16Array;
+  readonly suffixHigh: Uint8Array;
+  readonly backoffs: Uint8Array;
+  readonly words: Uint16Array | Uint32Array;
+  readonly probs: Uint8Array;
+  readonly bounds: Uint8Array;
+  readonly excess: Uint8Array;
+  readonly excessUnit: number;
+}
+
+/**
+ * A backoff n-gram model over a pack: log p(w | h) is the entry's log-probability where h w is in the pack, else
+ * backoff(h) + log p(w | h without its oldest token). Nothing is allocated after construction.
+ */
+export class NgramModel {
+  readonly shape: PackShape;
+  readonly arrays: PackArrays;
+  /** Histories are cut to order - 1 tokens. */
+  readonly order: number;
+  /** State after the last scored token. */
+  next: LmState = EMPTY_STATE;
+  /** Order of the n-gram that gave the last score: 1 = unigram. */
+  matched = 0;
+  /** Contexts from here on are longer than this order allows. */
+  private readonly limit: number;
+  private readonly vocabSize: number;
+  private readonly oneTokenContexts: number;
+
+  /** @param order at most the pack's: a pack serves lower orders too, by shorter histories. */
+  constructor(shape: PackShape, arrays: PackArrays, order: number = shape.order) {
+    assert(order >= 1 && order <= shape.order, `order ${order} of a pack of order ${shape.order}`);
+    this.shape = shape;
+    this.arrays = arrays;
+    this.order = order;
+    this.vocabSize = shape.vocabSize;
+    this.oneTokenContexts = shape.contexts[1]!;
+    this.limit = shape.contexts.slice(0, order).reduce((a, b) => a + b, 0);
+  }
+
+  /** The same pack at a lower order; a pack trained at that order may predict slightly better. */
+  withOrder(order: number): NgramModel {
+    return order >= this.order ? this : new NgramModel(this.shape, this.arrays, order);
+  }
+
+  /** log p(token | state), natural log; sets `next` and `matched`. A token outside the vocabulary scores as the rarest. */
+  score(state: LmState, token: TokenId): LogProb {
+    const { backoffs, backoffTable, probTable, probs } = this.arrays;
+    if (!(token < this.vocabSize)) {
+      this.next = EMPTY_STATE;
+      this.matched = 0;
+      return probTable[0]!;
+    }
+    let context = state;
+    let backoff = 0;
+    let entry = token;
+    while (context !== 0) {
+      entry = this.find(context, token);
+      if (entry >= 0) break;
+      backoff += backoffTable[backoffs[context]!]!;
+      context = this.suffix(context);
+    }
+    if (context === 0) entry = token;
+    const logProb = backoff + probTable[probs[entry]!]!;
+    this.matched = this.orderOf(entry);
+    let next = this.contextOf(entry);
+    while (next === 0 && context !== 0) {
+      context = this.suffix(context);
+      next = this.contextOf(context === 0 ? token : this.find(context, token));
+    }
+    this.next = next;
+    return logProb;
+  }
+
+  /** The entry `token` after `context`, or -1. */
+  find(context: LmState, token: TokenId): number {
+    const { childLow, childHigh, words } = this.arrays;
+    const base = this.vocabSize;
+    let low = (childLow[context]! | (childHigh[context]! << 16)) - base;
+    const end = (childLow[context + 1]! | (childHigh[context + 1]! << 16)) - base;
+    let high = end;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (words[middle]! < token) low = middle + 1;
+      else high = middle;
+    }
+    return low < end && words[low] === token ? low + base : -1;
+  }
+
+  /** The context without its oldest token. */
+  suffix(context: LmState): LmState {
+    return this.arrays.suffixLow[context]! | (this.arrays.suffixHigh[context]! << 16);
+  }
+
+  /** The number of the context that `entry` (-1: none) is, or 0 where it is none at this order. */
+  contextOf(entry: number): LmState {
+    const { marks } = this.arrays;
+    const block = 3 * (entry >> 6);
+    if (entry < 0 || block >= marks.length) return 0;
+    const bit = entry & 31;
+    const word = marks[block + 1 + ((entry >>> 5) & 1)]!;
+    if (((word >>> bit) & 1) === 0) return 0;
+    let context = marks[block]! + ones(word & ((1 << bit) - 1));
+    if ((entry & 32) !== 0) context += ones(marks[block + 1]!);
+    return context < this.limit ? context : 0;
+  }
+
+  /** Whether `token` is in the vocabulary. */
+  has(token: TokenId): boolean {
+    return token < this.vocabSize;
+  }
+
+  isOneToken(context: LmState): boolean {
+    return context <= this.oneTokenContexts;
+  }
+
+  /** At least log p(token | any history ending in the bigram's first token), for the bigram's entry. */
+  bigramBound(entry: number): LogProb {
+    return this.arrays.probTable[this.arrays.bounds[entry - this.vocabSize]!]!;
+  }
+
+  /** The same where the pack has no such bigram; `context` is the one-token context, or the empty one. */
+  backoffBound(context: LmState, token: TokenId): LogProb {
+    const { backoffs, backoffTable, excess, excessUnit, probTable, probs } = this.arrays;
+    if (!this.has(token)) return 0;
+    const logProb = probTable[probs[token]!]!;
+    if (context === EMPTY_STATE) return logProb;
+    return backoffTable[backoffs[context]!]! + excess[context - 1]! * excessUnit + logProb;
+  }
+
+  private orderOf(entry: number): number {
+    const { entries } = this.shape;
+    let order = 1;
+    for (let end = entries[0]!; entry >= end; end += entries[order - 1]!) order++;
+    return order;
+  }
+}
+
+/** Set bits of a 32-bit word. */
+function ones(word: number): number {
+  let n = word - ((word >>> 1) & 0x55555555);
+  n = (n & 0x33333333) + ((n >>> 2) & 0x33333333);
+  return Math.imul((n + (n >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

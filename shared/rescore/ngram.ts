@@ -1,0 +1,46 @@
+import { assert } from "../assert.ts";
+import { type DraftTree, chain, mergePaths } from "../draft-tree.ts";
+import type { TokenId } from "../ids.ts";
+import type { Lattice } from "../lattice.ts";
+import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";
+import type { RescorerSpec } from "./index.ts";
+import { PathSearch } from "./p-best.ts";
+import type { Rescorer } from "./rescorer.ts";
+
+/**
+ * Global rescoring: the exact p best lattice paths under
+ *   score(path) = sum_i (1 - alpha) log p_head_i(w_i) + alpha log p_lm(w_i | history),
+ * whose history crosses from the committed tokens into the path, merged into one prefix tree.
+ * Source: Kim et al. 2024 (arXiv 2404.09221), section on n-gram rescoring; here without an FST library.
+ *
+ * Only columns that fit the node budget as one chain are searched: with maxNodes below the number of heads the
+ * draft is best over the columns that can be verified, not the head of the best longer path.
+ */
+export function ngramRescorer(spec: RescorerSpec & { type: "ngram" }, pack: NgramModel | null): Rescorer {
+  const model = pack?.withOrder(spec.order) ?? null;
+  const search = new PathSearch(model, spec.alpha);
+  let state = EMPTY_STATE;
+
+  return {
+    commit(tokens: ArrayLike<TokenId>): void {
+      if (model === null || spec.alpha === 0) return;
+      // A state remembers order - 1 tokens, so only a prompt's end matters.
+      const first = Math.max(0, tokens.length - (model.order - 1));
+      if (first > 0) state = EMPTY_STATE;
+      for (let i = first; i < tokens.length; i++) {
+        model.score(state, tokens[i]!);
+        state = model.next;
+      }
+    },
+
+    draft(lattice: Lattice, maxNodes: number): DraftTree {
+      assert(maxNodes >= 0, `node budget ${maxNodes}`);
+      const columns = Math.min(lattice.heads, maxNodes);
+      search.run(lattice, columns, state, spec.pBest);
+      const paths = Array.from({ length: search.count }, (_, path) =>
+        Uint32Array.from({ length: columns }, (_, i) => lattice.tokens[i * lattice.k + search.rank(path, i)]!),
+      );
+      return paths.length === 1 ? chain(paths[0]!) : mergePaths(paths, maxNodes);
+    },
+  };
+}
