@@ -1,0 +1,51 @@
+import { copyFile, link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { ROOT } from "./paths.ts";
+
+/** Cloudflare refuses a larger static asset. */
+const ASSET_BYTES = 25 << 20;
+
+/**
+ * Lays out what the edge serves: the demo page at the root, and of each bundle what the edge reads. Files
+ * that are there already stay; another run's bundles beside them too.
+ * @param bundles name -> compiled bundle directory
+ */
+export async function assembleAssets(assetsDir: string, bundles: ReadonlyMap<string, string>): Promise<void> {
+  const demo = join(ROOT, "edge", "demo");
+  const wanted = new Map<string, string>();
+  for (const file of await filesUnder(demo)) wanted.set(relative(demo, file), file);
+  for (const [name, dir] of bundles) {
+    const files = [join(dir, "manifest.json"), join(dir, "tokenizer.json"), ...(await filesUnder(join(dir, "packs")))];
+    for (const file of files) wanted.set(join("bundles", name, relative(dir, file)), file);
+  }
+  for (const [path, source] of wanted) await place(source, join(assetsDir, path));
+  for (const file of await filesUnder(assetsDir)) {
+    const path = relative(assetsDir, file);
+    const owner = /^bundles[/\\]([^/\\]+)/.exec(path)?.[1];
+    const stale = !wanted.has(path) && !path.endsWith(".part") && (owner === undefined || bundles.has(owner));
+    if (stale) await rm(file, { force: true });
+  }
+}
+
+/** A hard link where the file system allows it, else a copy; whole or not there at all. */
+async function place(source: string, target: string): Promise<void> {
+  const from = await stat(source);
+  if (from.size > ASSET_BYTES)
+    throw new Error(`${source} has ${from.size} bytes, a static asset at most ${ASSET_BYTES}`);
+  const present = await stat(target).catch(() => null);
+  if (present !== null && present.size === from.size && present.mtimeMs >= from.mtimeMs) return;
+  await mkdir(dirname(target), { recursive: true });
+  const part = `${target}.${process.pid}.part`;
+  try {
+    await link(source, part).catch(() => copyFile(source, part));
+    await rename(part, target);
+  } finally {
+    // rename() of a link onto another link of the same file leaves both.
+    await rm(part, { force: true });
+  }
+}
+
+async function filesUnder(dir: string): Promise<string[]> {
+  const entries = await readdir(dir, { recursive: true, withFileTypes: true }).catch(() => []);
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}

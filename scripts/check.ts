@@ -1,0 +1,20 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { ROOT } from "./paths.ts";
+
+/** Types under each runtime's own settings, then lint and layout; every check runs, whatever failed before. */
+const CHECKS: readonly (readonly [title: string, program: string, ...args: string[]])[] = [
+  ["types: shared (no runtime)", "typescript/bin/tsc", "-p", "shared"],
+  ["types: edge (workerd)", "typescript/bin/tsc", "-p", "edge"],
+  ["types: everything else (Node)", "typescript/bin/tsc", "-p", "."],
+  ["lint, layout and imports", "@biomejs/biome/bin/biome", "ci", "--error-on-warnings", "--colors=off", "."],
+];
+
+let failed = 0;
+for (const [title, program, ...args] of CHECKS) {
+  const path = join(ROOT, "node_modules", program);
+  const { status } = spawnSync(process.execPath, [path, ...args], { cwd: ROOT, stdio: "inherit" });
+  console.log(`${status === 0 ? "ok    " : "FAILED"} ${title}`);
+  if (status !== 0) failed++;
+}
+process.exitCode = failed > 0 ? 1 : 0;

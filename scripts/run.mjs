@@ -1,0 +1,149 @@
+#!/usr/bin/env node
+/**
+ * What every npm script goes through: install what is missing, find a Node that runs TypeScript, hand over.
+ * Needs nothing but Node 20: on a fresh clone there is no node_modules yet, and install hooks do not run
+ * (.npmrc has ignore-scripts). stdout belongs to the command; this file and npm write to stderr.
+ */
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const bin = join(root, "node_modules", ".bin");
+
+const programs = {
+  start: ["--import", "./scripts/parent-watch.mjs", "scripts/start.ts"],
+  deploy: ["scripts/deploy.ts"],
+  check: ["scripts/check.ts"],
+  bench: ["bench/cli.ts"],
+  eval: ["bench/eval/cli.ts"],
+  ngram: ["train/ngram/cli.ts"],
+  bundle: ["models/cli.ts"],
+  test: ["node_modules/vitest/vitest.mjs", "run"],
+};
+
+const [command = "", ...args] = process.argv.slice(2);
+const program = Object.hasOwn(programs, command) ? programs[command] : null;
+if (program === null) fail(`usage: node scripts/run.mjs ${Object.keys(programs).join("|")} [arguments]`);
+
+if (!isInstalled()) await install();
+const node = findNode();
+const counts = join(tmpdir(), `foredraft-counts-${process.pid}.json`);
+const status = await run(
+  node,
+  [...program, ...args],
+  {
+    PATH: [dirname(node), bin, process.env.PATH].join(delimiter),
+    ...(command === "test" ? { FOREDRAFT_TEST_COUNTS: counts } : {}),
+  },
+  command === "start" ? [0, 1, 2, "ipc"] : [0, 1, 2],
+);
+process.exitCode = command === "test" ? reportTests(status) : status;
+
+/** Whether node_modules holds what the lockfile asks for; npm writes its own copy of the lock last. */
+function isInstalled() {
+  const wanted = readPackages(join(root, "package-lock.json"));
+  const present = readPackages(join(root, "node_modules", ".package-lock.json"));
+  if (wanted === null) fail("package-lock.json is missing or damaged");
+  if (present === null) return false;
+  for (const [path, entry] of Object.entries(wanted)) {
+    const found = present[path];
+    if (path === "" || entry.link === true) continue;
+    if (found === undefined ? entry.optional !== true : found.version !== entry.version) return false;
+  }
+  return true;
+}
+
+function readPackages(file) {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")).packages ?? null;
+  } catch {
+    return null;
+  }
+}
+
+async function install() {
+  console.error("Installing dependencies (npm ci) ...");
+  // Under `npm run`, npm_execpath is that npm's own script; otherwise the npm in PATH.
+  const npm = process.env.npm_execpath;
+  const viaNode = npm !== undefined && /\.c?js$/.test(npm);
+  const ciArgs = ["ci", "--no-audit", "--no-fund", "--loglevel=error"];
+  const code = viaNode
+    ? await run(process.execPath, [npm, ...ciArgs], {}, [0, 2, 2])
+    : await run("npm", ciArgs, {}, [0, 2, 2]);
+  if (code !== 0) fail(`npm ci failed with code ${code}; is there a network connection?`);
+  if (!isInstalled()) fail("npm ci finished, but node_modules still differs from package-lock.json");
+}
+
+/** A Node that strips types by itself: the locked one (linux-x64), else the one running this, if new enough. */
+function findNode() {
+  const locked = join(bin, "node");
+  if (existsSync(locked) && process.platform === "linux" && process.arch === "x64") return locked;
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major >= 24 || (major === 22 && minor >= 18)) return process.execPath;
+  fail(
+    `This machine (${process.platform}-${process.arch}) has Node ${process.versions.node}; ` +
+      "foredraft needs Node 22.18 or newer here (24 is best). Only on linux-x64 does it bring its own.",
+  );
+}
+
+/**
+ * Runs to the end; resolves the exit code. Signals that reach only this process are passed on. An "ipc"
+ * channel in `stdio` tells the child when this process is gone (scripts/parent-watch.mjs).
+ */
+function run(file, argv, env, stdio) {
+  return new Promise((done) => {
+    const child = spawn(file, argv, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio,
+    });
+    const passOn = (signal) => child.kill(signal);
+    const signals = ["SIGINT", "SIGTERM", "SIGHUP"];
+    for (const signal of signals) process.on(signal, passOn);
+    const orphaned = watchParent(() => child.kill("SIGTERM"));
+    const finish = (code) => {
+      clearInterval(orphaned);
+      for (const signal of signals) process.off(signal, passOn);
+      done(code);
+    };
+    child.on("error", (error) => {
+      console.error(`cannot run ${file}: ${error.message}`);
+      finish(127);
+    });
+    child.on("exit", (code, signal) => finish(code ?? (signal === "SIGINT" ? 130 : 143)));
+  });
+}
+
+/** npm killed outright passes nothing on; its child then gets another parent. */
+function watchParent(stop) {
+  const parent = process.ppid;
+  if (process.env.npm_lifecycle_event === undefined) return undefined;
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) stop();
+  }, 500);
+  timer.unref();
+  return timer;
+}
+
+/** The closing line any CI can read, and an exit code that agrees with it. */
+function reportTests(code) {
+  let result = { passed: 0, failed: 1, skipped: 0 };
+  try {
+    result = JSON.parse(readFileSync(counts, "utf8"));
+  } catch {
+    console.error("the test run ended without a result");
+  }
+  rmSync(counts, { force: true });
+  // Errors outside a test and an unclean end are failures that no test counts.
+  if (code !== 0 && result.failed === 0) result.failed = 1;
+  console.log(`${result.passed} passed, ${result.failed} failed, ${result.skipped} skipped`);
+  return result.failed > 0 ? code || 1 : code;
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(1);
+}

@@ -1,0 +1,123 @@
+import { parseArgs } from "node:util";
+import { ensureBundle } from "../models/bundle.ts";
+import { freePort } from "./net.ts";
+import { startStack } from "./stack.ts";
+
+const DEFAULT_BUNDLE = "smollm2-135m";
+const FALLBACK_BUNDLE = "tiny";
+
+const HELP = `npm start -- [options]            each can be given as an environment variable instead
+  --port N        the edge's port (PORT, 8787)
+  --host ADDRESS  the edge's address (HOST, 127.0.0.1; 0.0.0.0 to reach the demo from a phone)
+  --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
+  --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
+  --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
+  --threads N     threads of the model on cpu (GPU_WORKER_THREADS)`;
+
+const say = (line: string) => console.log(line);
+
+/** One stop for every reason to stop; a second signal changes nothing. */
+const stopping = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stopping.abort());
+
+try {
+  await main();
+} catch (error) {
+  if (!stopping.signal.aborted) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
+}
+// Sockets kept alive by fetch's pool would hold the process for seconds.
+process.exit();
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      port: { type: "string", default: process.env.PORT ?? "8787" },
+      host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
+      bundle: { type: "string" },
+      "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
+      provider: { type: "string" },
+      threads: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return say(HELP);
+  const port = portNumber(values.port, "--port");
+  const gpuPort = portNumber(values["gpu-port"], "--gpu-port");
+  const threads = values.threads === undefined ? undefined : wholeNumber(values.threads, "--threads", 1, 256);
+  // Before a long download, not after it.
+  await freePort(values.host, port, "--port");
+  await freePort("127.0.0.1", gpuPort, "--gpu-port");
+
+  const bundle = await obtainBundle(values.bundle ?? process.env.FOREDRAFT_BUNDLE);
+  const startedAt = performance.now();
+  say(`Starting the gpu-worker (${bundle.name}) and the edge ...`);
+  const stack = await startStack({
+    bundle: bundle.name,
+    bundleDir: bundle.dir,
+    host: values.host,
+    port,
+    gpuPort,
+    provider: values.provider,
+    threads,
+    log: say,
+    signal: stopping.signal,
+    ...(process.env.GPU_WORKER_KEY ? { gpuKey: process.env.GPU_WORKER_KEY } : {}),
+  });
+  say(greeting(stack.edge.url, bundle.name, (performance.now() - startedAt) / 1000));
+  await stopped();
+  say("\nStopping ...");
+  await stack.close();
+}
+
+interface Bundle {
+  readonly name: string;
+  readonly dir: string;
+}
+
+/** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
+async function obtainBundle(asked: string | undefined): Promise<Bundle> {
+  const name = asked ?? DEFAULT_BUNDLE;
+  try {
+    return { name, dir: await ensureBundle(name, { signal: stopping.signal, onProgress: progress(name) }) };
+  } catch (error) {
+    if (asked !== undefined || stopping.signal.aborted) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    const line = "-".repeat(78);
+    say(`${line}\nThe weights of ${name} could not be obtained:\n  ${why}`);
+    say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
+    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal: stopping.signal }) };
+  }
+}
+
+function greeting(url: string, model: string, seconds: number): string {
+  const body = `{"model":"${model}","messages":[{"role":"user","content":"Why is the sky blue?"}],"stream":true}`;
+  return `Ready in ${seconds.toFixed(1)} s.
+
+  Demo   ${url}/
+  API    curl -N ${url}/v1/chat/completions -H 'content-type: application/json' -d '${body}'
+
+Ctrl-C stops everything.`;
+}
+
+function stopped(): Promise<void> {
+  const { signal } = stopping;
+  return new Promise((done) => {
+    if (signal.aborted) done();
+    else signal.addEventListener("abort", () => done(), { once: true });
+  });
+}
+
+function portNumber(text: string, option: string): number {
+  return wholeNumber(text, option, 0, 65_535);
+}
+
+function wholeNumber(text: string, option: string, low: number, high: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < low || value > high) {
+    throw new Error(`${option} must be a whole number from ${low} to ${high}, not "${text}"`);
+  }
+  return value;
+}
