@@ -1,5 +1,6 @@
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import type { RescorerSpec } from "../../shared/rescore/index.ts";
 import { invalid, type SpeculationParams } from "./params.ts";
 
 /** How one request drafts, with the bundle's defaults filled in. */
@@ -11,8 +12,9 @@ export interface DraftPlan {
   readonly maxNodes: number;
   /** true: the number of nodes is chosen each step (decode/budget.ts); false: always `maxNodes`. */
   readonly autoNodes: boolean;
-  readonly pBest: number;
-  readonly ngram: { readonly pack: PackEntry; readonly order: number; readonly alpha: number } | null;
+  readonly rescorer: RescorerSpec;
+  /** The pack `rescorer` looks at, if it does. */
+  readonly pack: PackEntry | null;
 }
 
 /**
@@ -27,26 +29,37 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
   // A misspelt pack is an error even where this request would not use it.
   const pack = findPack(params.rescorer.model, manifest);
   atMost("speculation.rescorer.order", params.rescorer.order, pack?.order ?? LIMITS.ngramOrder);
-  if (type === "ngram" && pack === null) throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack`);
-
   const heads = Math.min(params.heads ?? defaults.heads, manifest.latticeHeads);
+  const rescorer = rescorerSpec(type, params.rescorer, manifest, pack);
   // Without a rescorer the draft is the top path alone.
-  const pBest = type === "none" ? 1 : (params.rescorer.pBest ?? defaults.rescorer.pBest);
-  const ngram =
-    type === "ngram" && pack !== null
-      ? {
-          pack,
-          order: params.rescorer.order ?? Math.min(defaults.rescorer.order, pack.order),
-          alpha: params.rescorer.alpha ?? defaults.rescorer.alpha,
-        }
-      : null;
+  const paths = rescorer.type === "none" ? 1 : rescorer.pBest;
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
-    maxNodes: params.enabled ? (params.maxNodes ?? Math.min(heads * pBest, LIMITS.draftNodes)) : 0,
+    maxNodes: params.enabled ? (params.maxNodes ?? Math.min(heads * paths, LIMITS.draftNodes)) : 0,
     autoNodes: params.enabled && params.maxNodes === null && params.heads === null,
-    pBest,
-    ngram,
+    rescorer,
+    pack: rescorer.type === "none" || rescorer.alpha === 0 ? null : pack,
+  };
+}
+
+function rescorerSpec(
+  type: "none" | "ngram",
+  wanted: SpeculationParams["rescorer"],
+  manifest: BundleManifest,
+  pack: PackEntry | null,
+): RescorerSpec {
+  if (type === "none") return { type };
+  const { rescorer: defaults } = manifest.defaults;
+  const alpha = wanted.alpha ?? defaults.alpha;
+  if (pack === null && alpha > 0) {
+    throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
+  }
+  return {
+    type,
+    order: wanted.order ?? Math.min(defaults.order, pack?.order ?? defaults.order),
+    alpha,
+    pBest: wanted.pBest ?? defaults.pBest,
   };
 }
 

@@ -1,0 +1,54 @@
+import { StepError } from "../../shared/errors.ts";
+import { LIMITS } from "../../shared/limits.ts";
+
+/**
+ * Reads a JSON body. The size is counted as it arrives, because content-length may lie. Clients such as
+ * curl send JSON as a form unless told otherwise, so only types that cannot be meant as JSON are refused.
+ * Throws StepError: unsupported_media_type, body_too_large, or invalid_request for bad UTF-8 or JSON.
+ */
+export async function readJson(request: Request): Promise<unknown> {
+  const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
+  if (!ACCEPTED_TYPES.has(type) && !type.endsWith("+json")) {
+    throw new StepError("unsupported_media_type", `Send application/json, not '${type}'.`);
+  }
+  const text = decodeUtf8(await readBytes(request));
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new StepError("invalid_request", "The body is not valid JSON.");
+  }
+}
+
+const ACCEPTED_TYPES: ReadonlySet<string> = new Set(["", "application/json", "text/plain", "application/x-www-form-urlencoded"]);
+
+async function readBytes(request: Request): Promise<Uint8Array> {
+  if (request.body === null) return new Uint8Array(0);
+  const reader = request.body.getReader();
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    length += value.length;
+    if (length > LIMITS.bodyBytes) {
+      await reader.cancel();
+      throw new StepError("body_too_large", `The body exceeds ${LIMITS.bodyBytes} bytes.`);
+    }
+    parts.push(value);
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
+}
+
+function decodeUtf8(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
+  } catch {
+    throw new StepError("invalid_request", "The body is not valid UTF-8.");
+  }
+}

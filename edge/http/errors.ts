@@ -1,0 +1,31 @@
+import { ERRORS, StepError } from "../../shared/errors.ts";
+
+/** OpenAI's error object. */
+export interface ErrorBody {
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: string;
+  };
+}
+
+/** Seconds after which a refused caller may try again. */
+const RETRY_AFTER_S = 1;
+
+/** Anything thrown, as an operating error. What is not a StepError is a fault of ours: nothing of it is shown. */
+export function asStepError(error: unknown): StepError {
+  return error instanceof StepError ? error : new StepError("internal", "The server had an error.");
+}
+
+export function errorBody({ code, message, param }: StepError): ErrorBody {
+  return { error: { message, type: ERRORS[code].type, param, code } };
+}
+
+export function errorResponse(error: StepError, headers: Readonly<Record<string, string>> = {}): Response {
+  const { status, retryable } = ERRORS[error.code];
+  return Response.json(errorBody(error), {
+    status,
+    headers: { ...(retryable ? { "retry-after": String(RETRY_AFTER_S) } : {}), ...headers },
+  });
+}

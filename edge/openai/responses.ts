@@ -1,0 +1,240 @@
+import type { BundleManifest } from "../../shared/manifest.ts";
+import type { FinishReason } from "../decode/advance.ts";
+import { quantile, type DecodeStats } from "../decode/stats.ts";
+import type { CompletionLogProbs, ChatLogProbs } from "./logprobs.ts";
+import type { StepTrace } from "./trace.ts";
+
+/**
+ * Wire shapes. Both APIs answer in OpenAI's form, with three additions:
+ *
+ * `metrics` in the full object, and in a stream in its last chunk: the usage chunk where
+ * `stream_options.include_usage` is set, else the chunk with `finish_reason`.
+ *
+ *   metrics: {
+ *     speculative_decoding: null                      // speculation.enabled = false
+ *       | { mean_acceptance_length,                   // 1 + accepted / steps (vLLM's names and formulas)
+ *           draft_acceptance_rate,                    // accepted / drafted
+ *           acceptance_histogram,                     // [j] = steps that accepted j drafted tokens
+ *           acceptance_histogram_by_draft_length,     // {"<drafted>": [as above]}
+ *           num_spec_steps, num_accepted_draft_tokens, num_draft_tokens,
+ *           num_spec_tokens,                          // most nodes a step may draft
+ *           per_step_accepted?, per_step_drafted? },  // with speculation.trace
+ *     block_efficiency,                               // tokens per model call after prefill; plain decoding: 1
+ *     timings: { queue_ms, prefill_ms, ttft_ms, total_ms, tokens_per_second,
+ *                step_ms: {p50, p95},                 // as the edge sees it: engine and wire
+ *                round_trip_ms: {p50} }               // the wire's share of it
+ *   }
+ *
+ * `speculation` with `speculation.trace: true`: in a stream one object per content chunk, which then
+ * carries exactly one step (also where no text is shown yet); in the full object `speculation.steps`.
+ *
+ *   speculation: {
+ *     step,                    // 0: the prefill, which commits one bonus token; then 1, 2, ...
+ *     accepted: [text, ...],   // drafted tokens that were confirmed, in order
+ *     bonus: text | null,      // the model's own token after them; null where the completion ended before it
+ *     drafted: [{ id, text, parent, accepted }],
+ *                              // the whole draft; parent: index into this array, -1 = the last committed token
+ *     rejected,                // drafted tokens that were not accepted
+ *     step_ms, model_ms        // as the edge sees it; of that, the model
+ *   }
+ *
+ *   All `accepted` and `bonus` texts joined are the completion (plus what a stop string cuts off). A
+ *   character spread over several tokens is in the text of the token that completes it, so a text may be
+ *   "". `drafted[].text` is each token by itself, incomplete bytes written \xNN, control tokens by name.
+ *
+ * `/v1/models` entries: `context_tokens`, `notice`, and `speculation: {heads, top_k, packs, defaults}`.
+ */
+export interface ResponseContext {
+  readonly api: "chat" | "completions";
+  readonly id: string;
+  /** Unix time, seconds. */
+  readonly created: number;
+  readonly model: string;
+  readonly fingerprint: string;
+  readonly includeUsage: boolean;
+}
+
+export interface Usage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+  readonly prompt_tokens_details: { readonly cached_tokens: number };
+  readonly completion_tokens_details: {
+    readonly reasoning_tokens: number;
+    readonly accepted_prediction_tokens: number;
+    readonly rejected_prediction_tokens: number;
+  };
+}
+
+/** completion_tokens count what the model generated and kept: the end-of-sequence token, not what follows a stop. */
+export function usageOf(promptTokens: number, stats: DecodeStats): Usage {
+  return {
+    prompt_tokens: promptTokens,
+    completion_tokens: stats.tokens,
+    total_tokens: promptTokens + stats.tokens,
+    prompt_tokens_details: { cached_tokens: 0 },
+    completion_tokens_details: {
+      reasoning_tokens: 0,
+      accepted_prediction_tokens: stats.accepted,
+      rejected_prediction_tokens: stats.drafted - stats.accepted,
+    },
+  };
+}
+
+export interface RunTimes {
+  readonly ttftMs: number;
+  readonly totalMs: number;
+}
+
+/** `maxNodes`: the draft bound; 0 where speculation is off. */
+export function metricsOf(stats: DecodeStats, times: RunTimes, maxNodes: number, detailed: boolean) {
+  return {
+    speculative_decoding: maxNodes === 0 ? null : speculativeMetrics(stats, maxNodes, detailed),
+    block_efficiency: round(stats.blockEfficiency),
+    timings: {
+      queue_ms: round(stats.queueMs),
+      prefill_ms: round(stats.prefillMs),
+      ttft_ms: round(times.ttftMs),
+      total_ms: round(times.totalMs),
+      tokens_per_second: times.totalMs > 0 ? round((stats.tokens * 1000) / times.totalMs) : 0,
+      step_ms: { p50: round(quantile(stats.wallMs, 0.5)), p95: round(quantile(stats.wallMs, 0.95)) },
+      round_trip_ms: { p50: round(quantile(stats.roundTripMs, 0.5)) },
+    },
+  };
+}
+
+export type Metrics = ReturnType<typeof metricsOf>;
+
+function speculativeMetrics(stats: DecodeStats, maxNodes: number, detailed: boolean) {
+  const byLength: Record<string, number[]> = {};
+  for (const [i, drafted] of stats.perStepDrafted.entries()) {
+    const histogram = (byLength[drafted] ??= new Array<number>(drafted + 1).fill(0));
+    histogram[stats.perStepAccepted[i]!]!++;
+  }
+  const histogram = new Array<number>(Math.max(0, ...stats.perStepAccepted) + 1).fill(0);
+  for (const accepted of stats.perStepAccepted) histogram[accepted]!++;
+  return {
+    mean_acceptance_length: stats.steps === 0 ? 0 : round(1 + stats.accepted / stats.steps),
+    draft_acceptance_rate: stats.drafted === 0 ? 0 : round(stats.accepted / stats.drafted),
+    acceptance_histogram: histogram,
+    acceptance_histogram_by_draft_length: byLength,
+    num_spec_steps: stats.steps,
+    num_accepted_draft_tokens: stats.accepted,
+    num_draft_tokens: stats.drafted,
+    num_spec_tokens: maxNodes,
+    ...(detailed ? { per_step_accepted: stats.perStepAccepted, per_step_drafted: stats.perStepDrafted } : {}),
+  };
+}
+
+/** Value of a `server-timing` header. */
+export function serverTiming({ timings }: Metrics): string {
+  const parts = {
+    queue: timings.queue_ms,
+    prefill: timings.prefill_ms,
+    ttft: timings.ttft_ms,
+    "step-p50": timings.step_ms.p50,
+    "step-p95": timings.step_ms.p95,
+    "round-trip-p50": timings.round_trip_ms.p50,
+    total: timings.total_ms,
+  };
+  return Object.entries(parts)
+    .map(([name, ms]) => `${name};dur=${ms}`)
+    .join(", ");
+}
+
+export type LogProbsBody = ChatLogProbs | CompletionLogProbs | null;
+
+export interface ChunkParts {
+  /** null: the first chunk of a chat, which names the role. */
+  readonly text: string | null;
+  readonly finish: FinishReason | null;
+  readonly logProbs: LogProbsBody;
+  readonly trace: StepTrace | null;
+  readonly metrics: Metrics | null;
+}
+
+/** One content chunk. `usage` is null in all chunks but the last where usage was asked for, else absent. */
+export function chunkOf(context: ResponseContext, parts: ChunkParts) {
+  const { text, finish, logProbs } = parts;
+  const delta = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
+  const choice =
+    context.api === "chat"
+      ? { index: 0, delta, logprobs: logProbs, finish_reason: finish }
+      : { index: 0, text: text ?? "", logprobs: logProbs, finish_reason: finish };
+  return {
+    ...head(context, true),
+    choices: [choice],
+    ...(context.includeUsage ? { usage: null } : {}),
+    ...(parts.trace === null ? {} : { speculation: parts.trace }),
+    ...(parts.metrics === null ? {} : { metrics: parts.metrics }),
+  };
+}
+
+export function usageChunk(context: ResponseContext, usage: Usage, metrics: Metrics) {
+  return { ...head(context, true), choices: [], usage, metrics };
+}
+
+export interface FullParts {
+  readonly text: string;
+  readonly finish: FinishReason;
+  readonly logProbs: LogProbsBody;
+  readonly usage: Usage;
+  readonly metrics: Metrics;
+  readonly steps: readonly StepTrace[] | null;
+}
+
+export function fullBody(context: ResponseContext, parts: FullParts) {
+  const { text, finish, logProbs, usage, metrics, steps } = parts;
+  const choice =
+    context.api === "chat"
+      ? { index: 0, message: { role: "assistant", content: text, refusal: null }, logprobs: logProbs, finish_reason: finish }
+      : { index: 0, text, logprobs: logProbs, finish_reason: finish };
+  return { ...head(context, false), choices: [choice], usage, metrics, ...(steps === null ? {} : { speculation: { steps } }) };
+}
+
+function head(context: ResponseContext, chunk: boolean) {
+  const chat = chunk ? "chat.completion.chunk" : "chat.completion";
+  return {
+    id: context.id,
+    object: context.api === "chat" ? chat : "text_completion",
+    created: context.created,
+    model: context.model,
+    system_fingerprint: context.fingerprint,
+  };
+}
+
+/** One entry of /v1/models. */
+export function modelBody(manifest: BundleManifest, created: number) {
+  const { defaults } = manifest;
+  return {
+    id: manifest.name,
+    object: "model",
+    created,
+    owned_by: "foredraft",
+    context_tokens: manifest.architecture.contextTokens,
+    license: manifest.license,
+    notice: manifest.notice,
+    chat: manifest.chatTemplate !== null,
+    speculation: {
+      heads: manifest.latticeHeads,
+      top_k: manifest.topK,
+      packs: manifest.packs.map(({ name, order, ngrams }) => ({ name, order, ngrams })),
+      defaults: {
+        heads: defaults.heads,
+        top_k: defaults.topK,
+        rescorer: {
+          type: defaults.rescorer.type,
+          model: defaults.rescorer.model,
+          order: defaults.rescorer.order,
+          alpha: defaults.rescorer.alpha,
+          p_best: defaults.rescorer.pBest,
+        },
+      },
+    },
+  };
+}
+
+/** Three decimals: microseconds where the unit is ms. */
+export function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}
