@@ -1,0 +1,132 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join, posix } from "node:path";
+import { describe, expect, test } from "vitest";
+import { ROOT } from "../scripts/paths.ts";
+import { ERRORS } from "../shared/errors.ts";
+
+/** What a reader or a reviewer would otherwise have to watch for, over every file that git would keep. */
+
+const LISTED = execFileSync("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], { cwd: ROOT });
+const BINARY = /\.(png|jpg|ico|gguf|safetensors|fdlm|npz|bin|woff2)$/;
+const files = LISTED.toString()
+  .split("\0")
+  .filter((file) => file !== "" && !BINARY.test(file))
+  .flatMap((path) => {
+    try {
+      return [{ path, text: readFileSync(join(ROOT, path), "utf8") }];
+    } catch {
+      return []; // Deleted, not yet committed.
+    }
+  });
+const code = files.filter(({ path }) => /\.(ts|mjs|js|py)$/.test(path));
+const typescript = files.filter(({ path }) => path.endsWith(".ts"));
+
+/** "path:line: text" of every line that matches. */
+function linesMatching(pattern: RegExp, among: readonly { path: string; text: string }[]): string[] {
+  return among.flatMap(({ path, text }) =>
+    text.split("\n").flatMap((line, i) => (pattern.test(line) ? [`${path}:${i + 1}: ${line.trim()}`] : [])),
+  );
+}
+
+/** Every module a file imports: repository paths for relative ones, names for packages. */
+function importsOf({ path, text }: { path: string; text: string }): string[] {
+  const statements =
+    /^(?:import|export)\s+(?:type\s+)?(?:[\w*{},\s]+?\sfrom\s+)?["']([^"'\n]+)["']|\bimport\(\s*["']([^"'\n]+)["']/gm;
+  const specifiers = text.matchAll(statements);
+  return [...specifiers].map((match) => {
+    const name = match[1] ?? match[2] ?? "";
+    return name.startsWith(".") ? posix.join(posix.dirname(path), name) : name;
+  });
+}
+
+function importsAgainst(from: string, allowed: RegExp): string[] {
+  return typescript
+    .filter(({ path }) => path.startsWith(from))
+    .flatMap((file) => importsOf(file).flatMap((name) => (allowed.test(name) ? [] : [`${file.path} -> ${name}`])));
+}
+
+describe("imports", () => {
+  test("are recognised by this file's own reading of them", () => {
+    expect(
+      importsOf({ path: "a/b.ts", text: 'import {\n x } from "../c.ts";\nexport * from "d";\nimport "node:fs";' }),
+    ).toEqual(["c.ts", "d", "node:fs"]);
+    expect(importsAgainst("test/tidy", /^$/)).toContain("test/tidy.test.ts -> scripts/paths.ts");
+  });
+
+  test("of shared/ stay in shared/, but for the codec's msgpackr", () => {
+    expect(importsAgainst("shared/", /^shared\//).filter((line) => line !== "shared/codec.ts -> msgpackr")).toEqual([]);
+  });
+
+  test("of edge/ reach edge/, shared/ and packages, nothing of Node's but what workerd has", () => {
+    expect(importsAgainst("edge/", /^(edge\/|shared\/|hono|zod|@huggingface\/|cloudflare:)/)).toEqual([]);
+  });
+
+  test("of gpu-worker/ never reach the edge, the models' compiler or tests", () => {
+    expect(importsAgainst("gpu-worker/", /^(gpu-worker\/|shared\/|node:|onnxruntime-|ws$|prom-client$|zod$)/)).toEqual(
+      [],
+    );
+  });
+
+  test("of models/ and train/ do not reach the servers", () => {
+    const outside =
+      /^(models\/|train\/|shared\/|node:|@huggingface\/|onnx-proto|protobufjs|cli-progress|onnxruntime-|zod|long$)/;
+    expect([...importsAgainst("models/", outside), ...importsAgainst("train/", outside)]).toEqual([]);
+  });
+});
+
+describe("every file", () => {
+  test("of code is short enough to be read at once", () => {
+    const long = code.map(({ path, text }) => `${path}: ${text.split("\n").length}`);
+    expect(long.filter((line) => Number(line.split(": ")[1]) > 300)).toEqual([]);
+  });
+
+  test("keeps its types", () => {
+    expect(linesMatching(/(:|\bas) any\b|<any>|@ts-(ignore|expect-error|nocheck)/, outsideThis(typescript))).toEqual(
+      [],
+    );
+  });
+
+  test("is finished", () => {
+    expect(linesMatching(/\b(TO(?=DO)DO|FIX(?=ME)ME|XX(?=X)X|HACK)\b|\bdebugger\b/, outsideThis(code))).toEqual([]);
+  });
+
+  test("runs all its tests", () => {
+    expect(linesMatching(/\b(it|test|describe)\.(only|todo)\b/, outsideThis(typescript))).toEqual([]);
+  });
+
+  test("names no machine and no package registry", () => {
+    const paths = ["work", "farm", "root"].map((name) => `(^|[\\s"'\`(=:])/${name}/`);
+    const hosts = ["registry\\.(npm|yarn)", "pypi\\.org", "python" + "hosted", "deb\\.(debian)"];
+    expect(linesMatching(new RegExp([...paths, ...hosts].join("|")), outsideThis(files))).toEqual([]);
+  });
+
+  test("is small, large files being binary", () => {
+    const large = files.filter(({ text }) => text.length > 512 * 1024).map(({ path }) => path);
+    expect(large.filter((path) => !path.startsWith("test/golden/"))).toEqual([]);
+  });
+});
+
+test("the lockfile carries no addresses", () => {
+  expect(
+    linesMatching(
+      /"resolved": "https?:/,
+      files.filter(({ path }) => path === "package-lock.json"),
+    ),
+  ).toEqual([]);
+});
+
+test("every error of the table is documented, with its status", () => {
+  const docs = files
+    .filter(({ path }) => path.startsWith("docs/"))
+    .map(({ text }) => text)
+    .join("\n");
+  for (const [name, { status }] of Object.entries(ERRORS)) {
+    expect(docs, name).toMatch(new RegExp(`\`${name}\`[^\\n]*${status}|${status}[^\\n]*\`${name}\``));
+  }
+});
+
+/** This file spells out what it looks for. */
+function outsideThis(among: typeof files): typeof files {
+  return among.filter(({ path }) => path !== "test/tidy.test.ts");
+}
