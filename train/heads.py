@@ -1,0 +1,253 @@
+"""Trains the draft heads 2..9 on the base model's own text (train/generate.py).
+
+  python train/heads.py --gguf FILE --distill DIR --out models/smollm2-135m/heads.safetensors
+
+The base is frozen. Parametrisation (shared with models/compile, see models/README.md): D hidden
+width, F features (taps, then the final hidden state), bonus = the token committed after position t.
+  z = concat(f / rms(f) for each feature, emb(bonus) / rms) * in_norm.weight   [(F+1) D]
+  u = silu(trunk.weight z)                                                     [D2]
+  logits_j = E[draft_ids] (final_hidden + head.j.weight u + head.j.bias)       head j + 2, j = 0..H-2
+Head j predicts token t + 2 + j. The output embedding E is shared and frozen, reduced to the most
+frequent tokens. A run resumes from OUT.ckpt, saved every minute.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tqdm import tqdm
+
+from base import Base
+from generate import TAPS
+
+EPS = 1e-5
+
+
+class Heads(torch.nn.Module):
+    def __init__(self, width, features, inner, count):
+        super().__init__()
+        self.width, self.features, self.count = width, features, count
+        self.in_norm = torch.nn.Parameter(torch.ones((features + 1) * width))
+        self.trunk = torch.nn.Parameter(torch.randn(inner, (features + 1) * width) / math.sqrt((features + 1) * width))
+        self.heads = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(width, inner)) for _ in range(count)])
+        self.bias = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(width)) for _ in range(count)])
+
+    def inner(self, hidden, bonus):
+        """hidden [B, F*D], bonus embedding [B, D] -> u [B, D2]."""
+        parts = torch.cat([hidden, bonus], -1).float().view(-1, self.features + 1, self.width)
+        z = (parts * torch.rsqrt(parts.pow(2).mean(-1, keepdim=True) + EPS)).flatten(1) * self.in_norm
+        return torch.nn.functional.silu((z.bfloat16() @ self.trunk.bfloat16().T).float())
+
+    def out(self, j, hidden, u):
+        final = hidden[:, -self.width :].float()
+        return final + (u.bfloat16() @ self.heads[j].bfloat16().T).float() + self.bias[j]
+
+
+class Data:
+    """All shards in memory: features [N, F*D] bf16, tokens [N], sequence end per position [N]."""
+
+    def __init__(self, root):
+        files = sorted(p for p in Path(root).glob("*.npz") if "part" not in p.name)
+        parts = dict(features=[], tokens=[], top_ids=[], top_logp=[], end=[], greedy=[], held=[])
+        start = 0
+        for path in files:
+            z = np.load(path)
+            offsets = z["offsets"]
+            lengths = np.diff(offsets)
+            for key in ("tokens", "top_ids"):
+                parts[key].append(z[key].astype(np.int32))
+            parts["features"].append(torch.from_numpy(z["features"].view(np.int16)).view(torch.bfloat16))
+            parts["top_logp"].append(z["top_logp"].astype(np.float32))
+            parts["end"].append(np.repeat(offsets[1:] + start, lengths))
+            parts["greedy"].append(np.repeat(z["greedy"], lengths))
+            parts["held"].append(np.repeat(np.arange(len(lengths)) % 25 == 7, lengths))
+            start += int(offsets[-1])
+        self.features = torch.cat(parts.pop("features"))
+        for key, arrays in parts.items():
+            setattr(self, key, torch.from_numpy(np.concatenate(arrays)))
+        self.files = len(files)
+
+    def positions(self, held):
+        """Positions with a bonus token and at least one token to foresee."""
+        at = torch.arange(len(self.tokens))
+        keep = (self.held == held) & (at + 2 < self.end)
+        if held:
+            keep &= self.greedy
+        return at[keep]
+
+
+class Labels:
+    """Targets inside the draft vocabulary; -1 outside it or past the end of the sequence."""
+
+    def __init__(self, data, vocab, size):
+        counts = torch.bincount(data.tokens.long(), minlength=vocab)
+        self.ids = counts.topk(size).indices.sort().values
+        self.index = torch.full((vocab,), -1, dtype=torch.long)
+        self.index[self.ids] = torch.arange(size)
+        self.data = data
+
+    def hard(self, at, j):
+        target = at + 2 + j
+        ok = target < self.data.end[at]
+        y = self.index[self.data.tokens[target.clamp(max=len(self.data.tokens) - 1)].long()]
+        return torch.where(ok, y, -1)
+
+    def soft(self, at, j):
+        """The base's own top-8 distribution for the same token: (indices [B, 8], weights [B, 8])."""
+        source = (at + 1 + j).clamp(max=len(self.data.tokens) - 1)
+        index = self.index[self.data.top_ids[source].long()]
+        p = torch.where(index >= 0, self.data.top_logp[source].exp(), 0.0)
+        return index.clamp(min=0), p / p.sum(-1, keepdim=True).clamp(min=1e-6)
+
+
+def head_gradient(out, table, y, soft, mix):
+    """d(loss)/d(out) for softmax cross-entropy against hard labels y and the soft targets.
+
+    out [B, D], table [V, D] bf16, y [B]. Written by hand: one softmax in bf16, no [B, V] in fp32.
+    """
+    p = torch.softmax(out.bfloat16() @ table.T, -1)
+    ok = (y >= 0).to(p.dtype)[:, None]
+    index, weight = soft
+    p.scatter_add_(1, y.clamp(min=0)[:, None], torch.full_like(ok, -(1 - mix)))
+    p.scatter_add_(1, index, (-mix * weight).to(p.dtype))
+    return ((p * ok) @ table).float()
+
+
+@torch.no_grad()
+def evaluate(heads, data, labels, table, embedding, at, batch=2048):
+    """Top-1/5/16 accuracy per head and the block efficiency of the top-1 chain."""
+    hits = torch.zeros(heads.count, 3)
+    total = torch.zeros(heads.count)
+    chain_sum = chain_count = 0.0
+    for rows in at.split(batch):
+        hidden = data.features[rows]
+        u = heads.inner(hidden, embedding[data.tokens[rows + 1].long()])
+        alive = torch.ones(len(rows))
+        for j in range(heads.count):
+            inside = rows + 2 + j < data.end[rows]
+            y = labels.hard(rows, j)
+            top = (heads.out(j, hidden, u).bfloat16() @ table.T).topk(16, -1).indices
+            hit = (top == y[:, None]).float()
+            for column, k in enumerate((1, 5, 16)):
+                hits[j, column] += hit[inside, :k].sum()
+            total[j] += inside.sum()
+            alive = alive * hit[:, 0]
+            chain_sum += float(alive[inside].sum())
+        chain_count += len(rows)
+    return hits / total[:, None], 1 + chain_sum / chain_count
+
+
+def export(path, heads, ids, meta):
+    tensors = {"in_norm.weight": heads.in_norm.half(), "trunk.weight": heads.trunk.half(), "draft_ids": ids.int()}
+    for j in range(heads.count):
+        tensors[f"head.{j}.weight"] = heads.heads[j].half()
+        tensors[f"head.{j}.bias"] = heads.bias[j].half()
+    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path, metadata=meta)
+
+
+def report(accuracy, efficiency):
+    rows = [f"  head {j + 2}: top-1 {a[0]:.3f}  top-5 {a[1]:.3f}  top-16 {a[2]:.3f}" for j, a in enumerate(accuracy)]
+    return "\n".join([*rows, f"  block efficiency of the top-1 chain: {efficiency:.3f}"])
+
+
+def arguments():
+    a = argparse.ArgumentParser()
+    a.add_argument("--gguf", required=True)
+    a.add_argument("--distill", required=True)
+    a.add_argument("--out", required=True)
+    a.add_argument("--count", type=int, default=8, help="heads 2..count+1")
+    a.add_argument("--inner", type=int, default=1152)
+    a.add_argument("--train-vocab", type=int, default=8192)
+    a.add_argument("--draft-vocab", type=int, default=12288)
+    a.add_argument("--epochs", type=float, default=2.0)
+    a.add_argument("--batch", type=int, default=512)
+    a.add_argument("--lr", type=float, default=2e-3)
+    a.add_argument("--decay", type=float, default=0.9, help="loss weight of head j: decay ** j")
+    a.add_argument("--mix", type=float, default=0.5, help="share of the soft target in the loss")
+    a.add_argument("--limit", type=int, default=0, help="use only so many training positions (trials)")
+    a.add_argument("--seed", type=int, default=1)
+    return a.parse_args()
+
+
+def sampled_heads(count, generator):
+    """(head, weight): the first three always, two of the others in turn (Stern et al.: unbiased)."""
+    late = torch.randperm(max(count - 3, 0), generator=generator)[:2].tolist()
+    return [(j, 1.0) for j in range(min(3, count))] + [(3 + j, (count - 3) / len(late)) for j in late]
+
+
+def train(args, base, data, heads, labels, table):
+    torch.manual_seed(args.seed)
+    at, held = data.positions(False), data.positions(True)
+    if args.limit:
+        at = at[torch.randperm(len(at))[: args.limit]]
+    held = held[torch.randperm(len(held))[:12288]]
+    steps = int(len(at) * args.epochs / args.batch)
+    optimizer = torch.optim.AdamW(heads.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    checkpoint, first = Path(args.out + ".ckpt"), 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint)
+        heads.load_state_dict(state["heads"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    generator = torch.Generator().manual_seed(args.seed)
+    order = torch.cat([at[torch.randperm(len(at), generator=generator)] for _ in range(math.ceil(args.epochs))])
+    saved = time.time()
+    for step in tqdm(range(first, steps), initial=first, total=steps, unit="step", mininterval=10):
+        warm = min(1.0, (step + 1) / 100)
+        for group in optimizer.param_groups:
+            group["lr"] = args.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        rows = order[step * args.batch : (step + 1) * args.batch]
+        hidden = data.features[rows]
+        u = heads.inner(hidden, base.embedding[data.tokens[rows + 1].long()])
+        leaf = u.detach().requires_grad_()
+        for j, share in sampled_heads(heads.count, generator):
+            out = heads.out(j, hidden, leaf)
+            gradient = head_gradient(out.detach(), table, labels.hard(rows, j), labels.soft(rows, j), args.mix)
+            out.backward(gradient * (share * args.decay**j / len(rows)))
+        u.backward(leaf.grad)
+        torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if time.time() - saved > 60 or step + 1 == steps:
+            torch.save(dict(heads=heads.state_dict(), optimizer=optimizer.state_dict(), step=step + 1), checkpoint)
+            saved = time.time()
+        if (step + 1) % 400 == 0:
+            tqdm.write(f"step {step + 1}\n" + report(*evaluate(heads, data, labels, table, base.embedding, held[:4096])))
+    return len(at), held
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(int(os.environ.get("THREADS", "2")))
+    torch.manual_seed(args.seed)
+    base, data = Base(args.gguf), Data(args.distill)
+    c = base.config
+    heads = Heads(c.width, len(TAPS) + 1, args.inner, args.count)
+    small = Labels(data, c.vocab, args.train_vocab)
+    positions, held = train(args, base, data, heads, small, base.embedding[small.ids].contiguous())
+    full = Labels(data, c.vocab, args.draft_vocab)
+    accuracy, efficiency = evaluate(heads, data, full, base.embedding[full.ids].contiguous(), base.embedding, held)
+    print(report(accuracy, efficiency))
+    meta = {"taps": ",".join(map(str, TAPS)), "heads": str(args.count), "draft_vocab": str(args.draft_vocab)}
+    export(args.out, heads, full.ids, meta)
+    record = dict(
+        command="python train/heads.py "
+        + " ".join(f"--{k.replace('_', '-')} {v}" for k, v in vars(args).items() if k not in ("gguf", "distill", "out")),
+        generated_tokens=len(data.tokens),
+        training_positions=positions,
+        validation_positions=len(held),
+        draft_vocab_coverage=float((full.index[data.tokens.long()] >= 0).float().mean()),
+        validation_top_1_5_16={f"head {j + 2}": [round(float(x), 4) for x in a] for j, a in enumerate(accuracy)},
+        validation_block_efficiency=round(efficiency, 4),
+    )
+    Path(args.out).with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
