@@ -9,7 +9,6 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --omit=dev --omit=optional --ignore-scripts
 COPY shared shared
 COPY models models
-COPY scripts scripts
 ARG BUNDLE=smollm2-135m
 RUN node models/cli.ts pull "$BUNDLE" && node models/cli.ts compile "$BUNDLE"
 
