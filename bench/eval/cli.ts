@@ -1,0 +1,205 @@
+import { execFileSync } from "node:child_process";
+import { writeFile } from "node:fs/promises";
+import { SingleBar } from "cli-progress";
+import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { ROOT } from "../../scripts/paths.ts";
+import { liveCases, type Model, replayCases } from "./cases.ts";
+import { evaluate, type EvalCase, type RowResult } from "./evaluate.ts";
+import { type Method, parseMethod } from "./methods.ts";
+import { type LoadedBundle, loadBundle } from "./model.ts";
+import { EVAL_HELP, type EvalOptions, parseEvalOptions } from "./options.ts";
+import { readRows } from "./rows.ts";
+import { formatTable, summarise } from "./summary.ts";
+import type { Difference } from "./ties.ts";
+import { type Generation, readTrace, type Trace, writeTrace } from "./trace.ts";
+
+const DEFAULT_MAX_TOKENS = 128;
+
+/** Progress goes to stderr: stdout is for results. */
+const note = (line: string) => console.error(line);
+
+try {
+  const options = parseEvalOptions(process.argv.slice(2));
+  if (options === null) console.log(EVAL_HELP);
+  else await main(options);
+} catch (error) {
+  note(error instanceof Error ? error.message : String(error));
+  process.exitCode = 1;
+}
+
+async function main(options: EvalOptions): Promise<void> {
+  const rows = options.replay === null ? await runModel(options) : await runTrace(options, options.replay);
+  const summary = summarise(rows, options.methods, options.seed);
+  console.log(formatTable(summary));
+  if (options.out !== null)
+    await writeFile(options.out, `${JSON.stringify({ run: provenance(options), summary, rows: plainRows(rows) })}\n`);
+  if (options.json) console.log(JSON.stringify(summary));
+}
+
+async function runTrace(options: EvalOptions, path: string): Promise<RowResult[]> {
+  const trace = await readTrace(path);
+  const bundle = await loadBundle(await ensureBundle(trace.header.bundle), trace.header.bundle);
+  checkTrace(trace, bundle);
+  const maxTokens = Math.min(options.maxTokens ?? trace.header.maxTokens, trace.header.maxTokens);
+  const kept = keepGenerations(trace.generations, options);
+  const bar = new Progress(kept.length);
+  try {
+    return await runCases(replayCases(kept, bundle.manifest, maxTokens), bundle, options, () => bar.step());
+  } finally {
+    bar.stop();
+  }
+}
+
+async function runModel(options: EvalOptions): Promise<RowResult[]> {
+  const inputs = await readRows(options.prompts, options);
+  if (inputs.length === 0) throw new Error("no rows left to evaluate");
+  const bundleDir = await ensureBundle(options.bundle);
+  const bundle = await loadBundle(bundleDir, options.bundle);
+  const maxTokens = options.maxTokens ?? DEFAULT_MAX_TOKENS;
+  const engine = await createLocalEngine(bundleDir, {
+    ...(options.provider === null ? {} : { provider: options.provider }),
+    ...(options.threads === null ? {} : { threads: options.threads }),
+  });
+  const bar = new Progress(inputs.length);
+  try {
+    const model: Model = { engine, manifest: bundle.manifest, text: bundle.text };
+    const generations: Generation[] = [];
+    const cases = liveCases(inputs, model, {
+      maxTokens,
+      onGeneration: options.saveTrace === null ? null : (generation) => generations.push(generation),
+      onSkipped: (row, tokens) =>
+        bar.say(`${row.id}: left out, its prompt of ${tokens} tokens leaves no room for ${maxTokens} more`),
+      onRow: () => bar.step(),
+    });
+    const results = await runCases(
+      cases,
+      bundle,
+      options,
+      () => undefined,
+      (line) => bar.say(line),
+    );
+    if (options.saveTrace !== null) await saveTrace(options.saveTrace, bundle, generations, maxTokens);
+    return results;
+  } finally {
+    bar.stop();
+    await engine.close();
+  }
+}
+
+async function runCases(
+  cases: AsyncIterable<EvalCase>,
+  bundle: LoadedBundle,
+  options: EvalOptions,
+  onCase: () => void,
+  say: (line: string) => void = note,
+): Promise<RowResult[]> {
+  const methods = options.methods.map((name) => parseMethod(name, bundle.manifest, options));
+  return evaluate(cases, {
+    methods,
+    packs: await bundle.packs(methods),
+    onCase,
+    onDifference: (done, method, difference) => say(describeDifference(done, method, difference)),
+  });
+}
+
+function describeDifference(done: EvalCase, method: Method, difference: Difference | null): string {
+  const where = `${done.id} turn ${done.turn + 1}: ${method.name} differs from plain decoding`;
+  if (difference === null) return `${where} and did not when run again`;
+  const gap = (value: number | null) => (value === null ? "beyond the likeliest 20" : value.toFixed(4));
+  const { at, plainToken, methodToken, plainGap, methodGap, floatTie } = difference;
+  const gaps = `logit gap ${gap(plainGap)} alone, ${gap(methodGap)} in the drafted pass`;
+  return `${where} at token ${at}: ${methodToken} for ${plainToken}; ${gaps}: ${floatTie ? "a float tie" : "NOT a float tie"}`;
+}
+
+function checkTrace(trace: Trace, bundle: LoadedBundle): void {
+  const { header } = trace;
+  const { manifest } = bundle;
+  if (header.tokenizerHash !== manifest.tokenizer.sha256) {
+    throw new Error(`the trace was made with another tokenizer than bundle ${manifest.name} has now: make it again`);
+  }
+}
+
+function keepGenerations(generations: readonly Generation[], options: EvalOptions): Generation[] {
+  if (options.split !== null) throw new Error("--split: choose the split when the trace is made");
+  const kept: Generation[] = [];
+  const seen = new Map<string, number>();
+  let rows = 0;
+  let keeping = false;
+  for (const generation of generations) {
+    if (generation.turn === 0) {
+      const inCategory = seen.get(generation.category) ?? 0;
+      keeping = rows < (options.limit ?? Infinity) && inCategory < (options.perCategory ?? Infinity);
+      if (keeping) {
+        rows++;
+        seen.set(generation.category, inCategory + 1);
+      }
+    }
+    if (keeping) kept.push(generation);
+  }
+  return kept;
+}
+
+async function saveTrace(
+  path: string,
+  bundle: LoadedBundle,
+  generations: Generation[],
+  maxTokens: number,
+): Promise<void> {
+  const { name, tokenizer, architecture, latticeHeads, topK } = bundle.manifest;
+  const command = `npm run eval -- ${process.argv.slice(2).join(" ")}`;
+  const header = {
+    bundle: name,
+    tokenizerHash: tokenizer.sha256,
+    vocabSize: architecture.vocabSize,
+    heads: latticeHeads,
+    topK,
+    maxTokens,
+    command,
+  };
+  await writeTrace(path, { header, generations });
+}
+
+/** What a reader needs to make the same numbers again. */
+function provenance(options: EvalOptions) {
+  const git = (...args: string[]) => execFileSync("git", args, { cwd: ROOT, encoding: "utf8" }).trim();
+  return {
+    command: `npm run eval -- ${process.argv.slice(2).join(" ")}`,
+    commit: git("rev-parse", "HEAD"),
+    changed_files: git("status", "--porcelain", "--untracked-files=no") !== "",
+    node: process.version,
+    finished: new Date().toISOString(),
+    options,
+  };
+}
+
+function plainRows(rows: readonly RowResult[]) {
+  return rows.map((row) => ({ ...row, methods: Object.fromEntries(row.methods) }));
+}
+
+/** A bar on a terminal, a line now and then elsewhere. */
+class Progress {
+  readonly #bar: SingleBar;
+  constructor(total: number) {
+    this.#bar = new SingleBar({
+      format: "{bar} {value}/{total} rows, {duration_formatted}, {eta_formatted} to go",
+      stream: process.stderr,
+      clearOnComplete: false,
+      noTTYOutput: true,
+      notTTYSchedule: 30_000,
+      hideCursor: true,
+    });
+    this.#bar.start(total, 0);
+  }
+  step(): void {
+    this.#bar.increment();
+  }
+  /** A line above the bar. */
+  say(line: string): void {
+    if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
+    note(line);
+  }
+  stop(): void {
+    this.#bar.stop();
+  }
+}

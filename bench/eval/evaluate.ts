@@ -1,0 +1,79 @@
+import type { TokenId } from "../../shared/ids.ts";
+import { complete, type Completion, type Packs, type Task } from "./complete.ts";
+import { addCounters, type Counters, emptyCounters } from "./counters.ts";
+import type { Method } from "./methods.ts";
+import { type Difference, explainDifference } from "./ties.ts";
+
+/** One answer to reproduce by every method. */
+export interface EvalCase {
+  readonly id: string;
+  readonly category: string;
+  /** 0 begins a new row; answers of one row count as one prompt. */
+  readonly turn: number;
+  readonly task: Task;
+  /** Plain greedy decoding of the task. */
+  readonly plain: Completion;
+}
+
+export interface MethodResult {
+  readonly counters: Counters;
+  /** Every answer of the row equals plain decoding's, token by token. */
+  identical: boolean;
+  /** Answers that differ, each by a float tie or not. */
+  readonly differences: Difference[];
+}
+
+export interface RowResult {
+  readonly id: string;
+  readonly category: string;
+  readonly turns: number;
+  readonly methods: ReadonlyMap<string, MethodResult>;
+}
+
+export interface EvaluateOptions {
+  readonly methods: readonly Method[];
+  readonly packs: Packs;
+  /** After each answer. */
+  readonly onCase?: (done: EvalCase) => void;
+  readonly onDifference?: (done: EvalCase, method: Method, difference: Difference | null) => void;
+}
+
+/** Runs every method over every answer; rows in the order of `cases`. */
+export async function evaluate(cases: AsyncIterable<EvalCase>, options: EvaluateOptions): Promise<RowResult[]> {
+  const rows: { id: string; category: string; turns: number; methods: Map<string, MethodResult> }[] = [];
+  for await (const answer of cases) {
+    let row = rows.at(-1);
+    if (row === undefined || answer.turn === 0) {
+      row = { id: answer.id, category: answer.category, turns: 0, methods: new Map() };
+      rows.push(row);
+    }
+    row.turns++;
+    for (const method of options.methods) {
+      const result = row.methods.get(method.name) ?? { counters: emptyCounters(), identical: true, differences: [] };
+      row.methods.set(method.name, result);
+      await evaluateMethod(answer, method, result, options);
+    }
+    options.onCase?.(answer);
+  }
+  return rows;
+}
+
+async function evaluateMethod(
+  answer: EvalCase,
+  method: Method,
+  result: MethodResult,
+  options: EvaluateOptions,
+): Promise<void> {
+  const { plain, task } = answer;
+  const done = method.draft.type === "plain" ? plain : await complete(task, method, options.packs, plain.output);
+  addCounters(result.counters, done.counters);
+  if (sameTokens(plain.output, done.output)) return;
+  result.identical = false;
+  const difference = await explainDifference(task, method, options.packs, plain.output, done.output);
+  if (difference !== null) result.differences.push(difference);
+  options.onDifference?.(answer, method, difference);
+}
+
+function sameTokens(a: readonly TokenId[], b: readonly TokenId[]): boolean {
+  return a.length === b.length && a.every((token, i) => token === b[i]);
+}

@@ -1,0 +1,102 @@
+import { LIMITS } from "../../shared/limits.ts";
+import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+
+/** How a method drafts; everything else about decoding is the same for all. */
+export type DraftSpec =
+  | { readonly type: "plain" }
+  | { readonly type: "none" }
+  | {
+      readonly type: "ngram";
+      readonly order: number;
+      readonly alpha: number;
+      readonly pBest: number;
+      readonly pack: PackEntry | null;
+    }
+  | { readonly type: "oracle"; readonly topK: number }
+  | { readonly type: "prompt-lookup" };
+
+export interface Method {
+  readonly name: string;
+  readonly draft: DraftSpec;
+  /** Lattice rows and columns asked of the engine; 0 rows never run the heads. */
+  readonly heads: number;
+  readonly topK: number;
+}
+
+export const DEFAULT_METHODS = [
+  "ar",
+  "none",
+  "ngram-2",
+  "ngram-3",
+  "ngram-4",
+  "0gram-16best",
+  "ngram-4-16best",
+] as const;
+
+export interface MethodOptions {
+  /** null: the bundle's. */
+  readonly alpha: number | null;
+  readonly pack: string | null;
+  readonly heads: number | null;
+  readonly topK: number | null;
+}
+
+/**
+ * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, `0gram-<p>best`, `oracle-<k>`,
+ * `prompt-lookup`. Throws an Error naming what is wrong.
+ */
+export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
+  const heads = Math.min(options.heads ?? manifest.latticeHeads, manifest.latticeHeads);
+  const topK = Math.min(options.topK ?? manifest.topK, manifest.topK);
+  if (name === "ar") return { name, draft: { type: "plain" }, heads: 0, topK: 1 };
+  if (name === "prompt-lookup") return { name, draft: { type: "prompt-lookup" }, heads: 0, topK: 1 };
+  if (name === "none") return { name, draft: { type: "none" }, heads, topK };
+
+  const ngram = /^ngram-(\d+)(?:-(\d+)best)?$/.exec(name);
+  if (ngram !== null) {
+    const order = inRange(name, "order", Number(ngram[1]), 2, LIMITS.ngramOrder);
+    const pBest = inRange(name, "p", Number(ngram[2] ?? 1), 1, LIMITS.pBest);
+    const alpha = options.alpha ?? manifest.defaults.rescorer.alpha;
+    const pack = findPack(name, order, manifest, options.pack);
+    return { name, draft: { type: "ngram", order, alpha, pBest, pack }, heads, topK };
+  }
+  const lattice = /^0gram-(\d+)best$/.exec(name);
+  if (lattice !== null) {
+    const pBest = inRange(name, "p", Number(lattice[1]), 1, LIMITS.pBest);
+    return { name, draft: { type: "ngram", order: 2, alpha: 0, pBest, pack: null }, heads, topK };
+  }
+  const oracle = /^oracle-(\d+)$/.exec(name);
+  if (oracle !== null) {
+    const columns = inRange(name, "k", Number(oracle[1]), 1, LIMITS.topK);
+    return { name, draft: { type: "oracle", topK: Math.min(columns, topK) }, heads, topK };
+  }
+  throw new Error(`unknown method "${name}"`);
+}
+
+function inRange(name: string, field: string, value: number, low: number, high: number): number {
+  if (value < low || value > high) throw new Error(`method "${name}": ${field} must be ${low}..${high}`);
+  return value;
+}
+
+/**
+ * The pack asked for by name; otherwise one of just this order, the bundle's default first, otherwise
+ * the lowest order above it: an order-2 model cut out of an order-4 pack is a little worse than its own.
+ */
+function findPack(method: string, order: number, manifest: BundleManifest, wanted: string | null): PackEntry {
+  if (wanted !== null) {
+    const named = manifest.packs.find((pack) => pack.name === wanted);
+    if (named !== undefined) return named;
+    throw new Error(`bundle ${manifest.name} has no pack "${wanted}"; it has: ${packNames(manifest)}`);
+  }
+  const preferred = manifest.defaults.rescorer.model;
+  const able = manifest.packs
+    .filter((pack) => pack.order >= order)
+    .toSorted((a, b) => a.order - b.order || Number(b.name === preferred) - Number(a.name === preferred));
+  const best = able[0];
+  if (best === undefined) throw new Error(`method "${method}": bundle ${manifest.name} has: ${packNames(manifest)}`);
+  return best;
+}
+
+function packNames(manifest: BundleManifest): string {
+  return manifest.packs.map((pack) => `${pack.name} (order ${pack.order})`).join(", ") || "no pack";
+}

@@ -1,0 +1,57 @@
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { Bundles, type Bundle } from "../../edge/text/bundles.ts";
+import { Detokenizer } from "../../edge/text/detokenize.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import type { EvalText } from "./cases.ts";
+import type { Packs } from "./complete.ts";
+import type { Method } from "./methods.ts";
+
+/** The edge's own loader over a compiled bundle directory: the same text, templates and checks. */
+export interface LoadedBundle {
+  readonly manifest: BundleManifest;
+  readonly text: EvalText;
+  packs(methods: readonly Method[]): Promise<Packs>;
+}
+
+export async function loadBundle(bundleDir: string, name: string): Promise<LoadedBundle> {
+  const root = dirname(bundleDir);
+  const bundles = new Bundles([name], (path) => readOrNull(join(root, path)));
+  const bundle = await bundles.bundle(name);
+  const { manifest } = bundle;
+  return {
+    manifest,
+    text: bundleText(bundle),
+    async packs(methods) {
+      const packs = new Map<string, NgramModel>();
+      for (const { draft } of methods) {
+        if (draft.type !== "ngram" || draft.pack === null || packs.has(draft.pack.name)) continue;
+        packs.set(draft.pack.name, await bundles.pack(manifest, draft.pack));
+      }
+      return packs;
+    },
+  };
+}
+
+async function readOrNull(path: string): Promise<Uint8Array<ArrayBuffer> | null> {
+  try {
+    return Uint8Array.from(await readFile(path));
+  } catch {
+    return null;
+  }
+}
+
+function bundleText({ manifest, tokenizer, chatPrompt }: Bundle): EvalText {
+  return {
+    prompt: (text) => Uint32Array.from(tokenizer.encodePlain(text)),
+    chat(messages) {
+      if (chatPrompt === null) throw new Error(`bundle ${manifest.name} has no chat template: use rows with prompt`);
+      return Uint32Array.from(chatPrompt(messages));
+    },
+    decode(tokens) {
+      const detokenizer = new Detokenizer(tokenizer);
+      return tokens.map((token) => detokenizer.push(token)).join("") + detokenizer.end();
+    },
+  };
+}

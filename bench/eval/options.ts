@@ -1,0 +1,119 @@
+import { parseArgs } from "node:util";
+import { LIMITS } from "../../shared/limits.ts";
+import { DEFAULT_METHODS } from "./methods.ts";
+
+export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [options]
+  --prompts FILE      JSONL, also .xz: rows with prompt, messages or turns, and perhaps category, split, id
+  --bundle NAME       the model (FOREDRAFT_BUNDLE, smollm2-135m)
+  --methods A,B       ${DEFAULT_METHODS.join(",")}
+                      also ngram-N-Pbest, 0gram-Pbest, oracle-K, prompt-lookup
+  --max-tokens N      completion tokens per answer (128)
+  --limit N           the first N rows;  --per-category N  the first N of each category
+  --split tune|test   only these rows
+  --alpha X           weight of the n-gram model (the bundle's default)
+  --pack NAME         n-gram pack (one of the method's order)
+  --heads N --top-k N the first N lattice rows, columns (all)
+  --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
+  --replay FILE       replay the methods over a stored trace: no model, no prompts
+  --provider P        cpu or webgpu;  --threads N  model threads
+  --seed N            of the confidence intervals (1)
+  --out FILE          also write counts per prompt and the settings, JSON
+  --json              end with one line of JSON`;
+
+export interface EvalOptions {
+  readonly prompts: readonly string[];
+  readonly bundle: string;
+  readonly methods: readonly string[];
+  /** null: 128, or as many as the trace has. */
+  readonly maxTokens: number | null;
+  readonly limit: number | null;
+  readonly perCategory: number | null;
+  readonly split: string | null;
+  readonly alpha: number | null;
+  readonly pack: string | null;
+  readonly heads: number | null;
+  readonly topK: number | null;
+  readonly seed: number;
+  readonly saveTrace: string | null;
+  readonly replay: string | null;
+  readonly provider: string | null;
+  readonly threads: number | null;
+  readonly out: string | null;
+  readonly json: boolean;
+}
+
+/** null: help was asked for. Throws an Error naming the option at fault. */
+export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      prompts: { type: "string", multiple: true, default: [] as string[] },
+      bundle: text,
+      methods: text,
+      "max-tokens": text,
+      limit: text,
+      "per-category": text,
+      split: text,
+      alpha: text,
+      pack: text,
+      heads: text,
+      "top-k": text,
+      seed: text,
+      "save-trace": text,
+      replay: text,
+      provider: text,
+      threads: text,
+      out: text,
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return null;
+  const replay = values.replay ?? null;
+  if (replay === null && values.prompts.length === 0)
+    throw new Error("--prompts FILE or --replay FILE is needed (--help lists all)");
+  if (replay !== null && (values.prompts.length > 0 || values["save-trace"] !== undefined)) {
+    throw new Error("--replay reads its prompts from the trace: leave --prompts and --save-trace out");
+  }
+  const methods = values.methods?.split(",").map((name) => name.trim()) ?? [...DEFAULT_METHODS];
+  if (methods.some((name, i) => name === "" || methods.indexOf(name) !== i))
+    throw new Error("--methods: empty or repeated name");
+  return {
+    prompts: values.prompts,
+    bundle: values.bundle ?? process.env.FOREDRAFT_BUNDLE ?? "smollm2-135m",
+    methods,
+    maxTokens: count("--max-tokens", values["max-tokens"], LIMITS.completionTokens),
+    limit: count("--limit", values.limit),
+    perCategory: count("--per-category", values["per-category"]),
+    split: values.split ?? null,
+    alpha: fraction("--alpha", values.alpha),
+    pack: values.pack ?? null,
+    heads: count("--heads", values.heads, LIMITS.latticeHeads),
+    topK: count("--top-k", values["top-k"], LIMITS.topK),
+    seed: count("--seed", values.seed) ?? 1,
+    saveTrace: values["save-trace"] ?? null,
+    replay,
+    provider: values.provider ?? null,
+    threads: count("--threads", values.threads, 256),
+    out: values.out ?? null,
+    json: values.json,
+  };
+}
+
+/** A whole number from 1 to `high`; null where the option is not given. */
+export function count(option: string, text: string | undefined, high = 2 ** 31 - 1): number | null {
+  if (text === undefined) return null;
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || value > high)
+    throw new Error(`${option}: a whole number from 1 to ${high}, not "${text}"`);
+  return value;
+}
+
+function fraction(option: string, text: string | undefined): number | null {
+  if (text === undefined) return null;
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value <= 1))
+    throw new Error(`${option}: a number from 0 to 1, not "${text}"`);
+  return value;
+}

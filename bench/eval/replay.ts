@@ -1,0 +1,54 @@
+import { EMPTY_LATTICE, narrowLattice, type Lattice } from "../../shared/lattice.ts";
+import type { BundleInfo, StepEngine, StepResult } from "../../shared/engine.ts";
+import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
+import { ROOT, type NodeIndex } from "../../shared/ids.ts";
+import type { Generation } from "./trace.ts";
+
+const NO_TIME = { queueMs: 0, modelMs: 0, engineMs: 0 };
+
+/**
+ * An engine that answers from a recorded greedy completion instead of a model: the same decode loop and
+ * rescorers run over it as over the model. Greedy decoding makes the answer depend on the committed
+ * length alone. It serves one completion of that prompt; past its end the bonus token repeats the last
+ * one, which no caller keeps.
+ */
+export function replayEngine(generation: Generation, bundle: BundleInfo): StepEngine {
+  const { output, lattices } = generation;
+  return {
+    async open(spec) {
+      let at = 0;
+      const result = (accepted: NodeIndex[]): StepResult => ({
+        accepted,
+        bonus: output[Math.min(at, output.length - 1)]!,
+        lattice: spec.heads === 0 ? EMPTY_LATTICE : narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK),
+        logProbs: null,
+        timing: NO_TIME,
+      });
+      return {
+        bundle,
+        opened: result([]),
+        async step(_index, draft) {
+          const accepted = acceptedPath(draft, output, at + 1);
+          at += accepted.length + 1;
+          return result(accepted);
+        },
+        close() {},
+      };
+    },
+  };
+}
+
+function latticeAt(lattices: readonly Lattice[], at: number): Lattice {
+  return lattices[Math.min(at, lattices.length - 1)] ?? EMPTY_LATTICE;
+}
+
+function acceptedPath(draft: DraftTree, output: Uint32Array, from: number): NodeIndex[] {
+  const accepted: NodeIndex[] = [];
+  let node = ROOT;
+  for (let i = from; i < output.length; i++) {
+    node = findChild(draft, node, output[i]!);
+    if (node < 0) break;
+    accepted.push(node);
+  }
+  return accepted;
+}

@@ -1,0 +1,153 @@
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
+import { gunzip, gzip } from "node:zlib";
+import { z } from "zod";
+import { createLattice, type Lattice } from "../../shared/lattice.ts";
+
+/**
+ * Everything a drafting method can see or be judged by, for one plain greedy completion: replaying a
+ * rescorer over it needs no model. Lattice i belongs after output token i; the last one is not needed.
+ */
+export interface Generation {
+  readonly id: string;
+  readonly category: string;
+  /** 0 for the first answer of the row. */
+  readonly turn: number;
+  readonly prompt: Uint32Array;
+  /** Plain greedy tokens, the end-of-text token included. */
+  readonly output: Uint32Array;
+  /** [output] */
+  readonly lattices: readonly Lattice[];
+}
+
+const Header = z.object({
+  bundle: z.string(),
+  tokenizerHash: z.string(),
+  vocabSize: z.number().int().positive(),
+  heads: z.number().int().nonnegative(),
+  topK: z.number().int().nonnegative(),
+  maxTokens: z.number().int().positive(),
+  /** The command that made it. */
+  command: z.string(),
+  generations: z.array(
+    z.object({
+      id: z.string(),
+      category: z.string(),
+      turn: z.number().int().nonnegative(),
+      prompt: z.number().int().positive(),
+      output: z.number().int().positive(),
+    }),
+  ),
+});
+
+export type TraceHeader = Omit<z.infer<typeof Header>, "generations">;
+export interface Trace {
+  readonly header: TraceHeader;
+  readonly generations: readonly Generation[];
+}
+
+/**
+ * File: gzip of magic "FDTR", u32 version, u32 header bytes, header (JSON), zeros to a multiple of 4,
+ * then for each generation prompt [prompt], output [output], lattice tokens [output * heads * topK], all
+ * uint32, and log-probabilities [output * heads * topK] float16, zero-padded to a multiple of 4 bytes.
+ * Everything little-endian. gzip takes the high halves of token ids away again.
+ */
+const MAGIC = 0x52544446;
+const VERSION = 1;
+const PREFIX_BYTES = 12;
+
+export function encodeTrace(trace: Trace): Uint8Array {
+  const { heads, topK } = trace.header;
+  const sizes = trace.generations.map(({ id, category, turn, prompt, output }) => ({
+    id,
+    category,
+    turn,
+    prompt: prompt.length,
+    output: output.length,
+  }));
+  const header = new TextEncoder().encode(JSON.stringify({ ...trace.header, generations: sizes }));
+  const start = align(PREFIX_BYTES + header.length);
+  const bytes = new Uint8Array(sizes.reduce((at, size) => at + sectionBytes(size, heads * topK), start));
+  new Uint32Array(bytes.buffer, 0, 3).set([MAGIC, VERSION, header.length]);
+  bytes.set(header, PREFIX_BYTES);
+  let at = start;
+  for (const generation of trace.generations) {
+    const view = sectionViews(
+      bytes,
+      at,
+      { prompt: generation.prompt.length, output: generation.output.length },
+      heads * topK,
+    );
+    view.prompt.set(generation.prompt);
+    view.output.set(generation.output);
+    for (const [i, lattice] of generation.lattices.entries()) {
+      view.tokens.set(lattice.tokens, i * heads * topK);
+      view.logProbs.set(lattice.logProbs, i * heads * topK);
+    }
+    at = view.end;
+  }
+  return bytes;
+}
+
+/** Throws an Error saying what is wrong with the file. */
+export function decodeTrace(bytes: Uint8Array): Trace {
+  const aligned = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
+  if (aligned.length < PREFIX_BYTES) throw new Error("trace: too short");
+  const [magic, version, headerBytes] = new Uint32Array(aligned.buffer, aligned.byteOffset, 3);
+  if (magic !== MAGIC) throw new Error("trace: not a trace file");
+  if (version !== VERSION) throw new Error(`trace: version ${version}, this program reads ${VERSION}; make it again`);
+  const start = align(PREFIX_BYTES + headerBytes!);
+  const text = new TextDecoder().decode(aligned.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes!));
+  const { generations: sizes, ...header } = Header.parse(JSON.parse(text));
+  const cells = header.heads * header.topK;
+  if (sizes.reduce((at, size) => at + sectionBytes(size, cells), start) !== aligned.length)
+    throw new Error("trace: cut short");
+  let at = start;
+  const generations = sizes.map(({ id, category, turn, ...size }) => {
+    const view = sectionViews(aligned, at, size, cells);
+    at = view.end;
+    const lattices = Array.from({ length: size.output }, (_, i) => {
+      const logProbs = Float32Array.from(view.logProbs.subarray(i * cells, (i + 1) * cells));
+      return createLattice(header.heads, header.topK, view.tokens.subarray(i * cells, (i + 1) * cells), logProbs);
+    });
+    return { id, category, turn, prompt: view.prompt, output: view.output, lattices };
+  });
+  return { header, generations };
+}
+
+interface SectionSize {
+  readonly prompt: number;
+  readonly output: number;
+}
+
+function align(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
+
+function sectionBytes(size: SectionSize, cells: number): number {
+  return (size.prompt + size.output + size.output * cells) * 4 + align(size.output * cells * 2);
+}
+
+function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, cells: number) {
+  const base = bytes.byteOffset + at;
+  const tokenCells = size.output * cells;
+  const tokensAt = base + (size.prompt + size.output) * 4;
+  return {
+    prompt: new Uint32Array(bytes.buffer, base, size.prompt),
+    output: new Uint32Array(bytes.buffer, base + size.prompt * 4, size.output),
+    tokens: new Uint32Array(bytes.buffer, tokensAt, tokenCells),
+    logProbs: new Float16Array(bytes.buffer, tokensAt + tokenCells * 4, tokenCells),
+    end: at + sectionBytes(size, cells),
+  };
+}
+
+export async function writeTrace(path: string, trace: Trace): Promise<void> {
+  const packed = await promisify(gzip)(encodeTrace(trace));
+  await writeFile(`${path}.part`, packed);
+  await rename(`${path}.part`, path);
+}
+
+export async function readTrace(path: string): Promise<Trace> {
+  const unpacked = await promisify(gunzip)(await readFile(path));
+  return decodeTrace(unpacked);
+}

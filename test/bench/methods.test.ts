@@ -1,0 +1,89 @@
+import { describe, expect, test } from "vitest";
+import { parseMethod } from "../../bench/eval/methods.ts";
+import { oracleRescorer, promptLookup } from "../../bench/eval/outside.ts";
+import { createLattice } from "../../shared/lattice.ts";
+import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+import { TOY_MANIFEST } from "./toy-engine.ts";
+
+const pack = (name: string, order: number): PackEntry => ({ name, order, ngrams: 1, path: "", bytes: 0, sha256: name });
+const manifest: BundleManifest = {
+  ...TOY_MANIFEST,
+  packs: [pack("big", 4), pack("self-3", 3), pack("general-3", 3)],
+  defaults: {
+    ...TOY_MANIFEST.defaults,
+    rescorer: { type: "ngram", model: "general-3", order: 3, alpha: 0.4, pBest: 1 },
+  },
+};
+const OPTIONS = { alpha: null, pack: null, heads: null, topK: null };
+
+describe("method names", () => {
+  test("give order, paths and the bundle's alpha", () => {
+    expect(parseMethod("ngram-3", manifest, OPTIONS).draft).toMatchObject({ order: 3, pBest: 1, alpha: 0.4 });
+    expect(parseMethod("ngram-4-16best", manifest, { ...OPTIONS, alpha: 0.1 }).draft).toMatchObject({
+      pBest: 16,
+      alpha: 0.1,
+    });
+    expect(parseMethod("0gram-16best", manifest, OPTIONS).draft).toMatchObject({ pBest: 16, alpha: 0, pack: null });
+    expect(parseMethod("oracle-2", manifest, OPTIONS).draft).toEqual({ type: "oracle", topK: 2 });
+    expect(parseMethod("ar", manifest, OPTIONS)).toMatchObject({ heads: 0 });
+  });
+
+  test("take the pack of their own order, the default first", () => {
+    const packOf = (name: string, wanted: string | null = null) => {
+      const { draft } = parseMethod(name, manifest, { ...OPTIONS, pack: wanted });
+      return draft.type === "ngram" ? draft.pack?.name : undefined;
+    };
+    expect(packOf("ngram-2")).toBe("general-3");
+    expect(packOf("ngram-3")).toBe("general-3");
+    expect(packOf("ngram-4")).toBe("big");
+    expect(packOf("ngram-4", "self-3")).toBe("self-3");
+    expect(() => packOf("ngram-2", "nope")).toThrow("big (order 4)");
+    expect(() => packOf("ngram-5")).toThrow("ngram-5");
+  });
+
+  test.each(["", "ngram", "ngram-1", "ngram-6", "ngram-3-17best", "0gram-0best", "oracle-17", "constructor"])(
+    "%j is refused",
+    (name) => {
+      expect(() => parseMethod(name, manifest, OPTIONS)).toThrow(`"${name}"`);
+    },
+  );
+});
+
+describe("oracle", () => {
+  const lattice = createLattice(3, 2, Uint32Array.from([8, 1, 2, 9, 7, 6]), new Float32Array(6));
+
+  test("follows the truth while the lattice lists it", () => {
+    const oracle = oracleRescorer(2, [5, 1, 2, 3], 2);
+    oracle.commit([0, 0]);
+    oracle.commit([5]);
+    expect([...oracle.draft(lattice, 63).tokens]).toEqual([1, 2]);
+    expect([...oracle.draft(lattice, 1).tokens]).toEqual([1]);
+  });
+
+  test("sees only the first k columns", () => {
+    const oracle = oracleRescorer(2, [5, 1, 2, 3], 1);
+    oracle.commit([0, 0, 5]);
+    expect([...oracle.draft(lattice, 63).tokens]).toEqual([]);
+  });
+});
+
+describe("prompt lookup", () => {
+  const rows = (n: number) => createLattice(n, 1, new Uint32Array(n), new Float32Array(n));
+
+  test("copies what followed the earliest longest match", () => {
+    const lookup = promptLookup();
+    lookup.commit([1, 2, 3, 4, 9, 1, 2, 3, 5, 1]);
+    lookup.commit([2, 3]);
+    expect([...lookup.draft(rows(10), 63).tokens]).toEqual([4, 9, 1, 2, 3, 5, 1, 2, 3]);
+    expect([...lookup.draft(rows(2), 63).tokens]).toEqual([4, 9]);
+    expect([...lookup.draft(rows(10), 1).tokens]).toEqual([4]);
+  });
+
+  test("falls back to shorter matches, then to nothing", () => {
+    const lookup = promptLookup();
+    lookup.commit([7, 8, 5, 7]);
+    expect([...lookup.draft(rows(10), 63).tokens]).toEqual([8, 5, 7]);
+    lookup.commit([6]);
+    expect([...lookup.draft(rows(10), 63).tokens]).toEqual([]);
+  });
+});
