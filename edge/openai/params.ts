@@ -35,7 +35,7 @@ export interface CompletionParams {
   /** null: the default model. */
   readonly model: string | null;
   readonly input: Input;
-  /** null: as much as the context holds (chat), 16 (completions, as OpenAI's). */
+  /** null: the default, which depends on the room left in the context. */
   readonly maxTokens: number | null;
   readonly maxTokensParam: "max_tokens" | "max_completion_tokens";
   readonly temperature: number;
@@ -49,8 +49,6 @@ export interface CompletionParams {
   readonly logProbs: number | null;
   readonly speculation: SpeculationParams;
 }
-
-const COMPLETIONS_DEFAULT_MAX_TOKENS = 16;
 
 /** Checks a chat body. Throws StepError (400) naming the field at fault. */
 export function parseChat(body: unknown): CompletionParams {
@@ -77,7 +75,7 @@ export function parseCompletion(body: unknown): CompletionParams {
     ...commonParams(wire),
     api: "completions",
     input: promptInput(wire.prompt),
-    maxTokens: wire.max_tokens ?? COMPLETIONS_DEFAULT_MAX_TOKENS,
+    maxTokens: wire.max_tokens ?? null,
     maxTokensParam: "max_tokens",
     logProbs: wire.logprobs ?? null,
   };

@@ -1,0 +1,54 @@
+import * as z from "zod";
+
+/** Variables and secrets of the Worker, as strings; see wrangler.toml. */
+const environment = z.object({
+  GPU_WORKER_URL: z.url({ protocol: /^https?$/ }),
+  GPU_WORKER_KEY: z.string().min(1),
+  API_KEYS: z
+    .string()
+    .default("")
+    .transform(list)
+    .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
+  DEFAULT_MODEL: z.string().transform(list).pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
+  RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(60),
+  RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
+  MAX_STREAMS: z.coerce.number().int().positive().default(16),
+});
+
+export interface Config {
+  readonly gpuWorkerUrl: string;
+  readonly gpuWorkerKey: string;
+  /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
+  readonly apiKeyHashes: readonly string[];
+  /** Bundles served; the first is the default. */
+  readonly models: readonly string[];
+  /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
+  readonly rateLimit: { readonly requests: number; readonly periodS: number };
+  /** Completions one caller may have running at once, per isolate. */
+  readonly maxStreams: number;
+}
+
+/** Throws Error naming the variables at fault, never their values. */
+export function readConfig(env: unknown): Config {
+  const parsed = environment.safeParse(env);
+  if (!parsed.success) {
+    const names = [...new Set(parsed.error.issues.map((issue) => String(issue.path[0])))];
+    throw new Error(`configuration: missing or malformed ${names.join(", ")}`);
+  }
+  const { data } = parsed;
+  return {
+    gpuWorkerUrl: data.GPU_WORKER_URL.replace(/\/$/, ""),
+    gpuWorkerKey: data.GPU_WORKER_KEY,
+    apiKeyHashes: data.API_KEYS,
+    models: data.DEFAULT_MODEL,
+    rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
+    maxStreams: data.MAX_STREAMS,
+  };
+}
+
+function list(text: string): string[] {
+  return text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+}

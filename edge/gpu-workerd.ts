@@ -1,0 +1,44 @@
+import type { BundleInfo, CancelSignal } from "../shared/engine.ts";
+import { StepError } from "../shared/errors.ts";
+import type { Config } from "./config.ts";
+import type { Connect, StepSocket } from "./gpu-client.ts";
+
+const UNAVAILABLE = "The model engine is not available.";
+
+/** Longest wait for the engine's description, ms. */
+const INFO_DEADLINE_MS = 3_000;
+
+/** Connects by a fetch Upgrade, workerd's way to a WebSocket that carries an Authorization header. */
+export function connectByFetch({ gpuWorkerUrl, gpuWorkerKey }: Config): Connect {
+  return async (): Promise<StepSocket> => {
+    const response = await reach(`${gpuWorkerUrl}/v1/step`, gpuWorkerKey, { upgrade: "websocket" });
+    const socket = response.webSocket;
+    if (socket === null) throw refused(response);
+    socket.accept();
+    // Since compatibility date 2026-03 binary messages arrive as Blob unless told otherwise.
+    socket.binaryType = "arraybuffer";
+    return socket;
+  };
+}
+
+/** GET /v1/bundle. Rejects with StepError "engine_unavailable". */
+export async function fetchEngineInfo({ gpuWorkerUrl, gpuWorkerKey }: Config, signal: CancelSignal): Promise<BundleInfo> {
+  if (signal.aborted) throw new StepError("client_closed", "The request was cancelled.");
+  const response = await reach(`${gpuWorkerUrl}/v1/bundle`, gpuWorkerKey, {}, AbortSignal.timeout(INFO_DEADLINE_MS));
+  if (!response.ok) throw refused(response);
+  return await response.json<BundleInfo>();
+}
+
+async function reach(url: string, key: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+  try {
+    return await fetch(url, { headers: { ...headers, authorization: `Bearer ${key}` }, ...(signal ? { signal } : {}) });
+  } catch {
+    throw new StepError("engine_unavailable", UNAVAILABLE);
+  }
+}
+
+/** An answer that is no connection: full, or misconfigured, which is not the caller's business. */
+function refused(response: Response): StepError {
+  if (response.status === 503 || response.status === 429) return new StepError("overloaded", "The model engine is busy.");
+  return new StepError("engine_unavailable", UNAVAILABLE);
+}

@@ -1,0 +1,40 @@
+import type { Hono } from "hono";
+import { createApp, type AppEnv } from "./app.ts";
+import { readConfig } from "./config.ts";
+import { createGpuClient } from "./gpu-client.ts";
+import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
+import type { RateLimiter } from "./http/limits.ts";
+
+/** Bindings of wrangler.toml; the variables are checked by config.ts. */
+interface Env {
+  readonly ASSETS: Fetcher;
+  readonly LIMIT?: RateLimiter;
+}
+
+/** One app per isolate, so that tokenizers and packs are loaded once. */
+let kept: { readonly env: Env; readonly app: Hono<AppEnv> } | null = null;
+
+function appOf(env: Env): Hono<AppEnv> {
+  if (kept?.env === env) return kept.app;
+  const config = readConfig(env);
+  const app = createApp({
+    config,
+    engine: createGpuClient(connectByFetch(config)),
+    engineInfo: (signal) => fetchEngineInfo(config, signal),
+    readFile: async (path) => {
+      const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
+      return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
+    },
+    assets: (request) => env.ASSETS.fetch(request),
+    limiter: env.LIMIT ?? null,
+    now: () => performance.now(),
+    date: () => Date.now(),
+    logError: (requestId, error) => console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) })),
+  });
+  kept = { env, app };
+  return app;
+}
+
+export default {
+  fetch: (request, env, context) => appOf(env).fetch(request, env, context),
+} satisfies ExportedHandler<Env>;

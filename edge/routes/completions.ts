@@ -1,0 +1,84 @@
+import type { AppContext, Services } from "../app.ts";
+import { Completion } from "../complete.ts";
+import { readJson } from "../http/body.ts";
+import { asStepError, errorBody } from "../http/errors.ts";
+import { checkRate } from "../http/limits.ts";
+import { KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
+import type { CompletionParams } from "../openai/params.ts";
+import { serverTiming } from "../openai/responses.ts";
+import { prepare } from "../prepare.ts";
+
+/** POST /v1/chat/completions and /v1/completions; `parse` tells their bodies apart. */
+export async function completionsRoute(
+  c: AppContext,
+  services: Services,
+  parse: (body: unknown) => CompletionParams,
+): Promise<Response> {
+  const receivedAt = services.now();
+  await checkRate(services.limiter, c.get("caller"), services.config);
+  const params = parse(await readJson(c.req.raw));
+  const release = services.slots.take(c.get("caller"));
+  const cancel = followAbort(c.req.raw.signal);
+  try {
+    const completion = new Completion({
+      params,
+      prepared: await prepare(params, services.bundles),
+      engine: services.engine,
+      signal: cancel.signal,
+      now: services.now,
+      receivedAt,
+      created: Math.floor(services.date() / 1000),
+    });
+    if (params.stream) return await stream(c, services, completion, { cancel, release });
+    const { body, metrics } = await completion.full();
+    c.header("server-timing", serverTiming(metrics));
+    release();
+    return c.json(body);
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+/**
+ * Starts the stream with the first token, so that whatever fails before it (the prefill included) still
+ * gets its own HTTP status.
+ */
+async function stream(
+  c: AppContext,
+  services: Services,
+  completion: Completion,
+  { cancel, release }: { readonly cancel: AbortController; readonly release: () => void },
+): Promise<Response> {
+  const chunks = completion.chunks();
+  const first = await chunks.next();
+  const body = sseStream(withFirst(first, chunks), {
+    keepAliveMs: KEEP_ALIVE_MS,
+    errorData: (error) => {
+      const fault = asStepError(error);
+      if (fault.code === "internal") services.logError(c.get("requestId"), error);
+      return errorBody(fault);
+    },
+    onCancel: () => cancel.abort(),
+    onEnd: release,
+  });
+  return c.body(body, 200, SSE_HEADERS);
+}
+
+async function* withFirst<T>(first: IteratorResult<T, void>, rest: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
+  try {
+    if (!first.done) yield first.value;
+    yield* rest;
+  } finally {
+    // A reader that leaves before asking for the second item never started `rest`.
+    await rest.return();
+  }
+}
+
+/** Aborts when the client goes away (where the runtime says so) or when told to. */
+function followAbort(signal: AbortSignal): AbortController {
+  const controller = new AbortController();
+  if (signal.aborted) controller.abort();
+  else signal.addEventListener("abort", () => controller.abort(), { once: true });
+  return controller;
+}
