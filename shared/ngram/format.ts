@@ -106,7 +106,7 @@ function packArrays(bytes: Uint8Array, shape: PackShape, layout: PackLayout): Pa
 function tableFault(arrays: PackArrays): string | null {
   for (let i = 0; i < CODES; i++) {
     const prob = arrays.probTable[i]!;
-    if (!(prob <= 0 && prob > -1e6)) return `log-probability ${prob}`;
+    if (!(Math.abs(prob) < 1e6)) return `log-probability ${prob}`;
     if (i > 0 && prob < arrays.probTable[i - 1]!) return "log-probability table out of order";
     if (!(Math.abs(arrays.backoffTable[i]!) < 1e6)) return `backoff weight ${arrays.backoffTable[i]}`;
   }
@@ -139,7 +139,7 @@ function trieFault(shape: PackShape, layout: PackLayout, arrays: PackArrays): st
   return marksFault(shape, layout, arrays);
 }
 
-function marksFault(shape: PackShape, layout: PackLayout, { marks, bounds, probs }: PackArrays): string | null {
+function marksFault(shape: PackShape, layout: PackLayout, { marks, bounds, probs, probTable }: PackArrays): string | null {
   const candidates = layout.entryCount - shape.entries.at(-1)!;
   const expected = new Map<number, number>();
   for (let n = 1, entry = 0, contexts = 1; n < shape.order; n++) {
@@ -156,7 +156,7 @@ function marksFault(shape: PackShape, layout: PackLayout, { marks, bounds, probs
     if (entry >= candidates && seen !== layout.contextCount) return "an entry of the top order marked as context";
   }
   for (let i = 0; i < bounds.length; i++) {
-    if (bounds[i]! < probs[shape.vocabSize + i]!) return `bound of bigram ${i}`;
+    if (probTable[bounds[i]!]! < probTable[probs[shape.vocabSize + i]!]!) return `bound of bigram ${i}`;
   }
   return null;
 }
