@@ -61,7 +61,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     cf: false,
     telemetry: { enabled: false },
     ...worker,
-    bindings: { ...(worker.bindings as object), ...options.vars },
+    bindings: { ...(worker.bindings as object), ...limitVars(options.rateLimit), ...options.vars },
     modules: true,
     modulesRoot: options.workerDir,
     scriptPath: join(options.workerDir, "index.js"),
@@ -72,6 +72,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   );
   const url = await miniflare.ready;
   return { url: url.origin, close: () => miniflare.dispose() };
+}
+
+/** The edge tells callers its limit, which the binding itself does not say. */
+function limitVars(rateLimit: EdgeOptions["rateLimit"]): Record<string, string> {
+  if (rateLimit === undefined) return {};
+  return { RATE_LIMIT_REQUESTS: String(rateLimit.limit), RATE_LIMIT_PERIOD_S: String(rateLimit.period) };
 }
 
 /** miniflare would end the process at once on a signal, before the gpu-worker is stopped in order. */
