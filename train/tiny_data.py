@@ -108,7 +108,9 @@ def encode(tokenizer, doc):
         ids.extend(tokens)
         weights.extend([weight] * len(tokens))
 
-    plain = lambda text: tokenizer.encode(text, add_special_tokens=False).ids
+    def plain(text):
+        return tokenizer.encode(text, add_special_tokens=False).ids
+
     for role, text in doc:
         if role == "prose":
             put(plain(text), WEIGHT[role])

@@ -108,7 +108,10 @@ def write_gguf(path, model, tokenizer):
 
 def write_heads(path, model):
     c = model.c
-    half = lambda p: p.detach().to(torch.float16).contiguous()
+
+    def half(p):
+        return p.detach().to(torch.float16).contiguous()
+
     out = {
         "in_norm.weight": half(model.in_norm),
         "trunk.weight": half(model.trunk.weight),

@@ -48,8 +48,8 @@ class Block(nn.Module):
         c, (B, T, _) = self.c, x.shape
         kv = c.kv_heads * c.head_dim
         q, k, v = self.qkv(F.rms_norm(x, (c.width,), self.attn_norm, c.eps)).split([c.width, kv, kv], -1)
-        heads = lambda y: y.view(B, T, -1, c.head_dim).transpose(1, 2)
-        q, k, v = _rope(heads(q), cos, sin), _rope(heads(k), cos, sin), heads(v)
+        q, k, v = (y.view(B, T, -1, c.head_dim).transpose(1, 2) for y in (q, k, v))
+        q, k = _rope(q, cos, sin), _rope(k, cos, sin)
         group = c.heads // c.kv_heads
         k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
