@@ -1,4 +1,4 @@
-import { Hono, type Context } from "hono";
+import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
 import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
@@ -6,7 +6,7 @@ import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
 import { authenticate, type Caller } from "./http/auth.ts";
 import { asStepError, errorResponse } from "./http/errors.ts";
-import { RateLimited, StreamSlots, type RateLimiter } from "./http/limits.ts";
+import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { parseChat, parseCompletion } from "./openai/params.ts";
 import { completionsRoute } from "./routes/completions.ts";
@@ -76,9 +76,10 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   app.get("/openapi.json", (c) => c.json(openApiDocument()));
   allowOnly(app, "POST", ["/v1/chat/completions", "/v1/completions"]);
   allowOnly(app, "GET", ["/v1/models", "/v1/models/:id", "/healthz", "/readyz", "/openapi.json"]);
-  app.all("/v1/*", (c) => {
-    throw new StepError("not_found", `There is no ${c.req.path}.`);
-  });
+  // Bundle files lie among the assets for this Worker's own use.
+  for (const path of ["/v1/*", "/bundles/*"]) {
+    app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
+  }
   app.all("*", (c) => deps.assets(c.req.raw));
 
   app.onError((error, c) => {

@@ -4,19 +4,19 @@ import { DecodeStats } from "./decode/stats.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
+  type ChunkParts,
   chunkOf,
   fullBody,
-  metricsOf,
-  usageChunk,
-  usageOf,
-  type ChunkParts,
   type LogProbsBody,
   type Metrics,
+  metricsOf,
   type ResponseContext,
+  usageChunk,
+  usageOf,
 } from "./openai/responses.ts";
-import { traceOf, type StepTrace } from "./openai/trace.ts";
+import { type StepTrace, traceOf } from "./openai/trace.ts";
 import type { Prepared } from "./prepare.ts";
-import { Transcript, type TextStep, type TokenEntry } from "./text/transcript.ts";
+import { type TextStep, type TokenEntry, Transcript } from "./text/transcript.ts";
 
 /** One completion being made: its request, who makes it, and the counters that fill up. */
 export class Completion {

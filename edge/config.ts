@@ -9,8 +9,11 @@ const environment = z.object({
     .default("")
     .transform(list)
     .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
-  DEFAULT_MODEL: z.string().transform(list).pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
-  RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(60),
+  DEFAULT_MODEL: z
+    .string()
+    .transform(list)
+    .pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
+  RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
   MAX_STREAMS: z.coerce.number().int().positive().default(16),
 });

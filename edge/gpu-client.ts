@@ -2,7 +2,7 @@ import { decodeServer, encodeClient } from "../shared/codec.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import { PROTOCOL_VERSION, type ClientMessage, type OpenedMessage, type ServerMessage } from "../shared/messages.ts";
+import { type ClientMessage, type OpenedMessage, PROTOCOL_VERSION, type ServerMessage } from "../shared/messages.ts";
 
 /** What is needed of a WebSocket whose handshake is done; workerd's and the `ws` package's both fit. */
 export interface StepSocket {

@@ -22,14 +22,22 @@ export function connectByFetch({ gpuWorkerUrl, gpuWorkerKey }: Config): Connect 
 }
 
 /** GET /v1/bundle. Rejects with StepError "engine_unavailable". */
-export async function fetchEngineInfo({ gpuWorkerUrl, gpuWorkerKey }: Config, signal: CancelSignal): Promise<BundleInfo> {
+export async function fetchEngineInfo(
+  { gpuWorkerUrl, gpuWorkerKey }: Config,
+  signal: CancelSignal,
+): Promise<BundleInfo> {
   if (signal.aborted) throw new StepError("client_closed", "The request was cancelled.");
   const response = await reach(`${gpuWorkerUrl}/v1/bundle`, gpuWorkerKey, {}, AbortSignal.timeout(INFO_DEADLINE_MS));
   if (!response.ok) throw refused(response);
   return await response.json<BundleInfo>();
 }
 
-async function reach(url: string, key: string, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
+async function reach(
+  url: string,
+  key: string,
+  headers: Record<string, string>,
+  signal?: AbortSignal,
+): Promise<Response> {
   try {
     return await fetch(url, { headers: { ...headers, authorization: `Bearer ${key}` }, ...(signal ? { signal } : {}) });
   } catch {
@@ -39,6 +47,7 @@ async function reach(url: string, key: string, headers: Record<string, string>, 
 
 /** An answer that is no connection: full, or misconfigured, which is not the caller's business. */
 function refused(response: Response): StepError {
-  if (response.status === 503 || response.status === 429) return new StepError("overloaded", "The model engine is busy.");
+  if (response.status === 503 || response.status === 429)
+    return new StepError("overloaded", "The model engine is busy.");
   return new StepError("engine_unavailable", UNAVAILABLE);
 }

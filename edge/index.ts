@@ -1,5 +1,5 @@
 import type { Hono } from "hono";
-import { createApp, type AppEnv } from "./app.ts";
+import { type AppEnv, createApp } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { createGpuClient } from "./gpu-client.ts";
 import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
@@ -29,7 +29,8 @@ function appOf(env: Env): Hono<AppEnv> {
     limiter: env.LIMIT ?? null,
     now: () => performance.now(),
     date: () => Date.now(),
-    logError: (requestId, error) => console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) })),
+    logError: (requestId, error) =>
+      console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) })),
   });
   kept = { env, app };
   return app;

@@ -3,7 +3,7 @@ import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
 import { createRescorer } from "../shared/rescore/index.ts";
 import type { DecodeRequest } from "./decode/run.ts";
-import { invalid, type CompletionParams } from "./openai/params.ts";
+import { type CompletionParams, invalid } from "./openai/params.ts";
 import { planDraft } from "./openai/speculation.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
 
@@ -67,7 +67,11 @@ function promptTokens({ input }: CompletionParams, bundle: Bundle, contextTokens
   }
   if (input.kind === "messages") {
     if (bundle.chatPrompt === null) {
-      throw new StepError("unsupported", `Model '${manifest.name}' has no chat template; use /v1/completions.`, "messages");
+      throw new StepError(
+        "unsupported",
+        `Model '${manifest.name}' has no chat template; use /v1/completions.`,
+        "messages",
+      );
     }
     return bundle.chatPrompt(input.messages);
   }

@@ -1,4 +1,4 @@
-import { EMPTY_TREE, type DraftTree } from "../../shared/draft-tree.ts";
+import { type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { CancelSignal, OpenSpec, StepEngine, StepResult, StepSession, StepTiming } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { NodeIndex } from "../../shared/ids.ts";
@@ -6,12 +6,12 @@ import { narrowLattice } from "../../shared/lattice.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import {
   advance,
-  draftDepth,
-  INITIAL_STATE,
   type CommittedToken,
   type DecodeLimits,
   type DecodeState,
+  draftDepth,
   type FinishReason,
+  INITIAL_STATE,
 } from "./advance.ts";
 import { DraftBudget } from "./budget.ts";
 
@@ -70,7 +70,15 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
       const next = advance(state, limits, draft, result);
       state = next.state;
       const { finish } = state;
-      yield { index, committed: next.committed, draft, accepted: result.accepted, finish, timing: result.timing, wallMs };
+      yield {
+        index,
+        committed: next.committed,
+        draft,
+        accepted: result.accepted,
+        finish,
+        timing: result.timing,
+        wallMs,
+      };
       if (finish !== null) return;
 
       rescorer.commit(next.committed.map((c) => c.token));

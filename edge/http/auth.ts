@@ -4,7 +4,6 @@ import { sha256Hex } from "../text/bundles.ts";
 /** Who calls: what limits are counted by. Holds no key, only a part of its hash. */
 export interface Caller {
   readonly id: string;
-  readonly anonymous: boolean;
 }
 
 /**
@@ -14,7 +13,7 @@ export interface Caller {
  */
 export async function authenticate(headers: Headers, keyHashes: readonly string[]): Promise<Caller> {
   if (keyHashes.length === 0) {
-    return { id: `ip:${headers.get("cf-connecting-ip") ?? "unknown"}`, anonymous: true };
+    return { id: `ip:${headers.get("cf-connecting-ip") ?? "unknown"}` };
   }
   const key = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
   if (key === undefined) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
@@ -22,7 +21,7 @@ export async function authenticate(headers: Headers, keyHashes: readonly string[
   // Every configured hash is compared in full, so that time tells nothing about them.
   const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
   if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
-  return { id: `key:${hash.slice(0, 16)}`, anonymous: false };
+  return { id: `key:${hash.slice(0, 16)}` };
 }
 
 /** Compares all 64 digits whatever they are. */

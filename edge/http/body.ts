@@ -19,7 +19,12 @@ export async function readJson(request: Request): Promise<unknown> {
   }
 }
 
-const ACCEPTED_TYPES: ReadonlySet<string> = new Set(["", "application/json", "text/plain", "application/x-www-form-urlencoded"]);
+const ACCEPTED_TYPES: ReadonlySet<string> = new Set([
+  "",
+  "application/json",
+  "text/plain",
+  "application/x-www-form-urlencoded",
+]);
 
 async function readBytes(request: Request): Promise<Uint8Array> {
   if (request.body === null) return new Uint8Array(0);

@@ -17,13 +17,13 @@ export class RateLimited extends StepError {
   }
 }
 
-/** Anonymous callers may send so many requests a period. Throws RateLimited. */
+/** A caller (key or address) may send so many requests a period. Throws RateLimited. */
 export async function checkRate(limiter: RateLimiter | null, caller: Caller, { rateLimit }: Config): Promise<void> {
-  if (limiter === null || !caller.anonymous) return;
+  if (limiter === null) return;
   const { success } = await limiter.limit({ key: caller.id });
   if (success) return;
   const { requests, periodS } = rateLimit;
-  throw new RateLimited(`Too many requests: at most ${requests} in ${periodS} s without an API key.`, {
+  throw new RateLimited(`Too many requests: at most ${requests} in ${periodS} s.`, {
     "retry-after": String(periodS),
     "x-ratelimit-limit-requests": String(requests),
     "x-ratelimit-remaining-requests": "0",

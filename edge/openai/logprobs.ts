@@ -1,6 +1,6 @@
 import type { TokenLogProbs } from "../../shared/engine.ts";
 import type { LogProb, TokenId } from "../../shared/ids.ts";
-import { tokenText, type TokenTable } from "../text/detokenize.ts";
+import { type TokenTable, tokenText } from "../text/detokenize.ts";
 import type { TokenEntry } from "../text/transcript.ts";
 
 /** JSON has no infinity; OpenAI's API writes this for a token that cannot happen. */

@@ -85,7 +85,13 @@ const completion = z.object({
 
 /** OpenAPI 3.1 of every route. */
 export function openApiDocument() {
-  const schemas = { ChatRequest: chatBody, CompletionRequest: completionBody, ChatCompletion: chatCompletion, Completion: completion, Error: errorBody };
+  const schemas = {
+    ChatRequest: chatBody,
+    CompletionRequest: completionBody,
+    ChatCompletion: chatCompletion,
+    Completion: completion,
+    Error: errorBody,
+  };
   return {
     openapi: "3.1.0",
     info: {

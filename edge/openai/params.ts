@@ -1,7 +1,7 @@
 import type * as z from "zod";
 import { StepError } from "../../shared/errors.ts";
 import { withoutRefused } from "./refuse.ts";
-import { chatBody, completionBody, type ChatBody, type CompletionBody } from "./schema.ts";
+import { type ChatBody, type CompletionBody, chatBody, completionBody } from "./schema.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";
@@ -125,7 +125,8 @@ function promptInput(prompt: CompletionBody["prompt"]): Input {
   const [first] = prompt;
   if (first === undefined) throw invalid("prompt", "it is empty");
   if (typeof first === "number") return { kind: "tokens", tokens: prompt.map(Number) };
-  if (prompt.length > 1) throw new StepError("unsupported", "Several prompts in one request are not supported.", "prompt");
+  if (prompt.length > 1)
+    throw new StepError("unsupported", "Several prompts in one request are not supported.", "prompt");
   return textInput(first);
 }
 
@@ -147,7 +148,8 @@ export function invalid(param: string, reason: string): StepError {
   return new StepError("invalid_request", `Invalid '${param}': ${reason}.`, param);
 }
 
-/** The fault reported is the first one; a union's is that of the alternative that got furthest. */
+/** The fault reported is the first one; a union's is that of the alternative
+ * with the fewest, the later one on a tie. */
 function zodFault(issues: readonly z.core.$ZodIssue[], prefix: readonly PropertyKey[] = []): StepError {
   const issue = issues[0];
   if (issue === undefined) return new StepError("invalid_request", "The body is invalid.");
@@ -157,8 +159,9 @@ function zodFault(issues: readonly z.core.$ZodIssue[], prefix: readonly Property
     return new StepError("invalid_request", `Unknown field '${name}'.`, name);
   }
   if (issue.code === "invalid_union") {
-    const inner = issue.errors.find((branch) => (branch[0]?.path.length ?? 0) > 0);
-    if (inner !== undefined) return zodFault(inner, path);
+    const branches = issue.errors.filter((branch) => (branch[0]?.path.length ?? 0) > 0);
+    const closest = branches.toSorted((a, b) => a.length - b.length || branches.indexOf(b) - branches.indexOf(a))[0];
+    if (closest !== undefined) return zodFault(closest, path);
   }
   return invalid(pathName(path), issue.message.replace(/^Invalid input: /, "").replace(/\.$/, ""));
 }

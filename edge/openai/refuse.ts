@@ -65,7 +65,7 @@ export function withoutRefused(body: Readonly<Record<string, unknown>>): Record<
     if (harmless === undefined) kept[name] = value;
     else if (value !== null && !harmless(value)) throw unsupported(name);
   }
-  if (Array.isArray(kept["messages"])) kept["messages"] = kept["messages"].map(plainMessage);
+  if (Array.isArray(kept.messages)) kept.messages = kept.messages.map(plainMessage);
   return kept;
 }
 
@@ -78,9 +78,9 @@ function plainMessage(message: unknown, index: number): unknown {
     if (!MESSAGE_FIELDS.includes(name)) kept[name] = value;
     else if (value !== null && !empty(value)) throw unsupported(`${at}.${name}`);
   }
-  if (kept["role"] === "tool" || kept["role"] === "function") throw unsupported(`${at}.role`);
-  if (Array.isArray(kept["content"])) {
-    for (const [part, value] of kept["content"].entries()) {
+  if (kept.role === "tool" || kept.role === "function") throw unsupported(`${at}.role`);
+  if (Array.isArray(kept.content)) {
+    for (const [part, value] of kept.content.entries()) {
       const type: unknown = typeof value === "object" && value !== null && "type" in value ? value.type : null;
       if (typeof type === "string" && type !== "text") throw unsupported(`${at}.content[${part}].type`);
     }

@@ -1,7 +1,7 @@
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { FinishReason } from "../decode/advance.ts";
-import { quantile, type DecodeStats } from "../decode/stats.ts";
-import type { CompletionLogProbs, ChatLogProbs } from "./logprobs.ts";
+import { type DecodeStats, quantile } from "../decode/stats.ts";
+import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import type { StepTrace } from "./trace.ts";
 
 /**
@@ -187,9 +187,20 @@ export function fullBody(context: ResponseContext, parts: FullParts) {
   const { text, finish, logProbs, usage, metrics, steps } = parts;
   const choice =
     context.api === "chat"
-      ? { index: 0, message: { role: "assistant", content: text, refusal: null }, logprobs: logProbs, finish_reason: finish }
+      ? {
+          index: 0,
+          message: { role: "assistant", content: text, refusal: null },
+          logprobs: logProbs,
+          finish_reason: finish,
+        }
       : { index: 0, text, logprobs: logProbs, finish_reason: finish };
-  return { ...head(context, false), choices: [choice], usage, metrics, ...(steps === null ? {} : { speculation: { steps } }) };
+  return {
+    ...head(context, false),
+    choices: [choice],
+    usage,
+    metrics,
+    ...(steps === null ? {} : { speculation: { steps } }),
+  };
 }
 
 function head(context: ResponseContext, chunk: boolean) {

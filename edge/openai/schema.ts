@@ -21,7 +21,12 @@ const rescorer = z
     type: z.enum(["none", "ngram"]).nullish(),
     model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
     order: z.int().min(2).max(LIMITS.ngramOrder).nullish().meta({ description: "At most the pack's order." }),
-    alpha: z.number().min(0).max(1).nullish().meta({ description: "Weight of the n-gram model; 0 is the heads alone." }),
+    alpha: z
+      .number()
+      .min(0)
+      .max(1)
+      .nullish()
+      .meta({ description: "Weight of the n-gram model; 0 is the heads alone." }),
     p_best: z.int().min(1).max(LIMITS.pBest).nullish().meta({ description: "Paths merged into the draft tree." }),
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
@@ -53,9 +58,11 @@ const common = {
   temperature: z.number().min(0).max(2).nullish().meta({ description: "Default 1; 0 is greedy." }),
   top_p: z.number().gt(0).max(1).nullish(),
   seed: z.int().nullish().meta({ description: "The same seed gives the same text, however it was drafted." }),
-  stop: z.union([stopString, z.array(stopString).max(LIMITS.stopStrings)], {
-    error: `expected 1 to ${LIMITS.stopStrings} strings of 1 to ${LIMITS.stopLength} characters`,
-  }).nullish(),
+  stop: z
+    .union([stopString, z.array(stopString).max(LIMITS.stopStrings)], {
+      error: `expected 1 to ${LIMITS.stopStrings} strings of 1 to ${LIMITS.stopLength} characters`,
+    })
+    .nullish(),
   stream: z.boolean().nullish(),
   stream_options: z
     .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })

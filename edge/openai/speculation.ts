@@ -1,5 +1,5 @@
-import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import type { RescorerSpec } from "../../shared/rescore/index.ts";
 import { invalid, type SpeculationParams } from "./params.ts";
 

@@ -1,6 +1,6 @@
 import type { TokenId } from "../../shared/ids.ts";
 import type { StepEvent } from "../decode/run.ts";
-import { tokenText, type TokenTable } from "../text/detokenize.ts";
+import { type TokenTable, tokenText } from "../text/detokenize.ts";
 import type { TextStep } from "../text/transcript.ts";
 import { round } from "./responses.ts";
 

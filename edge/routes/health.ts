@@ -6,8 +6,17 @@ export async function readyRoute(c: AppContext, { bundles, engineInfo }: Service
   const engine = await engineInfo(c.req.raw.signal);
   const manifest = bundles.names.includes(engine.model) ? await bundles.manifest(engine.model) : null;
   if (manifest === null || manifest.tokenizer.sha256 !== engine.tokenizerHash) {
-    throw new StepError("engine_unavailable", `The engine serves '${engine.model}', which is not the model deployed here.`);
+    throw new StepError(
+      "engine_unavailable",
+      `The engine serves '${engine.model}', which is not the model deployed here.`,
+    );
   }
   const { model, provider, contextTokens, costCurve } = engine;
-  return c.json({ status: "ready", model, provider, context_tokens: contextTokens, cost_curve_ms: Object.fromEntries(costCurve) });
+  return c.json({
+    status: "ready",
+    model,
+    provider,
+    context_tokens: contextTokens,
+    cost_curve_ms: Object.fromEntries(costCurve),
+  });
 }

@@ -1,9 +1,9 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import { MANIFEST_FORMAT, type BundleManifest, type FileEntry, type PackEntry } from "../../shared/manifest.ts";
+import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../../shared/manifest.ts";
 import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
-import { createChatPrompt, type ChatPrompt } from "./chat-template.ts";
+import { type ChatPrompt, createChatPrompt } from "./chat-template.ts";
 import { createTokenizer, type TextTokenizer } from "./tokenizer.ts";
 
 /** What the edge needs of a bundle. */
@@ -84,7 +84,10 @@ export class Bundles {
   async #file(manifest: BundleManifest, entry: FileEntry): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = await this.#read(`${manifest.name}/${entry.path}`);
     if (bytes === null || bytes.length > LIMITS.packBytes || (await sha256Hex(bytes)) !== entry.sha256) {
-      throw new StepError("engine_unavailable", `A file of model '${manifest.name}' is missing or damaged: ${entry.path}.`);
+      throw new StepError(
+        "engine_unavailable",
+        `A file of model '${manifest.name}' is missing or damaged: ${entry.path}.`,
+      );
     }
     return bytes;
   }

@@ -14,7 +14,11 @@ export type ChatPrompt = (messages: readonly ChatMessage[]) => TokenId[];
  *
  * The prompt function throws StepError "invalid_request" where the template refuses the messages.
  */
-export function createChatPrompt(source: string, tokenizer: TextTokenizer, names: { bos: string; eos: string }): ChatPrompt {
+export function createChatPrompt(
+  source: string,
+  tokenizer: TextTokenizer,
+  names: { bos: string; eos: string },
+): ChatPrompt {
   const template = new Template(source);
   const leads = [...new Set(tokenizer.controlNames.map((name) => [...name][0]!))];
   return (messages) => {

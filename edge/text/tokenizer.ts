@@ -35,8 +35,10 @@ export function createTokenizer(json: Uint8Array): TextTokenizer {
   const byName = new Map(added.map((t) => [t.content, t.id]));
   const hidden = new Set(added.filter((t) => t.special).map((t) => t.id));
   const bytes = tokenBytes(vocab, added);
-  const splitter = byName.size === 0 ? null : new RegExp(`(${[...byName.keys()].sort(longestFirst).map(escape).join("|")})`);
-  const encodePlain = (text: string): TokenId[] => (text === "" ? [] : library.encode(text, { add_special_tokens: false }).ids);
+  const splitter =
+    byName.size === 0 ? null : new RegExp(`(${[...byName.keys()].sort(longestFirst).map(escapeRegExp).join("|")})`);
+  const encodePlain = (text: string): TokenId[] =>
+    text === "" ? [] : library.encode(text, { add_special_tokens: false }).ids;
   const names = new Map<TokenId, string>(added.map((t) => [t.id, t.content]));
   return {
     size: bytes.length,
@@ -59,20 +61,20 @@ function longestFirst(a: string, b: string): number {
   return b.length - a.length;
 }
 
-function escape(text: string): string {
+function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 }
 
 function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; added: readonly AddedToken[] } {
-  if (!isRecord(file) || !isRecord(file["model"]) || file["model"]["type"] !== "BPE" || !isRecord(file["model"]["vocab"])) {
+  if (!isRecord(file) || !isRecord(file.model) || file.model.type !== "BPE" || !isRecord(file.model.vocab)) {
     throw new Error("tokenizer.json: not a BPE tokenizer");
   }
-  if (!isRecord(file["decoder"]) || file["decoder"]["type"] !== "ByteLevel" || file["normalizer"] != null) {
+  if (!isRecord(file.decoder) || file.decoder.type !== "ByteLevel" || file.normalizer != null) {
     throw new Error("tokenizer.json: only byte-level tokenizers without a normalizer are supported");
   }
-  const added = Array.isArray(file["added_tokens"]) ? file["added_tokens"].map(checkAdded) : [];
+  const added = Array.isArray(file.added_tokens) ? file.added_tokens.map(checkAdded) : [];
   const vocab: Record<string, number> = {};
-  for (const [text, id] of Object.entries(file["model"]["vocab"])) {
+  for (const [text, id] of Object.entries(file.model.vocab)) {
     if (typeof id !== "number") throw new Error(`tokenizer.json: token ${text} has no id`);
     vocab[text] = id;
   }
@@ -80,13 +82,13 @@ function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; ad
 }
 
 function checkAdded(token: unknown): AddedToken {
-  if (!isRecord(token) || typeof token["id"] !== "number" || typeof token["content"] !== "string" || token["content"] === "") {
+  if (!isRecord(token) || typeof token.id !== "number" || typeof token.content !== "string" || token.content === "") {
     throw new Error("tokenizer.json: malformed added token");
   }
-  if (token["lstrip"] === true || token["rstrip"] === true || token["single_word"] === true) {
-    throw new Error(`tokenizer.json: added token ${token["content"]} strips its surroundings, which is not supported`);
+  if (token.lstrip === true || token.rstrip === true || token.single_word === true) {
+    throw new Error(`tokenizer.json: added token ${token.content} strips its surroundings, which is not supported`);
   }
-  return { id: token["id"], content: token["content"], special: token["special"] === true };
+  return { id: token.id, content: token.content, special: token.special === true };
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

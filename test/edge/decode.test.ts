@@ -1,0 +1,232 @@
+import { describe, expect, test } from "vitest";
+import { advance, draftDepth, INITIAL_STATE } from "../../edge/decode/advance.ts";
+import { costMs, DraftBudget } from "../../edge/decode/budget.ts";
+import { type DecodeRequest, decode, type StepEvent } from "../../edge/decode/run.ts";
+import { DecodeStats, quantile } from "../../edge/decode/stats.ts";
+import { chain, type DraftTree, mergePaths } from "../../shared/draft-tree.ts";
+import type { StepResult } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import { EMPTY_LATTICE } from "../../shared/lattice.ts";
+import { createRescorer } from "../../shared/rescore/index.ts";
+import type { Rescorer } from "../../shared/rescore/rescorer.ts";
+import { Random } from "../helpers/random.ts";
+import { randomTree } from "../helpers/trees.ts";
+import { IM_END, INFO } from "./fixture.ts";
+import { type Script, ScriptedEngine } from "./scripted-engine.ts";
+
+const LIMITS = { maxTokens: 10, eosTokens: [9] };
+
+function result(accepted: number[], bonus: number): StepResult {
+  return { accepted, bonus, lattice: EMPTY_LATTICE, logProbs: null, timing: { queueMs: 0, modelMs: 0, engineMs: 0 } };
+}
+
+describe("advancing by one result", () => {
+  const draft = mergePaths([
+    [1, 2, 3],
+    [1, 4],
+  ]);
+
+  test("commits the accepted path, then the bonus token", () => {
+    const { committed, state } = advance(INITIAL_STATE, LIMITS, draft, result([0, 3], 5));
+    expect(committed.map((c) => [c.token, c.kind])).toEqual([
+      [1, "accepted"],
+      [4, "accepted"],
+      [5, "bonus"],
+    ]);
+    expect(state).toEqual({ committed: 3, finish: null });
+  });
+
+  test("ends at an end-of-sequence token inside the block", () => {
+    const { committed, state } = advance(INITIAL_STATE, LIMITS, chain([1, 9, 3]), result([0, 1, 2], 5));
+    expect(committed.map((c) => c.token)).toEqual([1, 9]);
+    expect(state.finish).toBe("stop");
+  });
+
+  test("ends at the token limit inside the block; an end token at the limit is a stop", () => {
+    const start = { committed: 8, finish: null };
+    expect(advance(start, LIMITS, chain([1, 2, 3]), result([0, 1, 2], 5))).toMatchObject({
+      state: { committed: 10, finish: "length" },
+    });
+    expect(advance(start, LIMITS, chain([1, 9]), result([0, 1], 5))).toMatchObject({
+      state: { committed: 10, finish: "stop" },
+    });
+  });
+
+  test("refuses accepted nodes that are no path of the draft", () => {
+    for (const accepted of [[1], [0, 2], [0, 0], [7], [0, 1, 2, 3]]) {
+      expect(() => advance(INITIAL_STATE, LIMITS, draft, result(accepted, 5))).toThrow(StepError);
+    }
+  });
+
+  test("leaves the bonus token its place below the limit", () => {
+    expect(draftDepth({ committed: 7, finish: null }, LIMITS)).toBe(2);
+    expect(draftDepth({ committed: 9, finish: null }, LIMITS)).toBe(0);
+    expect(draftDepth({ committed: 10, finish: "length" }, LIMITS)).toBe(0);
+  });
+});
+
+function requestOf(change: Partial<DecodeRequest> = {}): DecodeRequest {
+  return {
+    spec: {
+      model: "toy",
+      prompt: Uint32Array.of(1, 2),
+      heads: 4,
+      topK: 4,
+      sampling: { temperature: 0, topP: 1, seed: 0 },
+      logProbs: null,
+    },
+    limits: { maxTokens: 40, eosTokens: [IM_END] },
+    rescorer: createRescorer({ type: "none" }, null),
+    maxNodes: 4,
+    autoNodes: false,
+    tokenizerHash: INFO.tokenizerHash,
+    signal: new AbortController().signal,
+    now: () => 0,
+    ...change,
+  };
+}
+
+async function collect(
+  script: Script,
+  request: DecodeRequest,
+): Promise<{ engine: ScriptedEngine; events: StepEvent[]; tokens: number[] }> {
+  const engine = new ScriptedEngine(script, INFO);
+  const events: StepEvent[] = [];
+  for await (const event of decode(engine, request)) events.push(event);
+  return { engine, events, tokens: events.flatMap((e) => e.committed.map((c) => c.token)) };
+}
+
+/** Drafts that have nothing to do with the lattice. */
+function wildRescorer(random: Random): Rescorer {
+  return { commit() {}, draft: (_, maxNodes): DraftTree => randomTree(random, maxNodes, 3) };
+}
+
+describe("decoding", () => {
+  test("blockwise gives what plain decoding gives, whatever is drafted", async () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const random = new Random(seed);
+      const script: Script = {
+        tokens: Array.from({ length: random.int(1, 30) }, () => random.int(0, 2)),
+        endless: random.chance(0.3),
+        wrongRows: [1, 2, 3, 4, 5, 6, 7, 8].filter(() => random.chance(0.4)),
+      };
+      const limits = { maxTokens: random.int(1, 40), eosTokens: random.chance(0.3) ? [IM_END, 2] : [IM_END] };
+      const plainSpec = { ...requestOf().spec, heads: 0 };
+      const plain = await collect(script, requestOf({ spec: plainSpec, maxNodes: 0, limits }));
+      const heads = random.int(1, 8);
+      const block = await collect(
+        script,
+        requestOf({
+          spec: { ...plainSpec, heads, topK: random.int(1, 4) },
+          limits,
+          maxNodes: random.int(0, 20),
+          autoNodes: random.chance(0.5),
+          rescorer: random.chance(0.5)
+            ? wildRescorer(random)
+            : createRescorer({ type: "ngram", order: 2, alpha: 0, pBest: random.int(1, 4) }, null),
+        }),
+      );
+      expect(block.tokens, `seed ${seed}`).toEqual(plain.tokens);
+      expect(block.events.at(-1)!.finish).toBe(plain.events.at(-1)!.finish);
+      expect(block.engine.closed).toBe(1);
+    }
+  });
+
+  test("tells the rescorer every committed token once, the prompt first", async () => {
+    const told: number[] = [];
+    const rescorer = {
+      ...createRescorer({ type: "none" }, null),
+      commit: (tokens: ArrayLike<number>) => void told.push(...Array.from(tokens)),
+    };
+    const { tokens } = await collect({ tokens: [5, 6, 7, 8, 9, 10, 11] }, requestOf({ rescorer }));
+    // After the last block there is nothing left to draft.
+    expect([1, 2, ...tokens].slice(0, told.length)).toEqual(told);
+    expect(told.length).toBeGreaterThan(5);
+  });
+
+  test("draws no draft beyond the token limit", async () => {
+    const { engine, tokens } = await collect(
+      { tokens: [1], endless: true },
+      requestOf({ limits: { maxTokens: 7, eosTokens: [] } }),
+    );
+    expect(tokens).toHaveLength(7);
+    expect(engine.drafts.map((d) => d.tokens.length)).toEqual([4, 0]);
+  });
+
+  test("a consumer that leaves ends the session", async () => {
+    const engine = new ScriptedEngine({ tokens: [1], endless: true }, INFO);
+    for await (const event of decode(engine, requestOf())) if (event.index === 1) break;
+    expect(engine.closed).toBe(1);
+  });
+
+  test("counts what plain decoding does as one token a step", async () => {
+    const stats = new DecodeStats();
+    const { events } = await collect(
+      { tokens: [1, 2, 3] },
+      requestOf({ spec: { ...requestOf().spec, heads: 0 }, maxNodes: 0 }),
+    );
+    for (const event of events) stats.record(event);
+    expect(stats).toMatchObject({ tokens: 4, steps: 3, accepted: 0, drafted: 0, blockEfficiency: 1 });
+    expect(quantile([3, 1, 2], 0.5)).toBe(2);
+    expect(quantile([], 0.5)).toBe(0);
+  });
+});
+
+describe("the draft budget", () => {
+  const STEEP = [
+    [1, 5],
+    [32, 160],
+  ] as const;
+  const FLAT = [
+    [1, 5],
+    [64, 5],
+  ] as const;
+  const run = (budget: DraftBudget, steps: number, accept: (node: number, step: number) => boolean): number[] =>
+    Array.from({ length: steps }, (_, step) => {
+      const nodes = budget.choose();
+      const accepted: number[] = [];
+      while (accepted.length < nodes && accept(accepted.length, step)) accepted.push(accepted.length);
+      budget.observe(nodes, accepted, 0);
+      return nodes;
+    });
+
+  test("drafts nothing where every node costs a whole step and is rarely right", () => {
+    const chosen = run(new DraftBudget(STEEP, 8, 8), 40, () => false);
+    expect(chosen.slice(10, 20)).toEqual(new Array(10).fill(0));
+  });
+
+  test("drafts all where verifying is free", () => {
+    expect(run(new DraftBudget(FLAT, 63, 8), 10, (node) => node < 2)).toEqual(new Array(10).fill(63));
+  });
+
+  test("follows acceptance up and down", () => {
+    const curve = [
+      [1, 5],
+      [8, 12],
+      [32, 45],
+    ] as const;
+    const chosen = run(new DraftBudget(curve, 8, 8), 200, (_, step) => step >= 100);
+    expect(Math.max(...chosen.slice(60, 100).filter((n) => n !== 2))).toBe(0);
+    expect(Math.min(...chosen.slice(-20))).toBeGreaterThanOrEqual(7);
+  });
+
+  test("a fixed price per step, such as a round trip, makes larger drafts pay", () => {
+    const sizes = [0, 100].map((overhead) => {
+      const budget = new DraftBudget(STEEP, 8, 8);
+      for (let step = 0; step < 20; step++) budget.observe(4, [0], overhead);
+      return budget.choose();
+    });
+    expect(sizes[1]!).toBeGreaterThan(sizes[0]!);
+  });
+
+  test("reads the cost curve between, before and beyond its points", () => {
+    const curve = [
+      [2, 10],
+      [4, 14],
+      [8, 20],
+    ] as const;
+    expect([1, 2, 3, 4, 6, 8, 10].map((rows) => costMs(curve, rows))).toEqual([10, 10, 12, 14, 17, 20, 23]);
+    expect(costMs([], 5)).toBe(1);
+    expect(costMs([[1, 7]], 5)).toBe(7);
+  });
+});

@@ -1,0 +1,179 @@
+import { createHash } from "node:crypto";
+import type { Hono } from "hono";
+import { type AppDeps, type AppEnv, createApp } from "../../edge/app.ts";
+import { readConfig } from "../../edge/config.ts";
+import { createTokenizer } from "../../edge/text/tokenizer.ts";
+import type { BundleInfo } from "../../shared/engine.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import { type Script, ScriptedEngine } from "./scripted-engine.ts";
+
+/** A byte-level BPE of 256 byte tokens, a few merges and three control tokens, with a ChatML template. */
+
+const CHATML =
+  "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}" +
+  "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+const MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "Ġwor l", "Ġworl d"];
+
+export const END = 257;
+export const IM_START = 258;
+export const IM_END = 259;
+
+function byteAlphabet(): string[] {
+  const printable = (b: number) => (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+  let next = 256;
+  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable(b) ? b : next++));
+}
+
+function tokenizerFile(): Uint8Array<ArrayBuffer> {
+  const added = ["<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+  const texts = [...byteAlphabet(), ...added, ...MERGES.map((merge) => merge.replace(" ", ""))];
+  const file = {
+    version: "1.0",
+    added_tokens: added.map((content, i) => ({
+      id: 256 + i,
+      content,
+      special: true,
+      lstrip: false,
+      rstrip: false,
+      single_word: false,
+      normalized: false,
+    })),
+    normalizer: null,
+    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
+    post_processor: null,
+    decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
+    model: { type: "BPE", vocab: Object.fromEntries(texts.map((text, id) => [text, id])), merges: MERGES },
+  };
+  return new TextEncoder().encode(JSON.stringify(file));
+}
+
+const TOKENIZER = tokenizerFile();
+const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+export const TOKENIZER_HASH = sha256(TOKENIZER);
+export const tokenizer = createTokenizer(TOKENIZER);
+export const tokensOf = (text: string): number[] => tokenizer.encodeMarked(text);
+
+export function manifestOf(name: string, change: Partial<BundleManifest> = {}): BundleManifest {
+  const file = { path: "none", bytes: 0, sha256: "00" };
+  return {
+    format: 1,
+    name,
+    license: "Apache-2.0",
+    notice: null,
+    architecture: {
+      layers: 1,
+      width: 1,
+      heads: 1,
+      kvHeads: 1,
+      headDim: 1,
+      vocabSize: tokenizer.size,
+      contextTokens: 512,
+    },
+    precision: "fp32",
+    graphs: { base: { ...file, sha256: "abcdef0123456789" }, heads: file },
+    hiddenWidth: 1,
+    latticeHeads: 8,
+    topK: 4,
+    tokenizer: { path: "tokenizer.json", bytes: TOKENIZER.length, sha256: TOKENIZER_HASH },
+    chatTemplate: CHATML,
+    bosToken: null,
+    eosTokens: [END, IM_END],
+    packs: [],
+    defaults: { heads: 4, topK: 4, rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.3, pBest: 1 } },
+    ...change,
+  };
+}
+
+export const INFO: BundleInfo = {
+  model: "toy",
+  tokenizerHash: TOKENIZER_HASH,
+  vocabSize: tokenizer.size,
+  contextTokens: 512,
+  latticeHeads: 8,
+  topK: 4,
+  provider: "scripted",
+  costCurve: [
+    [1, 5],
+    [8, 8],
+    [32, 20],
+  ],
+};
+
+export interface TestApp {
+  readonly app: Hono<AppEnv>;
+  readonly engine: ScriptedEngine;
+  readonly logged: unknown[];
+  /** POSTs JSON. */
+  post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
+}
+
+export interface TestAppOptions {
+  readonly script?: Script;
+  readonly env?: Record<string, string>;
+  readonly deps?: Partial<AppDeps>;
+  readonly manifests?: readonly BundleManifest[];
+  readonly info?: Partial<BundleInfo>;
+}
+
+/** The app in Node over a scripted engine; its clock advances 1 ms a reading. */
+export function testApp(options: TestAppOptions = {}): TestApp {
+  const manifests = options.manifests ?? [manifestOf("toy"), manifestOf("mute", { chatTemplate: null })];
+  const files = new Map<string, Uint8Array<ArrayBuffer>>();
+  for (const manifest of manifests) {
+    files.set(`${manifest.name}/manifest.json`, new TextEncoder().encode(JSON.stringify(manifest)));
+    files.set(`${manifest.name}/tokenizer.json`, TOKENIZER);
+  }
+  const info = { ...INFO, ...options.info };
+  const engine = new ScriptedEngine(options.script ?? { text: "hello world" }, info);
+  const logged: unknown[] = [];
+  let clock = 0;
+  const app = createApp({
+    config: readConfig({
+      GPU_WORKER_URL: "http://127.0.0.1:1",
+      GPU_WORKER_KEY: "worker-secret",
+      DEFAULT_MODEL: manifests.map((m) => m.name).join(","),
+      ...options.env,
+    }),
+    engine,
+    engineInfo: async () => info,
+    readFile: async (path) => files.get(path) ?? null,
+    assets: async () => new Response("asset", { status: 200 }),
+    limiter: null,
+    now: () => clock++,
+    date: () => 1_800_000_000_000,
+    logError: (_, error) => logged.push(error),
+    ...options.deps,
+  });
+  const post = async (path: string, body: unknown, init: RequestInit = {}): Promise<Response> =>
+    await app.request(path, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: typeof body === "string" ? body : JSON.stringify(body),
+      ...init,
+    });
+  return { app, engine, logged, post };
+}
+
+export const user = (content: string) => [{ role: "user", content }];
+
+/** As much of an answer's shape as tests look into. */
+export interface WireBody {
+  readonly id: string;
+  readonly choices: readonly {
+    readonly message: { readonly content: string };
+    readonly logprobs: {
+      readonly content: readonly {
+        readonly token: string;
+        readonly top_logprobs: readonly { readonly logprob: number }[];
+      }[];
+    };
+  }[];
+  readonly usage: { readonly completion_tokens: number };
+  readonly metrics: { readonly speculative_decoding: { readonly per_step_accepted: readonly number[] } };
+  readonly speculation: { readonly steps: readonly unknown[] };
+}
+
+export async function wire(response: Promise<Response> | Response): Promise<WireBody> {
+  return (await (await response).json()) as WireBody;
+}

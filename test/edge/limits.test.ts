@@ -1,0 +1,99 @@
+import { createHash } from "node:crypto";
+import { describe, expect, test } from "vitest";
+import { LIMITS } from "../../shared/limits.ts";
+import { testApp, user } from "./fixture.ts";
+
+const CHAT = "/v1/chat/completions";
+
+describe("the body", () => {
+  const big = JSON.stringify({ messages: user("x".repeat(LIMITS.bodyBytes)) });
+
+  test("over the limit gets 413, whatever its length header says", async () => {
+    const { app } = testApp();
+    const chunks = [big.slice(0, 1000), big.slice(1000)].map((part) => new TextEncoder().encode(part));
+    const body = new ReadableStream({
+      pull: (controller) => {
+        const chunk = chunks.shift();
+        if (chunk === undefined) controller.close();
+        else controller.enqueue(chunk);
+      },
+    });
+    const init = {
+      method: "POST",
+      body,
+      duplex: "half",
+      headers: { "content-type": "application/json", "content-length": "10" },
+    };
+    const response = await app.request(CHAT, init as RequestInit);
+    expect(response.status).toBe(413);
+    expect(await response.json()).toMatchObject({ error: { code: "body_too_large" } });
+  });
+
+  test("in bad UTF-8 gets 400", async () => {
+    const { post } = testApp();
+    const body = new Uint8Array([0x7b, 0xff, 0x7d]);
+    expect((await post(CHAT, "", { body })).status).toBe(400);
+  });
+
+  test("of another type gets 415", async () => {
+    const { post } = testApp();
+    expect((await post(CHAT, "x", { headers: { "content-type": "multipart/form-data; boundary=x" } })).status).toBe(
+      415,
+    );
+  });
+});
+
+describe("keys and limits", () => {
+  const hash = createHash("sha256").update("good-key").digest("hex");
+  const bearer = (key: string) => ({ headers: { "content-type": "application/json", authorization: `Bearer ${key}` } });
+
+  test("with keys configured, none and a wrong one get 401, the right one passes", async () => {
+    const { app, post, logged } = testApp({ env: { API_KEYS: `${"0".repeat(64)}, ${hash}` } });
+    const refused = await post(CHAT, { messages: user("x") });
+    expect(refused.status).toBe(401);
+    expect(await refused.json()).toMatchObject({ error: { code: "invalid_api_key", type: "authentication_error" } });
+    expect((await post(CHAT, { messages: user("x") }, bearer("bad-key"))).status).toBe(401);
+    expect((await post(CHAT, { messages: user("x") }, bearer("good-key"))).status).toBe(200);
+    expect((await app.request("/v1/models")).status).toBe(401);
+    expect((await app.request("/healthz")).status).toBe(200);
+    expect(JSON.stringify(logged)).not.toContain("key");
+  });
+
+  test("a malformed key hash stops the Worker by name, not by value", () => {
+    expect(() => testApp({ env: { API_KEYS: "plain-text-key" } })).toThrow(/API_KEYS/);
+    expect(() => testApp({ env: { API_KEYS: "plain-text-key" } })).not.toThrow(/plain-text-key/);
+  });
+
+  test("over the rate limit callers get 429 with the time to wait, counted by address", async () => {
+    const seen: string[] = [];
+    const limiter = { limit: async ({ key }: { key: string }) => ({ success: seen.push(key) < 2 }) };
+    const { post } = testApp({ deps: { limiter }, env: { RATE_LIMIT_PERIOD_S: "10", RATE_LIMIT_REQUESTS: "5" } });
+    const init = { headers: { "content-type": "application/json", "cf-connecting-ip": "192.0.2.1" } };
+    expect((await post(CHAT, { messages: user("x") }, init)).status).toBe(200);
+    const refused = await post(CHAT, { messages: user("x") }, init);
+    expect(refused.status).toBe(429);
+    expect(Object.fromEntries(refused.headers)).toMatchObject({
+      "retry-after": "10",
+      "x-ratelimit-limit-requests": "5",
+      "x-ratelimit-remaining-requests": "0",
+      "x-ratelimit-reset-requests": "10s",
+    });
+    expect(seen).toEqual(["ip:192.0.2.1", "ip:192.0.2.1"]);
+  });
+
+  test("a place is given back when a request fails", async () => {
+    const { post } = testApp({ env: { MAX_STREAMS: "1" } });
+    expect((await post(CHAT, { model: "gpt", messages: user("x") })).status).toBe(404);
+    expect((await post(CHAT, { messages: user("x") })).status).toBe(200);
+    expect((await post(CHAT, { messages: user("x") })).status).toBe(200);
+  });
+
+  test("an unexpected error is a 500 that tells nothing, and is logged", async () => {
+    const error = new Error("secret detail");
+    const { post, logged } = testApp({ script: { text: "a", failAt: { call: 0, error } } });
+    const response = await post(CHAT, { messages: user("x"), speculation: { enabled: false } });
+    expect(response.status).toBe(500);
+    expect(await response.text()).not.toContain("secret");
+    expect(logged).toEqual([error]);
+  });
+});

@@ -1,0 +1,134 @@
+import { describe, expect, test } from "vitest";
+import { StepError } from "../../shared/errors.ts";
+import { manifestOf, testApp, user } from "./fixture.ts";
+
+describe("routes", () => {
+  test("/v1/models lists what is served, with the speculation defaults", async () => {
+    const { app } = testApp();
+    const body = (await (await app.request("/v1/models")).json()) as { data: unknown[] };
+    expect(body).toMatchObject({
+      object: "list",
+      data: [
+        { id: "toy", object: "model", chat: true },
+        { id: "mute", chat: false },
+      ],
+    });
+    const one = (await (await app.request("/v1/models/toy")).json()) as { speculation: object };
+    expect(one).toEqual(body.data[0]);
+    expect(one.speculation).toMatchObject({
+      heads: 8,
+      top_k: 4,
+      packs: [],
+      defaults: { heads: 4, rescorer: { type: "ngram", p_best: 1 } },
+    });
+    expect((await app.request("/v1/models/gpt")).status).toBe(404);
+  });
+
+  test("unknown paths of the API get 404, other methods 405, in OpenAI's shape", async () => {
+    const { app } = testApp();
+    const missing = await app.request("/v1/nothing");
+    expect(missing.status).toBe(404);
+    expect(await missing.json()).toMatchObject({ error: { code: "not_found" } });
+    expect((await app.request("/bundles/toy/tokenizer.json")).status).toBe(404);
+    for (const [method, path] of [
+      ["GET", "/v1/chat/completions"],
+      ["DELETE", "/v1/models/toy"],
+      ["POST", "/healthz"],
+    ] as const) {
+      const response = await app.request(path, { method });
+      expect(response.status).toBe(405);
+      expect(await response.json()).toMatchObject({ error: { code: "method_not_allowed" } });
+      expect(response.headers.get("allow")).toBe(method === "GET" ? "POST" : "GET");
+    }
+  });
+
+  test("everything else is an asset", async () => {
+    const { app } = testApp();
+    expect(await (await app.request("/demo.js")).text()).toBe("asset");
+  });
+
+  test("a preflight is answered and the useful headers are exposed, on errors too", async () => {
+    const { app, post } = testApp();
+    const headers = {
+      origin: "https://example.org",
+      "access-control-request-method": "POST",
+      "access-control-request-headers": "authorization,content-type",
+    };
+    const preflight = await app.request("/v1/chat/completions", { method: "OPTIONS", headers });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get("access-control-allow-origin")).toBe("*");
+    expect(preflight.headers.get("access-control-allow-headers")).toContain("authorization");
+    const refused = await post("/v1/chat/completions", {}, { headers: { origin: "https://example.org" } });
+    expect(refused.headers.get("access-control-allow-origin")).toBe("*");
+    expect(refused.headers.get("access-control-expose-headers")).toContain("x-request-id");
+  });
+
+  test("a request id is made, or echoed where it is well formed, on errors too", async () => {
+    const { app } = testApp();
+    const idOf = async (path: string, id?: string) =>
+      (await app.request(path, id === undefined ? {} : { headers: { "x-request-id": id } })).headers.get(
+        "x-request-id",
+      );
+    expect(await idOf("/healthz")).toMatch(/^req_[0-9a-f]{32}$/);
+    expect(await idOf("/healthz", "mine-1")).toBe("mine-1");
+    expect(await idOf("/v1/nothing", "mine-2")).toBe("mine-2");
+    expect(await idOf("/v1/models/gpt", "mine-3")).toBe("mine-3");
+    expect(await idOf("/healthz", "no good")).toMatch(/^req_/);
+  });
+
+  test("/openapi.json is an OpenAPI 3.1 document with the schemas requests are checked by", async () => {
+    const { app } = testApp();
+    const body = await (await app.request("/openapi.json")).json();
+    expect(body).toMatchObject({
+      openapi: "3.1.0",
+      paths: { "/v1/chat/completions": { post: { responses: { 200: {} } } } },
+      components: { schemas: { ChatRequest: { type: "object", required: ["messages"], additionalProperties: false } } },
+    });
+    expect(JSON.stringify(body)).toContain("p_best");
+    expect(JSON.stringify(body)).not.toContain("$schema");
+  });
+});
+
+describe("readiness", () => {
+  test("is given where the engine serves one of our bundles with our tokenizer", async () => {
+    const { app } = testApp();
+    const response = await app.request("/readyz");
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({ status: "ready", model: "toy", provider: "scripted" });
+  });
+
+  test.each([
+    ["another model", { model: "other" }],
+    ["another tokenizer", { tokenizerHash: "ff" }],
+  ])("is refused for %s", async (_, info) => {
+    const response = await testApp({ info }).app.request("/readyz");
+    expect(response.status).toBe(503);
+    expect(await response.json()).toMatchObject({ error: { code: "engine_unavailable" } });
+  });
+
+  test("is refused while the engine is down, and so are completions whose tokenizer differs", async () => {
+    const down = testApp({
+      deps: { engineInfo: () => Promise.reject(new StepError("engine_unavailable", "down")) },
+      info: { tokenizerHash: "ff" },
+    });
+    expect((await down.app.request("/readyz")).status).toBe(503);
+    const response = await down.post("/v1/chat/completions", { messages: user("x"), speculation: { enabled: false } });
+    expect(await response.json()).toMatchObject({ error: { code: "protocol_mismatch" } });
+    expect(down.engine.closed).toBe(1);
+  });
+});
+
+describe("bundle files", () => {
+  test.each([
+    [
+      "a tokenizer that differs from its manifest",
+      manifestOf("toy", { tokenizer: { path: "tokenizer.json", bytes: 1, sha256: "00" } }),
+    ],
+    ["a missing file", manifestOf("toy", { tokenizer: { path: "gone.json", bytes: 1, sha256: "00" } })],
+  ])("%s stops completions with 503", async (_, manifest) => {
+    const { post } = testApp({ manifests: [manifest] });
+    const response = await post("/v1/chat/completions", { messages: user("x"), speculation: { enabled: false } });
+    expect(response.status).toBe(503);
+    expect(await response.json()).toMatchObject({ error: { code: "engine_unavailable" } });
+  });
+});

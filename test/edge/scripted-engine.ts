@@ -1,0 +1,136 @@
+import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
+import type {
+  BundleInfo,
+  CancelSignal,
+  OpenSpec,
+  StepEngine,
+  StepResult,
+  StepSession,
+  TokenLogProbs,
+} from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
+import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { IM_END, tokensOf } from "./fixture.ts";
+
+export interface Script {
+  /** The completion, whatever the prompt; then <|im_end|> unless `endless`. */
+  readonly text?: string;
+  readonly tokens?: readonly TokenId[];
+  readonly endless?: boolean;
+  /** Of the draft heads' rows, those at these offsets (1 = after the bonus token) list a wrong token first. */
+  readonly wrongRows?: readonly number[];
+  /** Throws instead of answering this step (0 = open, 1 = the first step). */
+  readonly failAt?: { readonly call: number; readonly error: Error };
+  /** Never answers from this call on, until cancelled. */
+  readonly hangAt?: number;
+}
+
+/** A model that says a given text: every head knows it, except where told not to. */
+export class ScriptedEngine implements StepEngine {
+  readonly specs: OpenSpec[] = [];
+  readonly drafts: DraftTree[] = [];
+  open_ = 0;
+  closed = 0;
+  cancelled = 0;
+  readonly #script: Script;
+  readonly #info: BundleInfo;
+  readonly #tokens: readonly TokenId[];
+
+  constructor(script: Script, info: BundleInfo) {
+    this.#script = script;
+    this.#info = info;
+    this.#tokens = [...(script.tokens ?? tokensOf(script.text ?? "")), ...(script.endless ? [] : [IM_END])];
+  }
+
+  async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
+    this.specs.push(spec);
+    await this.#answer(0, signal);
+    this.open_++;
+    let done = 0;
+    let calls = 0;
+    let closed = false;
+    const result = (accepted: NodeIndex[]): StepResult => {
+      done += accepted.length + 1;
+      return {
+        accepted,
+        bonus: this.#at(done - 1),
+        lattice: this.#lattice(spec, done),
+        logProbs:
+          spec.logProbs === null
+            ? null
+            : Array.from({ length: accepted.length + 1 }, (_, i) =>
+                this.#logProbs(done - accepted.length - 1 + i, spec.logProbs ?? 0),
+              ),
+        timing: { queueMs: 0.25, modelMs: 0.5, engineMs: 0.125 },
+      };
+    };
+    return {
+      bundle: this.#info,
+      opened: result([]),
+      step: async (index, draft, stepSignal) => {
+        if (index !== calls++) throw new Error(`step ${index} after ${calls - 1} steps`);
+        this.drafts.push(draft);
+        await this.#answer(calls, stepSignal);
+        return result(this.#accept(draft, done));
+      },
+      close: () => {
+        if (!closed) this.closed++;
+        closed = true;
+      },
+    };
+  }
+
+  #at(index: number): TokenId {
+    return this.#tokens[index % Math.max(1, this.#tokens.length)]!;
+  }
+
+  #accept(draft: DraftTree, done: number): NodeIndex[] {
+    const path: NodeIndex[] = [];
+    for (let at = ROOT; ; ) {
+      at = findChild(draft, at, this.#at(done + path.length));
+      if (at < ROOT) return path;
+      path.push(at);
+    }
+  }
+
+  #lattice(spec: OpenSpec, done: number): Lattice {
+    const { heads, topK } = spec;
+    const tokens = new Uint32Array(heads * topK);
+    const logProbs = new Float32Array(heads * topK);
+    for (let row = 0; row < heads; row++) {
+      const right = this.#at(done + row);
+      const first = this.#script.wrongRows?.includes(row + 1) ? 1 : 0;
+      for (let column = 0; column < topK; column++) {
+        tokens[row * topK + column] = (right + column + first) % this.#info.vocabSize;
+        logProbs[row * topK + column] = -1 - column;
+      }
+    }
+    return createLattice(heads, topK, tokens, logProbs);
+  }
+
+  #logProbs(index: number, count: number): TokenLogProbs {
+    const token = this.#at(index);
+    return {
+      logProb: -0.5,
+      topTokens: Uint32Array.from({ length: count }, (_, i) => (token + i) % this.#info.vocabSize),
+      topLogProbs: Float32Array.from({ length: count }, (_, i) =>
+        i === 0 ? -0.5 : i === 1 ? -2 : Number.NEGATIVE_INFINITY,
+      ),
+    };
+  }
+
+  async #answer(call: number, signal: CancelSignal): Promise<void> {
+    const { failAt, hangAt } = this.#script;
+    if (failAt?.call === call) throw failAt.error;
+    if (hangAt === undefined || call < hangAt) return;
+    await new Promise<never>((_, reject) => {
+      const stop = () => {
+        this.cancelled++;
+        reject(new StepError("client_closed", "cancelled"));
+      };
+      if (signal.aborted) stop();
+      signal.addEventListener("abort", stop);
+    });
+  }
+}
