@@ -108,8 +108,8 @@ export type Metrics = ReturnType<typeof metricsOf>;
 function speculativeMetrics(stats: DecodeStats, maxNodes: number, detailed: boolean) {
   const byLength: Record<string, number[]> = {};
   for (const [i, drafted] of stats.perStepDrafted.entries()) {
-    const histogram = (byLength[drafted] ??= new Array<number>(drafted + 1).fill(0));
-    histogram[stats.perStepAccepted[i]!]!++;
+    byLength[drafted] ??= new Array<number>(drafted + 1).fill(0);
+    byLength[drafted][stats.perStepAccepted[i]!]!++;
   }
   const histogram = new Array<number>(Math.max(0, ...stats.perStepAccepted) + 1).fill(0);
   for (const accepted of stats.perStepAccepted) histogram[accepted]!++;
