@@ -1,5 +1,4 @@
 import { packLayout } from "../../shared/ngram/layout.ts";
-import { markContexts } from "./pack.ts";
 import { type NgramTable, filterTable } from "./table.ts";
 
 /**
@@ -42,7 +41,11 @@ export function pruningCosts(table: NgramTable, historyCounts: readonly ArrayLik
 
 /** Entries cheaper than `threshold` go, unless a kept longer n-gram has them as prefix or suffix. */
 export function keepAbove(table: NgramTable, costs: readonly Float32Array[], threshold: number): Uint8Array[] {
-  const keep = costs.map((level) => Uint8Array.from(level, (cost) => (cost >= threshold ? 1 : 0)));
+  const keep = costs.map((level) => {
+    const flags = new Uint8Array(level.length);
+    for (let i = 0; i < level.length; i++) if (level[i]! >= threshold) flags[i] = 1;
+    return flags;
+  });
   for (let n = table.order - 1; n > 0; n--) {
     const { parents, suffixes, count } = table.levels[n]!;
     for (let i = 0; i < count; i++) {
@@ -56,15 +59,21 @@ export function keepAbove(table: NgramTable, costs: readonly Float32Array[], thr
 
 /** Bytes of the pack holding just these entries. */
 export function keptBytes(table: NgramTable, keep: readonly Uint8Array[]): number {
-  const entries = keep.map((flags) => flags.reduce((a, b) => a + b, 0));
+  const entries = keep.map(countFlags);
   const contexts = [1];
   for (let n = 0; n + 1 < table.order; n++) {
     const parents = new Uint8Array(table.levels[n]!.count);
     const above = table.levels[n + 1]!.parents;
     for (let i = 0; i < above.length; i++) parents[above[i]!]! |= keep[n + 1]![i]!;
-    contexts.push(parents.reduce((a, b) => a + b, 0));
+    contexts.push(countFlags(parents));
   }
   return packLayout({ order: table.order, vocabSize: table.vocabSize, entries, contexts }).fileBytes;
+}
+
+function countFlags(flags: Uint8Array): number {
+  let count = 0;
+  for (let i = 0; i < flags.length; i++) count += flags[i]!;
+  return count;
 }
 
 /** The entries to keep for the largest pack within `bytes`: the threshold is found by bisection. */
@@ -73,7 +82,7 @@ export function keepWithin(table: NgramTable, costs: readonly Float32Array[], by
   if (keptBytes(table, everything) <= bytes) return everything;
   let low = Math.log(1e-14);
   let high = 0;
-  for (let round = 0; round < 24; round++) {
+  for (let round = 0; round < 20; round++) {
     const middle = (low + high) / 2;
     if (keptBytes(table, keepAbove(table, costs, Math.exp(middle))) > bytes) low = middle;
     else high = middle;
@@ -98,9 +107,4 @@ export function pruneTable(table: NgramTable, keep: readonly Uint8Array[]): Ngra
     }
   }
   return pruned;
-}
-
-/** Contexts a table has, the empty one not counted; for reports. */
-export function contextCounts(table: NgramTable): number[] {
-  return markContexts(table).map((flags) => flags.reduce((a, b) => a + b, 0));
 }

@@ -80,7 +80,8 @@ export function filterTable(table: NgramTable, keep: readonly Uint8Array[]): Ngr
   for (let n = 1; n < table.order; n++) {
     const level = table.levels[n]!;
     const kept = keep[n]!;
-    const count = kept.reduce((a, b) => a + b, 0);
+    let count = 0;
+    for (let i = 0; i < kept.length; i++) count += kept[i]!;
     const words = level.words instanceof Uint16Array ? new Uint16Array(count) : new Uint32Array(count);
     const next = createLevel(words, new Uint32Array(count), new Uint32Array(count));
     const numbers = new Uint32Array(level.count);
