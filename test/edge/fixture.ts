@@ -48,8 +48,8 @@ function tokenizerFile(): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(JSON.stringify(file));
 }
 
-const TOKENIZER = tokenizerFile();
-const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
+export const TOKENIZER = tokenizerFile();
+export const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 export const TOKENIZER_HASH = sha256(TOKENIZER);
 export const tokenizer = createTokenizer(TOKENIZER);
 export const tokensOf = (text: string): number[] => tokenizer.encodeMarked(text);

@@ -1,0 +1,108 @@
+import { describe, expect, test } from "vitest";
+import { parseCompletion } from "../../edge/openai/params.ts";
+import { prepare } from "../../edge/prepare.ts";
+import { Bundles } from "../../edge/text/bundles.ts";
+import { createLattice } from "../../shared/lattice.ts";
+import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+import { writePack } from "../../train/ngram/pack.ts";
+import { toyModel } from "../ngram/helpers.ts";
+import { manifestOf, sha256, TOKENIZER, TOKENIZER_HASH, tokenizer } from "./fixture.ts";
+
+function packOf(seed: number, hash = TOKENIZER_HASH): Uint8Array<ArrayBuffer> {
+  const { table } = toyModel({ seed, order: 3, vocabSize: tokenizer.size });
+  return new Uint8Array(writePack(table, hash));
+}
+
+function entryOf(name: string, bytes: Uint8Array): PackEntry {
+  return { name, order: 3, ngrams: 1, path: `packs/${name}.fdlm`, bytes: bytes.length, sha256: sha256(bytes) };
+}
+
+/** A bundle with these packs, and how often each file was read. */
+function deploy(packs: Readonly<Record<string, Uint8Array<ArrayBuffer>>>): {
+  bundles: Bundles;
+  reads: Map<string, number>;
+  manifest: BundleManifest;
+} {
+  const entries = Object.entries(packs).map(([name, bytes]) => entryOf(name, bytes));
+  const manifest = manifestOf("toy", { packs: entries });
+  const files = new Map([
+    ["toy/manifest.json", new TextEncoder().encode(JSON.stringify(manifest))],
+    ["toy/tokenizer.json", TOKENIZER],
+    ...Object.entries(packs).map(([name, bytes]) => [`toy/packs/${name}.fdlm`, bytes] as const),
+  ]);
+  const reads = new Map<string, number>();
+  const bundles = new Bundles(["toy"], async (path) => {
+    reads.set(path, (reads.get(path) ?? 0) + 1);
+    return files.get(path) ?? null;
+  });
+  return { bundles, reads, manifest };
+}
+
+const request = (speculation: object = {}) => parseCompletion({ prompt: "hello", speculation });
+
+describe("a bundle's packs", () => {
+  test("are loaded once, with the tokenizer and the manifest", async () => {
+    const { bundles, reads } = deploy({ general: packOf(1) });
+    for (let i = 0; i < 3; i++) await prepare(request(), bundles);
+    expect([...reads.values()]).toEqual([1, 1, 1]);
+  });
+
+  test("are not loaded where they would not be looked at", async () => {
+    const { bundles, reads } = deploy({ general: packOf(1) });
+    await prepare(request({ rescorer: { type: "none" } }), bundles);
+    await prepare(request({ rescorer: { alpha: 0 } }), bundles);
+    expect([...reads.keys()]).not.toContain("toy/packs/general.fdlm");
+  });
+
+  test("draft with the bundle's defaults", async () => {
+    const { bundles } = deploy({ general: packOf(1) });
+    const { request: decoding } = await prepare(request(), bundles);
+    expect(decoding).toMatchObject({ maxNodes: 4, autoNodes: true, spec: { heads: 4, topK: 4 } });
+    decoding.rescorer.commit(decoding.spec.prompt);
+    const lattice = createLattice(1, 2, Uint32Array.of(7, 8), Float32Array.of(-1, -1));
+    expect(decoding.rescorer.draft(lattice, 4).tokens).toHaveLength(1);
+  });
+
+  test("are refused where they were trained with another tokenizer or differ from the manifest", async () => {
+    const foreign = deploy({ general: packOf(1, "00".repeat(32)) });
+    await expect(prepare(request(), foreign.bundles)).rejects.toMatchObject({ code: "engine_unavailable" });
+    const damaged = packOf(1);
+    const { bundles } = deploy({ general: damaged });
+    damaged[damaged.length - 1]! ^= 1;
+    await expect(prepare(request(), bundles)).rejects.toMatchObject({ code: "engine_unavailable" });
+  });
+
+  test("beyond the second push the oldest out of memory", async () => {
+    const { bundles, reads, manifest } = deploy({ a: packOf(1), b: packOf(2), c: packOf(3) });
+    for (const entry of [...manifest.packs, manifest.packs[0]!]) await bundles.pack(manifest, entry);
+    expect(reads.get("toy/packs/a.fdlm")).toBe(2);
+    expect(reads.get("toy/packs/c.fdlm")).toBe(1);
+  });
+});
+
+describe("speculation given explicitly", () => {
+  test.each([
+    [{ heads: 3 }, { maxNodes: 3, autoNodes: false }],
+    [
+      { heads: 3, rescorer: { p_best: 5 } },
+      { maxNodes: 15, autoNodes: false },
+    ],
+    [{ max_nodes: 2 }, { maxNodes: 2, autoNodes: false }],
+    [
+      { heads: 3, max_nodes: 9 },
+      { maxNodes: 9, autoNodes: false },
+    ],
+    [{ rescorer: { p_best: 5 } }, { maxNodes: 20, autoNodes: true }],
+    [
+      { heads: 3, rescorer: { type: "none", p_best: 5 } },
+      { maxNodes: 3, autoNodes: false },
+    ],
+    [
+      { enabled: false, heads: 3 },
+      { maxNodes: 0, autoNodes: false },
+    ],
+  ])("%j is respected exactly", async (speculation, expected) => {
+    const { bundles } = deploy({ general: packOf(1) });
+    expect((await prepare(request(speculation), bundles)).request).toMatchObject(expected);
+  });
+});
