@@ -12,6 +12,7 @@ export const ASSETS = join(ROOT, "dist", "assets");
 /** The same as .env, for processes that do not read it: no look-ups outside, no telemetry, no tracing. */
 export const QUIET = {
   CLOUDFLARE_CF_FETCH_ENABLED: "false",
+  CLOUDFLARE_LOAD_DEV_VARS_FROM_DOT_ENV: "false",
   WRANGLER_HIDE_BANNER: "true",
   WRANGLER_SEND_METRICS: "false",
   X_LOCAL_OBSERVABILITY: "false",

@@ -117,7 +117,11 @@ function run(file, argv, env, stdio) {
   });
 }
 
-/** npm killed outright passes nothing on; its child then gets another parent. */
+/**
+ * npm passes SIGINT and SIGTERM on to its child, which is this process because the scripts in package.json
+ * begin with exec: a shell between them would keep SIGINT to itself. npm killed outright passes nothing on;
+ * its child then gets another parent.
+ */
 function watchParent(stop) {
   const parent = process.ppid;
   if (process.env.npm_lifecycle_event === undefined) return undefined;
