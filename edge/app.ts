@@ -5,7 +5,7 @@ import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
 import { authenticate, type Caller } from "./http/auth.ts";
-import { asStepError, errorResponse } from "./http/errors.ts";
+import { asStepError, errorResponse, isFault } from "./http/errors.ts";
 import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { parseChat, parseCompletion } from "./openai/params.ts";
@@ -28,7 +28,7 @@ export interface AppDeps {
   readonly now: () => number;
   /** Unix time, ms. */
   readonly date: () => number;
-  /** An unexpected error, with the id of its request. Nothing of a request's content is logged. */
+  /** A fault of ours, with the id of its request. Nothing of a request's content is logged. */
   readonly logError: (requestId: string, error: unknown) => void;
 }
 
@@ -84,7 +84,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
 
   app.onError((error, c) => {
     const fault = asStepError(error);
-    if (fault.code === "internal") deps.logError(c.get("requestId"), error);
+    if (isFault(fault)) deps.logError(c.get("requestId"), error);
     return errorResponse(fault, error instanceof RateLimited ? error.headers : {});
   });
   return app;

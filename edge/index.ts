@@ -3,6 +3,7 @@ import { type AppEnv, createApp } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { createGpuClient } from "./gpu-client.ts";
 import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
+import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
 
 /** Bindings of wrangler.toml; the variables are checked by config.ts. */
@@ -37,5 +38,15 @@ function appOf(env: Env): Hono<AppEnv> {
 }
 
 export default {
-  fetch: (request, env, context) => appOf(env).fetch(request, env, context),
+  async fetch(request, env, context) {
+    let app: Hono<AppEnv>;
+    try {
+      app = appOf(env);
+    } catch (error) {
+      // Names the variables at fault, for whoever deployed this; callers are only told that it is not theirs.
+      console.error(error instanceof Error ? error.message : error);
+      return errorResponse(new StepError("internal", "The server is not configured."));
+    }
+    return await app.fetch(request, env, context);
+  },
 } satisfies ExportedHandler<Env>;

@@ -18,6 +18,11 @@ export function asStepError(error: unknown): StepError {
   return error instanceof StepError ? error : new StepError("internal", "The server had an error.");
 }
 
+/** A fault of this system, worth a line in the log, rather than of a request or of the moment. */
+export function isFault({ code }: StepError): boolean {
+  return ERRORS[code].status === 500 || ERRORS[code].status === 502;
+}
+
 export function errorBody({ code, message, param }: StepError): ErrorBody {
   return { error: { message, type: ERRORS[code].type, param, code } };
 }

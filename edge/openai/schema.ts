@@ -80,9 +80,11 @@ export const chatBody = z.strictObject({
 
 export const completionBody = z.strictObject({
   ...common,
-  prompt: z.union([z.string(), z.array(z.string()), z.array(z.int().min(0))], {
-    error: "expected a string, an array of one string or an array of token ids",
-  }),
+  prompt: z
+    .union([z.string(), z.array(z.string()), z.array(z.int().min(0))], {
+      error: "expected a string, an array of one string or an array of token ids",
+    })
+    .meta({ description: "One prompt. Control tokens spelled out in it count as such; in chat messages they do not." }),
   logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
 });
 

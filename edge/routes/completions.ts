@@ -1,7 +1,7 @@
 import type { AppContext, Services } from "../app.ts";
 import { Completion } from "../complete.ts";
 import { readJson } from "../http/body.ts";
-import { asStepError, errorBody } from "../http/errors.ts";
+import { asStepError, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
 import { KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
 import type { CompletionParams } from "../openai/params.ts";
@@ -56,7 +56,7 @@ async function stream(
     keepAliveMs: KEEP_ALIVE_MS,
     errorData: (error) => {
       const fault = asStepError(error);
-      if (fault.code === "internal") services.logError(c.get("requestId"), error);
+      if (isFault(fault)) services.logError(c.get("requestId"), error);
       return errorBody(fault);
     },
     onCancel: () => cancel.abort(),
