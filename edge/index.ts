@@ -1,4 +1,5 @@
 import type { Hono } from "hono";
+import { StepError } from "../shared/errors.ts";
 import { type AppEnv, createApp } from "./app.ts";
 import { readConfig } from "./config.ts";
 import { createGpuClient } from "./gpu-client.ts";

@@ -24,9 +24,8 @@ const PROBE_EVERY = 24;
  *   (1 + sum over i < n of P(node i accepted)) / (c(n + 1) + overhead)
  *
  * where c is the engine's measured cost curve and P comes from this request's own steps. Rescorers
- * order nodes by path, so a smaller draft is a prefix of a larger one and node i means the same in
- * both. n = 0 is a plain step. Deterministic: the same calls give
- * the same choices.
+ * order nodes by path and the best path comes first, so node i means much the same in a small draft
+ * and in a large one. n = 0 is a plain step. Deterministic: the same calls give the same choices.
  */
 export class DraftBudget {
   readonly #curve: CostCurve;
