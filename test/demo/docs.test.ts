@@ -1,0 +1,68 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { parseChat, parseCompletion } from "../../edge/openai/params.ts";
+import { ROOT } from "../../scripts/paths.ts";
+
+const PAGES = [
+  "README.md",
+  ...readdirSync(join(ROOT, "docs")).flatMap((f) => (f.endsWith(".md") ? [`docs/${f}`] : [])),
+];
+const pages = PAGES.map((path) => ({ path, text: readFileSync(join(ROOT, path), "utf8") }));
+
+/** GitHub's anchor of a heading. */
+function anchor(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} -]/gu, "")
+    .replaceAll(" ", "-");
+}
+
+describe("the documentation", () => {
+  test("links only to files and headings that exist", () => {
+    const broken = pages.flatMap(({ path, text }) =>
+      [...text.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, link = ""]) => {
+        if (/^https?:/.test(link)) return [];
+        const [file = "", heading] = link.split("#");
+        const target = file === "" ? path : join(dirname(path), file);
+        if (!existsSync(join(ROOT, target))) return [`${path}: ${link}`];
+        if (heading === undefined) return [];
+        const headings = readFileSync(join(ROOT, target), "utf8").matchAll(/^#+ (.*)$/gm);
+        return [...headings].some(([, title = ""]) => anchor(title) === heading) ? [] : [`${path}: ${link}`];
+      }),
+    );
+    expect(broken).toEqual([]);
+  });
+
+  test("names only source files that exist", () => {
+    const missing = pages.flatMap(({ path, text }) =>
+      [...text.matchAll(/`((?:edge|gpu-worker|shared|models|train|bench|scripts|test)\/[\w./-]*)`/g)].flatMap(
+        ([, file = ""]) => (existsSync(join(ROOT, file)) ? [] : [`${path}: ${file}`]),
+      ),
+    );
+    expect(missing).toEqual([]);
+  });
+
+  test("shows request bodies that the API takes", () => {
+    const bodies = pages.flatMap(({ path, text }) =>
+      [...text.matchAll(/curl[^\n]*\/v1\/(chat\/completions|completions)[^\n]*-d '\n([\s\S]*?)'\n/g)].map(
+        ([, route = "", body = ""]) => ({ path, route, body }),
+      ),
+    );
+    expect(bodies.length).toBeGreaterThanOrEqual(9);
+    for (const { path, route, body } of bodies) {
+      const parse = route === "completions" ? parseCompletion : parseChat;
+      expect(() => parse(JSON.parse(body)), `${path}: ${body}`).not.toThrow();
+    }
+  });
+
+  test("of the README shows fields that the API takes", () => {
+    const readme = pages.find(({ path }) => path === "README.md")!.text;
+    const rows = [...readme.matchAll(/^\|[^|]*\| `("[^`]*)` \|/gm)];
+    expect(rows.length).toBeGreaterThanOrEqual(6);
+    const messages = [{ role: "user", content: "hi" }];
+    for (const [, fields = ""] of rows) {
+      expect(() => parseChat({ messages, ...JSON.parse(`{${fields}}`) }), fields).not.toThrow();
+    }
+  });
+});
