@@ -14,6 +14,10 @@ export interface GpuWorkerOptions {
   readonly threads?: number | undefined;
   /** In place of gpu-worker/main.ts; tests start a fake engine behind the same server. */
   readonly program?: string;
+  /** Added to this process's environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Keeps the process's own words to itself, but for errors. */
+  readonly quiet?: boolean;
   /** Said once per event: a death, a restart. */
   readonly log: (line: string) => void;
   /** Gives up starting; after that `close` is the way to stop. */
@@ -97,8 +101,8 @@ function launch(options: GpuWorkerOptions): ChildProcess {
   };
   return spawn(process.execPath, ["--import", "./scripts/parent-watch.mjs", program], {
     cwd: ROOT,
-    env: { ...process.env, ...settings },
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    env: { ...process.env, ...options.env, ...settings },
+    stdio: ["ignore", options.quiet === true ? "ignore" : "inherit", "inherit", "ipc"],
     detached: true,
   });
 }

@@ -1,0 +1,86 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Service, startService } from "./service.ts";
+
+/** Speculation changes speed only: the same text over HTTP with `tiny`, however it is drafted. */
+
+let service: Service;
+beforeAll(async () => {
+  service = await startService({ engine: "tiny" });
+});
+afterAll(() => service?.close());
+
+interface Body {
+  choices: { text: string; finish_reason: string }[];
+  usage: { completion_tokens: number };
+  metrics: { speculative_decoding: Record<string, unknown> };
+}
+
+const PROMPTS = ["Once upon a time", "The little dog said", "1 2 3 4", "Why?"];
+
+async function complete(prompt: string, more: object): Promise<Body> {
+  const response = await service.post("/v1/completions", {
+    model: "tiny",
+    prompt,
+    max_tokens: 48,
+    temperature: 0,
+    ...more,
+  });
+  expect(response.status).toBe(200);
+  return (await response.json()) as Body;
+}
+
+async function packs(): Promise<string[]> {
+  const response = await fetch(`${service.url}/v1/models/tiny`);
+  return ((await response.json()) as { speculation: { packs: { name: string }[] } }).speculation.packs.map(
+    ({ name }) => name,
+  );
+}
+
+const NONE = [
+  { heads: 1, rescorer: { type: "none" } },
+  { rescorer: { type: "none" } },
+  { max_nodes: 2, top_k: 2, rescorer: { type: "none" } },
+];
+const NGRAM = [0, 0.3, 1].flatMap((alpha) =>
+  [1, 4, 16].map((p_best) => ({ max_nodes: 40, rescorer: { type: "ngram", order: 2, alpha, p_best } })),
+);
+
+describe.each(PROMPTS)("%j", (prompt) => {
+  test("greedy text is that of plain decoding under every rescorer", async () => {
+    const plain = await complete(prompt, { speculation: { enabled: false } });
+    const models = await packs();
+    const settings = [
+      {},
+      ...NONE,
+      ...models.flatMap((model) => NGRAM.map((s) => ({ ...s, rescorer: { ...s.rescorer, model } }))),
+    ];
+    for (const speculation of settings) {
+      const drafted = await complete(prompt, { speculation });
+      expect(drafted.choices, JSON.stringify(speculation)).toEqual(plain.choices);
+      expect(drafted.usage.completion_tokens).toBe(plain.usage.completion_tokens);
+    }
+  });
+
+  test("a seed gives the same sampled text with speculation on and off", async () => {
+    for (const seed of [1, 2]) {
+      const sampling = { temperature: 1, top_p: 0.95, seed };
+      const plain = await complete(prompt, { ...sampling, speculation: { enabled: false } });
+      const drafted = await complete(prompt, { ...sampling, speculation: { max_nodes: 16 } });
+      expect(drafted.choices).toEqual(plain.choices);
+    }
+  });
+});
+
+test("other seeds give other texts", async () => {
+  const texts = new Set<string>();
+  for (const seed of [1, 2, 3]) {
+    texts.add((await complete("Once", { temperature: 1.5, seed })).choices[0]!.text);
+  }
+  expect(texts.size).toBe(3);
+});
+
+test("drafts are accepted: fewer model calls than tokens", async () => {
+  const { metrics, usage } = await complete("Once upon a time", { speculation: { max_nodes: 8 } });
+  expect(usage.completion_tokens).toBeGreaterThan(8);
+  expect(Number(metrics.speculative_decoding.num_accepted_tokens)).toBeGreaterThan(0);
+});
