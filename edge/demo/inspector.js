@@ -29,15 +29,22 @@ export class Inspector {
     this.#card.hidden = true;
   }
 
-  /** Below the block's first line, or above it where there is no room; narrow screens dock it by style. */
-  #place(/** @type {HTMLElement} */ block) {
+  /**
+   * Below the block or above it, where there is more room; narrow screens dock the card by style.
+   *
+   * @param {HTMLElement} block
+   */
+  #place(block) {
     const line = block.getClientRects()[0];
     if (line === undefined) return;
-    const { offsetWidth, offsetHeight, style } = this.#card;
-    const below = block.getBoundingClientRect().bottom + GAP;
-    const fits = below + offsetHeight + GAP <= innerHeight;
+    const { style, offsetWidth } = this.#card;
+    const { top, bottom } = block.getBoundingClientRect();
+    const roomAbove = top - 2 * GAP;
+    const roomBelow = innerHeight - bottom - 2 * GAP;
+    style.maxHeight = `${Math.max(roomAbove, roomBelow)}px`;
+    const isBelow = roomBelow >= Math.min(this.#card.offsetHeight, roomAbove);
     style.left = `${Math.max(GAP, Math.min(line.left, innerWidth - offsetWidth - GAP))}px`;
-    style.top = `${fits ? below : Math.max(GAP, line.top - offsetHeight - GAP)}px`;
+    style.top = `${isBelow ? bottom + GAP : top - GAP - this.#card.offsetHeight}px`;
   }
 }
 
