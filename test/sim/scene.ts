@@ -1,0 +1,104 @@
+import type { DecodeRequest } from "../../edge/decode/run.ts";
+import type { DraftTree } from "../../shared/draft-tree.ts";
+import type { Sampling, StepEngine } from "../../shared/engine.ts";
+import { loadPack } from "../../shared/ngram/format.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
+import { writePack } from "../../train/ngram/pack.ts";
+import { createFakeEngine, type FakeEngine } from "../fakes/fake-engine.ts";
+import { Random } from "../helpers/random.ts";
+import { HASH, toyModel } from "../ngram/helpers.ts";
+
+/** One random toy model, and one random setting of everything a request can choose. */
+export interface Scene {
+  readonly engine: FakeEngine;
+  readonly prompt: readonly number[];
+  /** `signal` is the test's own. */
+  readonly request: Omit<DecodeRequest, "signal">;
+  /** What plain decoding, one token after the other, makes of it. */
+  readonly plain: readonly number[];
+}
+
+export function randomScene(seed: number): Scene {
+  const random = new Random(seed);
+  const vocabSize = random.int(2, 40);
+  const bundle = { vocabSize, latticeHeads: random.int(0, 8), topK: Math.min(vocabSize - 1, random.int(1, 16)) };
+  const skill = random.unit();
+  const engine = createFakeEngine({ bundle, seed, memory: random.int(1, 3), skill, ranks: random.int(1, bundle.topK) });
+  const prompt = Array.from({ length: random.int(1, 8) }, () => random.int(0, vocabSize - 1));
+  const eosTokens = random.chance(0.5) ? [random.int(0, vocabSize - 1)] : [];
+  const limits = { maxTokens: random.int(1, 60), eosTokens };
+  const sampling = {
+    temperature: random.pick([0, 0, 1, 2 * random.unit()]),
+    topP: random.pick([1, 0.5 + random.unit() / 2]),
+    seed: random.int(0, 1000),
+  };
+  const heads = random.int(0, bundle.latticeHeads);
+  const topK = random.int(1, bundle.topK);
+  const request = {
+    spec: { model: engine.bundle.model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null },
+    limits,
+    rescorer: createRescorer(randomRescorer(random), packFor(vocabSize)),
+    maxNodes: random.pick([0, 1, 2, 8, 63, random.int(0, 63)]),
+    autoNodes: random.chance(0.4),
+    tokenizerHash: engine.bundle.tokenizerHash,
+    now: () => 0,
+  };
+  return { engine, prompt, request, plain: plainTokens(engine, prompt, request, sampling) };
+}
+
+/** Through the token that ends the text, or up to the limit. */
+function plainTokens(
+  engine: FakeEngine,
+  prompt: readonly number[],
+  { limits }: Pick<DecodeRequest, "limits">,
+  sampling: Sampling,
+): number[] {
+  const out: number[] = [];
+  while (out.length < limits.maxTokens) {
+    const token = engine.next([...prompt, ...out], sampling);
+    out.push(token);
+    if (limits.eosTokens.includes(token)) break;
+  }
+  return out;
+}
+
+function randomRescorer(random: Random): RescorerSpec {
+  if (random.chance(0.25)) return { type: "none" };
+  const alpha = random.pick([0, 1, random.unit()]);
+  return { type: "ngram", order: random.int(2, 4), alpha, pBest: random.int(1, 16) };
+}
+
+const packs = new Map<number, NgramModel>();
+
+/** Scenes with one vocabulary share a language model. */
+function packFor(vocabSize: number): NgramModel {
+  const kept = packs.get(vocabSize);
+  if (kept !== undefined) return kept;
+  const { table } = toyModel({ seed: vocabSize, order: 3, vocabSize, documents: 3, length: 60 });
+  const pack = loadPack(writePack(table, HASH));
+  packs.set(vocabSize, pack);
+  return pack;
+}
+
+/** The same engine with `before` awaited ahead of every call (0 is the prefill); it sees the draft and may throw. */
+export function watched(
+  engine: StepEngine,
+  before: (call: number, draft: DraftTree | null) => Promise<void>,
+): StepEngine {
+  return {
+    async open(spec, signal) {
+      await before(0, null);
+      const session = await engine.open(spec, signal);
+      return {
+        bundle: session.bundle,
+        opened: session.opened,
+        async step(index, draft, stepSignal) {
+          await before(index + 1, draft);
+          return session.step(index, draft, stepSignal);
+        },
+        close: () => session.close(),
+      };
+    },
+  };
+}
