@@ -6,9 +6,11 @@ import {
   HEADER_BYTES,
   MAGIC,
   MAX_ENTRIES,
+  MAX_VALUE,
   MIN_ORDER,
   OFFSET,
   PACK_VERSION,
+  TICKS,
   packChecksum,
   packLayout,
   type PackLayout,
@@ -103,14 +105,14 @@ function packArrays(bytes: Uint8Array, shape: PackShape, layout: PackLayout): Pa
   };
 }
 
-function tableFault(arrays: PackArrays): string | null {
+function tableFault({ probTable, backoffTable, excessUnit }: PackArrays): string | null {
+  const valid = (value: number) => Math.abs(value) <= MAX_VALUE && Number.isInteger(value * TICKS);
   for (let i = 0; i < CODES; i++) {
-    const prob = arrays.probTable[i]!;
-    if (!(Math.abs(prob) < 1e6)) return `log-probability ${prob}`;
-    if (i > 0 && prob < arrays.probTable[i - 1]!) return "log-probability table out of order";
-    if (!(Math.abs(arrays.backoffTable[i]!) < 1e6)) return `backoff weight ${arrays.backoffTable[i]}`;
+    if (!valid(probTable[i]!)) return `log-probability ${probTable[i]}`;
+    if (i > 0 && probTable[i]! < probTable[i - 1]!) return "log-probability table out of order";
+    if (!valid(backoffTable[i]!)) return `backoff weight ${backoffTable[i]}`;
   }
-  if (!(arrays.excessUnit >= 0 && arrays.excessUnit < 1e6)) return `excess unit ${arrays.excessUnit}`;
+  if (!(excessUnit >= 0 && excessUnit <= MAX_VALUE)) return `excess unit ${excessUnit}`;
   return null;
 }
 

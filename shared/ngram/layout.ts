@@ -27,6 +27,9 @@ export const PACK_VERSION = 1;
 export const COMPLETE = 0x600df11e;
 export const HEADER_BYTES = 128;
 export const CODES = 256;
+/** Table values are whole multiples of 1 / TICKS nat below MAX_VALUE: their sums are exact in any order. */
+export const TICKS = 1 << 16;
+export const MAX_VALUE = 1000;
 /** Entry and context numbers take three bytes. */
 export const MAX_ENTRIES = 1 << 24;
 export const MIN_ORDER = 2;

@@ -93,17 +93,29 @@ export class NgramModel {
 
   /** The entry `token` after `context`, or -1. */
   find(context: LmState, token: TokenId): number {
-    const { childLow, childHigh, words } = this.arrays;
-    const base = this.vocabSize;
-    let low = (childLow[context]! | (childHigh[context]! << 16)) - base;
-    const end = (childLow[context + 1]! | (childHigh[context + 1]! << 16)) - base;
-    let high = end;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (words[middle]! < token) low = middle + 1;
-      else high = middle;
-    }
-    return low < end && words[low] === token ? low + base : -1;
+    const { words } = this.arrays;
+    const end = this.childStart(context + 1);
+    const at = lowerBound(words, this.childStart(context), end, token);
+    return at < end && words[at] === token ? at + this.vocabSize : -1;
+  }
+
+  /** Where the context's children start in `arrays.words`; those of the empty context are not in it. */
+  childStart(context: LmState): number {
+    return (this.arrays.childLow[context]! | (this.arrays.childHigh[context]! << 16)) - this.vocabSize;
+  }
+
+  /** The entry at an index of `arrays.words`. */
+  entryAt(index: number): number {
+    return index + this.vocabSize;
+  }
+
+  logProbAt(entry: number): LogProb {
+    return this.arrays.probTable[this.arrays.probs[entry]!]!;
+  }
+
+  /** Natural log backoff weight of a context. */
+  backoff(context: LmState): LogProb {
+    return this.arrays.backoffTable[this.arrays.backoffs[context]!]!;
   }
 
   /** The context without its oldest token. */
@@ -153,6 +165,18 @@ export class NgramModel {
     for (let end = entries[0]!; entry >= end; end += entries[order - 1]!) order++;
     return order;
   }
+}
+
+/** The first index in [low, high) whose word is not below `token`; `high` where there is none. */
+export function lowerBound(words: PackArrays["words"], low: number, high: number, token: TokenId): number {
+  let from = low;
+  let to = high;
+  while (from < to) {
+    const middle = (from + to) >>> 1;
+    if (words[middle]! < token) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 
 /** Set bits of a 32-bit word. */

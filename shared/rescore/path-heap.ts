@@ -1,12 +1,10 @@
-import type { LmState } from "../ngram/model.ts";
+import { copyInto } from "./grow.ts";
 
 const FIRST_SLOTS = 1024;
-/** Depths of a path, 0 to 16, fit below this. */
-const DEPTHS = 32;
 
 /**
- * Hypotheses of the path search in typed arrays, a binary heap over them (highest bound first, then lowest keys,
- * i.e. lowest ranks in earlier columns), and how often each (depth, state) has left the heap.
+ * Hypotheses of the path search in typed arrays, and a binary heap over them: highest bound first, then lowest keys,
+ * i.e. lowest ranks in earlier columns.
  */
 export class PathHeap {
   /** [slots] score so far */
@@ -16,54 +14,34 @@ export class PathHeap {
   /** [slots] ranks of columns 0-7 and 8-15, four bits each, first column highest */
   keyHigh = new Uint32Array(FIRST_SLOTS);
   keyLow = new Uint32Array(FIRST_SLOTS);
-  state = new Uint32Array(FIRST_SLOTS);
+  /** [slots] node of the lattice graph */
+  node = new Uint32Array(FIRST_SLOTS);
   depth = new Uint8Array(FIRST_SLOTS);
   private heap = new Int32Array(FIRST_SLOTS);
   private slots = 0;
   private size = 0;
-  /** Open-addressing table: (state, depth) -> times admitted; an entry counts if its stamp is this round's. */
-  private tableKey = new Float64Array(FIRST_SLOTS);
-  private tableStamp = new Uint32Array(FIRST_SLOTS);
-  private tableCount = new Uint8Array(FIRST_SLOTS);
-  private stamp = 0;
-  private used = 0;
 
   clear(): void {
     this.slots = 0;
     this.size = 0;
-    this.used = 0;
-    this.stamp = (this.stamp + 1) >>> 0;
-    if (this.stamp === 0) {
-      this.tableStamp.fill(0);
-      this.stamp = 1;
-    }
   }
 
   /** Stores a hypothesis outside the heap; returns its slot. */
-  add(score: number, bound: number, keyHigh: number, keyLow: number, state: LmState, depth: number): number {
-    if (this.slots === this.score.length) this.growSlots();
+  add(score: number, bound: number, keyHigh: number, keyLow: number, node: number, depth: number): number {
+    if (this.slots === this.score.length) this.grow();
     const slot = this.slots++;
     this.score[slot] = score;
     this.bound[slot] = bound;
     this.keyHigh[slot] = keyHigh;
     this.keyLow[slot] = keyLow;
-    this.state[slot] = state;
+    this.node[slot] = node;
     this.depth[slot] = depth;
     return slot;
   }
 
-  push(score: number, bound: number, keyHigh: number, keyLow: number, state: LmState, depth: number): number {
-    const slot = this.add(score, bound, keyHigh, keyLow, state, depth);
-    const { heap } = this;
-    let at = this.size++;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!this.before(slot, heap[parent]!)) break;
-      heap[at] = heap[parent]!;
-      at = parent;
-    }
-    heap[at] = slot;
-    return slot;
+  /** Puts a stored hypothesis that is not in the heap into it. */
+  insert(slot: number): void {
+    this.rise(this.size++, slot);
   }
 
   /** The first slot in order, or -1. */
@@ -75,38 +53,17 @@ export class PathHeap {
     return top;
   }
 
-  /** Removes a slot from the middle, if it is in the heap. */
+  /** Removes a slot wherever it is. */
   take(slot: number): void {
     let at = this.size - 1;
-    while (at >= 0 && this.heap[at] !== slot) at--;
-    if (at < 0) return;
+    while (this.heap[at] !== slot) at--;
     const last = this.heap[--this.size]!;
-    if (at === this.size) return;
-    this.sink(at, last);
-    this.rise(at);
+    if (at < this.size) this.rise(this.sink(at, last), last);
   }
 
-  /** Whether this (depth, state) has left the heap fewer than `limit` times; counts this one. */
-  admit(slot: number, limit: number): boolean {
-    if (2 * this.used >= this.tableKey.length) this.growTable();
-    const key = this.state[slot]! * DEPTHS + this.depth[slot]!;
-    const at = this.find(key);
-    if (this.tableStamp[at] !== this.stamp) {
-      this.tableStamp[at] = this.stamp;
-      this.tableKey[at] = key;
-      this.tableCount[at] = 0;
-      this.used++;
-    }
-    if (this.tableCount[at]! >= limit) return false;
-    this.tableCount[at] = this.tableCount[at]! + 1;
-    return true;
-  }
-
-  private find(key: number): number {
-    const mask = this.tableKey.length - 1;
-    let at = (Math.imul(key, 0x9e3779b1) >>> 12) & mask;
-    while (this.tableStamp[at] === this.stamp && this.tableKey[at] !== key) at = (at + 1) & mask;
-    return at;
+  /** Whether a slot outside the heap comes before all in it. */
+  isFirst(slot: number): boolean {
+    return this.size === 0 || this.before(slot, this.heap[0]!);
   }
 
   private before(a: number, b: number): boolean {
@@ -116,7 +73,8 @@ export class PathHeap {
     return this.keyLow[a]! < this.keyLow[b]!;
   }
 
-  private sink(from: number, slot: number): void {
+  /** Moves `slot` from index `from` down to its place; returns that. */
+  private sink(from: number, slot: number): number {
     const { heap, size } = this;
     let at = from;
     for (let child = 2 * at + 1; child < size; child = 2 * at + 1) {
@@ -126,11 +84,11 @@ export class PathHeap {
       at = child;
     }
     heap[at] = slot;
+    return at;
   }
 
-  private rise(from: number): void {
+  private rise(from: number, slot: number): void {
     const { heap } = this;
-    const slot = heap[from]!;
     let at = from;
     while (at > 0) {
       const parent = (at - 1) >> 1;
@@ -141,33 +99,14 @@ export class PathHeap {
     heap[at] = slot;
   }
 
-  private growSlots(): void {
-    const grow = <T extends { length: number; set(from: T): void }>(from: T, to: T): T => {
-      to.set(from);
-      return to;
-    };
-    const n = 2 * this.score.length;
-    this.score = grow(this.score, new Float64Array(n));
-    this.bound = grow(this.bound, new Float64Array(n));
-    this.keyHigh = grow(this.keyHigh, new Uint32Array(n));
-    this.keyLow = grow(this.keyLow, new Uint32Array(n));
-    this.state = grow(this.state, new Uint32Array(n));
-    this.depth = grow(this.depth, new Uint8Array(n));
-    this.heap = grow(this.heap, new Int32Array(n));
-  }
-
-  private growTable(): void {
-    const { tableKey, tableStamp, tableCount } = this;
-    const n = 2 * tableKey.length;
-    this.tableKey = new Float64Array(n);
-    this.tableStamp = new Uint32Array(n);
-    this.tableCount = new Uint8Array(n);
-    for (let i = 0; i < tableKey.length; i++) {
-      if (tableStamp[i] !== this.stamp) continue;
-      const at = this.find(tableKey[i]!);
-      this.tableKey[at] = tableKey[i]!;
-      this.tableStamp[at] = this.stamp;
-      this.tableCount[at] = tableCount[i]!;
-    }
+  private grow(): void {
+    const slots = 2 * this.score.length;
+    this.score = copyInto(new Float64Array(slots), this.score);
+    this.bound = copyInto(new Float64Array(slots), this.bound);
+    this.keyHigh = copyInto(new Uint32Array(slots), this.keyHigh);
+    this.keyLow = copyInto(new Uint32Array(slots), this.keyLow);
+    this.node = copyInto(new Uint32Array(slots), this.node);
+    this.depth = copyInto(new Uint8Array(slots), this.depth);
+    this.heap = copyInto(new Int32Array(slots), this.heap);
   }
 }

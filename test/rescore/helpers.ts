@@ -1,6 +1,6 @@
 import { type Lattice, createLattice } from "../../shared/lattice.ts";
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
-import { edgeScore } from "../../shared/rescore/p-best.ts";
+import { edgeScore } from "../../shared/rescore/lattice-graph.ts";
 
 export interface LatticeOptions {
   readonly heads: number;

@@ -5,6 +5,7 @@ import {
   MAX_ENTRIES,
   OFFSET,
   PACK_VERSION,
+  TICKS,
   type PackLayout,
   type PackShape,
   packChecksum,
@@ -14,7 +15,7 @@ import { ceilingCode, fitCodebook, nearestCode } from "./codebook.ts";
 import type { NgramTable } from "./table.ts";
 
 /** Rounding margin of bounds that sum several weights. */
-const MARGIN = 1e-5;
+const MARGIN = 1e-4;
 
 /** Which entries, per order below the top, are contexts: they have children, or a backoff weight, or a longer context ends in them. */
 export function markContexts(table: NgramTable): Uint8Array[] {
@@ -95,14 +96,18 @@ function writeTrie(table: NgramTable, marks: readonly Uint8Array[], layout: Pack
   return { contextOf, suffix };
 }
 
+function toTicks(table: Float32Array): Float32Array {
+  return table.map((value) => Math.round(value * TICKS) / TICKS);
+}
+
 /** Quantises, then bounds what the quantised model can say. */
 function writeProbabilities(table: NgramTable, shape: PackShape, layout: PackLayout, bytes: Uint8Array, trie: Trie): void {
   const { at, contextCount } = layout;
   const { contextOf, suffix } = trie;
   // The last code is kept for bounds above every probability.
-  const fitted = fitCodebook(table.levels.map((level) => level.logProbs), 0, CODES - 1);
+  const fitted = toTicks(fitCodebook(table.levels.map((level) => level.logProbs), 0, CODES - 1));
   const probTable = Float32Array.from([...fitted, 0]);
-  const backoffTable = fitCodebook(table.levels.slice(0, -1).map((level) => level.logBackoffs), 0);
+  const backoffTable = toTicks(fitCodebook(table.levels.slice(0, -1).map((level) => level.logBackoffs), 0));
   const backoff = new Float64Array(contextCount);
   bytes[at.backoffs] = nearestCode(backoffTable, 0);
   contextOf.forEach((numbers, n) => {
@@ -134,7 +139,7 @@ function writeProbabilities(table: NgramTable, shape: PackShape, layout: PackLay
     }
     base = bigram;
   });
-  probTable[CODES - 1] = bound.reduce((a, b) => Math.max(a, b), probTable[CODES - 1]!);
+  probTable[CODES - 1] = Math.ceil(bound.reduce((a, b) => Math.max(a, b), 0) * TICKS) / TICKS;
   for (let i = 0; i < bound.length; i++) bytes[at.bounds + i] = ceilingCode(probTable, bound[i]!);
   const excessUnit = Math.fround((above.subarray(1, shape.contexts[1]! + 1).reduce((x, y) => Math.max(x, y), 0) + MARGIN) / 254);
   for (let c = 1; c <= shape.contexts[1]!; c++) {
