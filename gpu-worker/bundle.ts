@@ -1,0 +1,83 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import * as z from "zod";
+import type { BundleInfo } from "../shared/engine.ts";
+import { LIMITS } from "../shared/limits.ts";
+import { type FileEntry, MANIFEST_FORMAT } from "../shared/manifest.ts";
+import type { ModelShape } from "./model.ts";
+
+const count = z.int().min(1);
+const file = z.object({ path: z.string().min(1), bytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) });
+
+/** The part of BundleManifest that the gpu-worker acts on. */
+const manifestSchema = z.object({
+  format: z.literal(MANIFEST_FORMAT),
+  name: z.string().min(1),
+  notice: z.string().nullable(),
+  architecture: z.object({
+    layers: count,
+    kvHeads: count,
+    headDim: count,
+    vocabSize: count,
+    contextTokens: count,
+  }),
+  graphs: z.object({ base: file, heads: file }),
+  hiddenWidth: count,
+  latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
+  topK: z.int().min(0).max(LIMITS.topK),
+  tokenizer: file,
+});
+
+/** A compiled bundle whose files are what its manifest says. */
+export interface Bundle {
+  readonly name: string;
+  readonly notice: string | null;
+  readonly shape: ModelShape;
+  readonly tokenizerHash: string;
+  readonly basePath: string;
+  readonly headsPath: string;
+}
+
+/** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
+export async function readBundle(dir: string): Promise<Bundle> {
+  const remedy = `compile it with: npm run bundle -- compile ${basename(dir)}`;
+  const path = join(dir, "manifest.json");
+  const text = await readFile(path, "utf8").catch(() => null);
+  if (text === null) throw new Error(`no bundle at ${dir}: ${remedy}`);
+  const parsed = manifestSchema.safeParse(JSON.parse(text));
+  if (!parsed.success) {
+    const fields = parsed.error.issues.map((issue) => issue.path.join("."));
+    throw new Error(`${path} is of another format (${fields.join(", ")}): ${remedy}`);
+  }
+  const { name, notice, architecture, graphs, hiddenWidth, latticeHeads, topK, tokenizer } = parsed.data;
+  await Promise.all([graphs.base, graphs.heads, tokenizer].map((entry) => checkFile(dir, entry, remedy)));
+  const { contextTokens, ...rest } = architecture;
+  return {
+    name,
+    notice,
+    shape: { ...rest, contextTokens: Math.min(contextTokens, LIMITS.contextTokens), hiddenWidth, latticeHeads, topK },
+    tokenizerHash: tokenizer.sha256,
+    basePath: join(dir, graphs.base.path),
+    headsPath: join(dir, graphs.heads.path),
+  };
+}
+
+async function checkFile(dir: string, entry: FileEntry, remedy: string): Promise<void> {
+  const hash = createHash("sha256");
+  try {
+    for await (const bytes of createReadStream(join(dir, entry.path), { highWaterMark: 1 << 20 })) hash.update(bytes);
+  } catch {
+    throw new Error(`${join(dir, entry.path)} cannot be read: ${remedy}`);
+  }
+  if (hash.digest("hex") !== entry.sha256) {
+    throw new Error(`${join(dir, entry.path)} is not the file its manifest names: ${remedy}`);
+  }
+}
+
+export function bundleInfo(bundle: Bundle, provider: string, costCurve: BundleInfo["costCurve"]): BundleInfo {
+  const { vocabSize, contextTokens, latticeHeads, topK } = bundle.shape;
+  const { name: model, tokenizerHash } = bundle;
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve };
+}

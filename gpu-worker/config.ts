@@ -1,0 +1,59 @@
+import { join } from "node:path";
+import * as z from "zod";
+
+const KEY_LENGTH = 16;
+
+const integer = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
+
+/** Environment variables; an empty one counts as absent. */
+const environment = z.object({
+  GPU_WORKER_KEY: z
+    .string({ error: "is required: the key that the edge presents" })
+    .min(KEY_LENGTH, `must have at least ${KEY_LENGTH} characters`),
+  GPU_WORKER_HOST: z.string().default("127.0.0.1"),
+  GPU_WORKER_PORT: integer(0, 65_535).default(8788),
+  GPU_WORKER_PROVIDER: z.enum(["cpu", "webgpu"]).default("cpu"),
+  GPU_WORKER_THREADS: integer(1, 256).optional(),
+  GPU_WORKER_SESSIONS: integer(1, 4096).default(32),
+  GPU_WORKER_KV_MIB: integer(16, 1 << 20).default(2048),
+  FOREDRAFT_BUNDLE: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "must be a bundle's name")
+    .default("smollm2-135m"),
+  FOREDRAFT_CACHE: z.string().default(join(import.meta.dirname, "..", ".cache")),
+});
+
+export interface Config {
+  readonly key: string;
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly provider: "cpu" | "webgpu";
+  /** undefined: as many as the machine runs at once. */
+  readonly threads: number | undefined;
+  readonly maxSessions: number;
+  readonly kvLimitBytes: number;
+  readonly bundle: string;
+  readonly bundleDir: string;
+}
+
+/** Throws Error with one line per variable at fault; values, of which one is secret, are not repeated. */
+export function readConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
+  const parsed = environment.safeParse(given);
+  if (!parsed.success) {
+    throw new Error(parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`).join("\n"));
+  }
+  const { data } = parsed;
+  return {
+    key: data.GPU_WORKER_KEY,
+    host: data.GPU_WORKER_HOST,
+    port: data.GPU_WORKER_PORT,
+    provider: data.GPU_WORKER_PROVIDER,
+    threads: data.GPU_WORKER_THREADS,
+    maxSessions: data.GPU_WORKER_SESSIONS,
+    kvLimitBytes: data.GPU_WORKER_KV_MIB * 2 ** 20,
+    bundle: data.FOREDRAFT_BUNDLE,
+    bundleDir: join(data.FOREDRAFT_CACHE, "bundles", data.FOREDRAFT_BUNDLE),
+  };
+}

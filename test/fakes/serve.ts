@@ -1,0 +1,35 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { readConfig } from "../../gpu-worker/config.ts";
+import { startServer } from "../../gpu-worker/server.ts";
+import type { BundleInfo } from "../../shared/engine.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import { createFakeEngine } from "./fake-engine.ts";
+
+/**
+ * The real gpu-worker server over the fake engine, with the gpu-worker's environment variables. It takes name,
+ * tokenizer and sizes from the bundle's manifest, where that bundle is compiled. FAKE_STEP_MS: how long every
+ * call takes.
+ */
+const { key, host, port, bundle, bundleDir, maxSessions } = readConfig(process.env);
+
+async function describe(): Promise<Partial<BundleInfo>> {
+  const text = await readFile(join(bundleDir, "manifest.json"), "utf8").catch(() => null);
+  if (text === null) return { model: bundle };
+  const { architecture, tokenizer, latticeHeads, topK }: BundleManifest = JSON.parse(text);
+  const { vocabSize, contextTokens } = architecture;
+  return { model: bundle, tokenizerHash: tokenizer.sha256, vocabSize, contextTokens, latticeHeads, topK };
+}
+
+const server = await startServer({ host, port, key });
+server.serve(
+  createFakeEngine({ bundle: await describe(), maxSessions, stepMs: Number(process.env.FAKE_STEP_MS ?? "0") }),
+);
+console.log(`fake gpu-worker: ${bundle}, listening on ${server.url}`);
+
+for (const signal of ["SIGTERM", "SIGINT"] as const) {
+  process.once(signal, async () => {
+    await server.close(2_000);
+    process.exit(0);
+  });
+}
