@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { ensureBundle } from "../models/bundle.ts";
+import { progressBar } from "../models/progress.ts";
 import { freePort } from "./net.ts";
 import { startStack } from "./stack.ts";
 
@@ -80,8 +81,9 @@ interface Bundle {
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
 async function obtainBundle(asked: string | undefined): Promise<Bundle> {
   const name = asked ?? DEFAULT_BUNDLE;
+  const bar = progressBar(name);
   try {
-    return { name, dir: await ensureBundle(name, { signal: stopping.signal, onProgress: progress(name) }) };
+    return { name, dir: await ensureBundle(name, { signal: stopping.signal, onProgress: bar.update }) };
   } catch (error) {
     if (asked !== undefined || stopping.signal.aborted) throw error;
     const why = error instanceof Error ? error.message : String(error);
@@ -89,6 +91,8 @@ async function obtainBundle(asked: string | undefined): Promise<Bundle> {
     say(`${line}\nThe weights of ${name} could not be obtained:\n  ${why}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
     return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal: stopping.signal }) };
+  } finally {
+    bar.stop();
   }
 }
 

@@ -1,205 +1,175 @@
-import { assert } from "../../shared/assert.ts";
+import type { StoredTensor } from "../gguf.ts";
 import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
-import { Graph } from "./graph.ts";
-import { lookUp, multiply, type PlacedMatrix, placeMatrix } from "./linear.ts";
-import { type Matrix, type Precision, scaleMatrix, stackRows, toMatrix } from "./matrix.ts";
-
-export interface BaseOptions {
-  readonly precision: Precision;
-  /** Zero-based blocks whose residual output joins the `hidden` output, rising. */
-  readonly taps: readonly number[];
-  readonly onLayer?: (done: number, layers: number) => void;
-}
-
-/** Values that every layer needs. */
-interface Shared {
-  readonly graph: Graph;
-  readonly config: LlamaConfig;
-  readonly precision: Precision;
-  /** [1, M] int64 */
-  readonly positions: string;
-  /** [group * M, C + M]: the mask once per query head of a group. */
-  readonly bias: string;
-  readonly cos: string;
-  readonly sin: string;
-  /** [C, M] as int64: where the past's columns end and the new rows' begin. */
-  readonly widths: string;
-}
+import { FLOAT, GraphBuilder, INT32, INT64, type Value } from "./graph.ts";
+import { addMatrix, type Matrix, type Precision, stack, weightsOf } from "./matrix.ts";
 
 /**
- * The base model as one ONNX graph with the inputs and outputs of models/README.md. M new rows see C
- * slots of past keys and values, which stay the caller's, and one another, all under one additive mask;
- * the graph returns only the new rows' keys and values.
+ * The base graph (see models/README.md for its inputs and outputs). Attention is in two parts: the
+ * past is an input that nobody copies, the M new rows come from this pass; their scores are joined
+ * under one additive bias. Only the new rows' K and V are returned.
  */
-export async function compileBase(weights: LlamaWeights, options: BaseOptions): Promise<Uint8Array> {
-  const { config } = weights;
-  const graph = new Graph("base");
-  const tokens = graph.input("tokens", "int32", ["M"]);
-  const positions = graph.input("positions", "int32", ["M"]);
-  const rows = graph.input("rows", "int32", ["R"]);
-  const bias = graph.input("bias", "float32", ["M", "C+M"]);
-  const embedding = toMatrix(await weights.embedding(), tablePrecision(options.precision));
-  assert(embedding.rows === config.vocabSize && embedding.columns === config.width, "embedding of vocabulary x width");
-  const table = placeMatrix(graph, "embedding", embedding);
-  const shared = emitShared(graph, config, options.precision, positions, bias);
-
-  const newRows: string[] = [];
-  const tapped = new Map<number, string>();
-  let residual = lookUp(graph, tokens, table);
-  let normed = "";
-  let delta = "";
-  for (let i = 0; i < config.layers; i++) {
-    const layer = await weights.layer(i);
-    const norm = graph.constant(`layer${i}.attn_norm`, layer.attnNorm, [config.width]);
-    [normed, residual] =
-      delta === "" ? [firstNorm(shared, residual, norm), residual] : addAndNorm(shared, residual, delta, norm);
-    if (options.taps.includes(i - 1)) tapped.set(i - 1, residual);
-    const attended = emitAttention(shared, i, layer, normed, newRows);
-    const ffnNorm = graph.constant(`layer${i}.ffn_norm`, layer.ffnNorm, [config.width]);
-    [normed, residual] = addAndNorm(shared, residual, attended, ffnNorm);
-    delta = emitFeedForward(shared, i, layer, normed);
-    options.onLayer?.(i + 1, config.layers);
-  }
-  const finalNorm = graph.constant("output_norm", await weights.outputNorm(), [config.width]);
-  const wanted = (value: string) => graph.node("Gather", [value, rows]);
-  const [final, last] = addAndNorm(shared, wanted(residual), wanted(delta), finalNorm);
-  const features = options.taps.map((tap) => (tap === config.layers - 1 ? last : wanted(tapped.get(tap)!)));
-  emitOutputs(
-    shared,
-    multiply(graph, final, await placeOutput(graph, weights, table, options.precision)),
-    [...features, final],
-    newRows,
-  );
-  weights.assertComplete();
-  return graph.encode();
-}
-
-/** The embedding is looked up row by row, which 4-bit codes do not allow here. */
-export function tablePrecision(precision: Precision): Precision {
-  return precision === "int4" ? "int8" : precision;
-}
-
-async function placeOutput(
-  graph: Graph,
-  weights: LlamaWeights,
-  table: PlacedMatrix,
+export async function buildBase(
+  llama: LlamaWeights,
+  contextTokens: number,
+  taps: readonly number[],
   precision: Precision,
-): Promise<PlacedMatrix> {
-  const output = await weights.output();
-  return output === null ? table : placeMatrix(graph, "output", toMatrix(output, tablePrecision(precision)));
+): Promise<Uint8Array> {
+  const a = { ...llama.config, contextTokens };
+  const graph = new GraphBuilder();
+  const tokens = graph.input("tokens", INT32, ["M"]);
+  const positions = graph.input("positions", INT32, ["M"]);
+  const rows = graph.input("rows", INT32, ["R"]);
+  const bias = graph.input("bias", FLOAT, ["M", "C_plus_M"]);
+  const embedding = addMatrix(graph, "embedding", weightsOf(await llama.embedding()), precision);
+  const shared = sharedValues(graph, a, positions, bias);
+  const kv: Value[] = [];
+  const tapped: Value[] = [];
+  let stream = embedding.lookUp(tokens);
+  let update: Value | null = null;
+  for (let i = 0; i < a.layers; i++) {
+    const weights = addLayer(graph, i, await llama.layer(i), precision);
+    const first = normalise(graph, stream, update, weights.attentionNorm, a.normEps);
+    const attention = attend(graph, a, i, weights, first.normed, shared);
+    kv.push(attention.key, attention.value);
+    const second = normalise(graph, first.stream, attention.out, weights.feedForwardNorm, a.normEps);
+    const [gate, up] = graph.ops("Split", [weights.gateUp.multiply(second.normed)], 2, { axis: 1, num_outputs: 2 });
+    const silu = graph.op("QuickGelu", [gate!], { alpha: { float: 1 } });
+    update = weights.down.multiply(graph.op("Mul", [silu, up!]));
+    stream = second.stream;
+    if (taps.includes(i)) tapped.push(graph.op("Gather", [graph.op("Add", [stream, update]), rows], { axis: 0 }));
+  }
+  const last = graph.op("Gather", [update ? graph.op("Add", [stream, update]) : stream, rows], { axis: 0 });
+  const finalNorm = graph.floats("output_norm", await llama.outputNorm(), [a.width]);
+  const hidden = graph.op("SimplifiedLayerNormalization", [last, finalNorm], {
+    axis: -1,
+    epsilon: { float: a.normEps },
+  });
+  const untied = await llama.output();
+  const output = untied ? addMatrix(graph, "output", weightsOf(untied), precision) : embedding;
+  const logits = output.multiply(hidden);
+  const argmax = graph.op("Cast", [graph.op("ArgMax", [logits], { axis: 1, keepdims: 0 })], { to: INT32 });
+  const features = tapped.length ? graph.op("Concat", [...tapped, hidden], { axis: 1 }) : hidden;
+  const joined = graph.op("Concat", kv, { axis: 0 });
+  graph.output("argmax", argmax, INT32, ["R"]);
+  graph.output("logits", logits, FLOAT, ["R", a.vocabSize]);
+  graph.output("hidden", features, FLOAT, ["R", a.width * (taps.length + 1)]);
+  const shape = [a.layers, 2, a.kvHeads, "M", a.headDim] as const;
+  const kvShape = graph.ints([a.layers, 2, a.kvHeads, -1, a.headDim]);
+  graph.output("new_kv", graph.op("Reshape", [joined, kvShape]), FLOAT, shape);
+  return graph.build("base");
 }
 
-function emitShared(graph: Graph, config: LlamaConfig, precision: Precision, positions: string, bias: string): Shared {
-  const half = config.headDim / 2;
-  const cos = new Float32Array(config.contextTokens * half);
-  const sin = new Float32Array(config.contextTokens * half);
-  for (let position = 0; position < config.contextTokens; position++) {
+interface Shared {
+  /** [group * M, C + M]: the bias once per query head of a group. */
+  readonly bias: Value;
+  /** [2] int64: C, M. */
+  readonly split: Value;
+  /** [1, M] int64 */
+  readonly positions: Value;
+  readonly cos: Value;
+  readonly sin: Value;
+}
+
+function sharedValues(graph: GraphBuilder, a: LlamaConfig, positions: Value, bias: Value): Shared {
+  const half = a.headDim / 2;
+  const cos = new Float32Array(a.contextTokens * half);
+  const sin = new Float32Array(a.contextTokens * half);
+  for (let p = 0; p < a.contextTokens; p++) {
     for (let i = 0; i < half; i++) {
-      const angle = position * config.ropeFrequencies[i]!;
-      cos[position * half + i] = Math.cos(angle);
-      sin[position * half + i] = Math.sin(angle);
+      const angle = p * a.ropeFrequencies[i]!;
+      cos[p * half + i] = Math.cos(angle);
+      sin[p * half + i] = Math.sin(angle);
     }
   }
-  const total = graph.node("Shape", [bias], { start: 1, end: 2 });
-  const fresh = graph.node("Shape", [bias], { start: 0, end: 1 });
-  const past = graph.node("Sub", [total, fresh]);
-  const group = config.heads / config.kvHeads;
-  assert(Number.isInteger(group), "every key head serves the same number of query heads");
-  const tiles = graph.constant("tiles", BigInt64Array.of(BigInt(group), 1n), [2]);
+  const M = graph.op("Shape", [positions]);
+  const both = graph.op("Shape", [bias], { start: 1 });
+  const C = graph.op("Sub", [both, M]);
+  const group = a.heads / a.kvHeads;
   return {
-    graph,
-    config,
-    precision,
-    positions: graph.node("Unsqueeze", [graph.node("Cast", [positions], { to: 7 }), graph.ints(0)]),
-    bias: group === 1 ? bias : graph.node("Tile", [bias, tiles]),
-    cos: graph.constant("rope.cos", cos, [config.contextTokens, half]),
-    sin: graph.constant("rope.sin", sin, [config.contextTokens, half]),
-    widths: graph.node("Concat", [past, fresh], { axis: 0 }),
+    bias: group === 1 ? bias : graph.op("Concat", Array<Value>(group).fill(bias), { axis: 0 }),
+    split: graph.op("Concat", [C, M], { axis: 0 }),
+    positions: graph.op("Unsqueeze", [graph.op("Cast", [positions], { to: INT64 }), graph.ints([0])]),
+    cos: graph.floats("rope_cos", cos, [a.contextTokens, half]),
+    sin: graph.floats("rope_sin", sin, [a.contextTokens, half]),
   };
 }
 
-function firstNorm({ graph, config }: Shared, x: string, weight: string): string {
-  return graph.node("SimplifiedLayerNormalization", [x, weight], {
-    axis: -1,
-    epsilon: { float: config.normEps },
-    stash_type: 1,
+interface BlockWeights {
+  readonly attentionNorm: Value;
+  readonly feedForwardNorm: Value;
+  readonly qkv: Matrix;
+  readonly attentionOut: Matrix;
+  readonly gateUp: Matrix;
+  readonly down: Matrix;
+}
+
+function addLayer(graph: GraphBuilder, index: number, layer: LlamaLayer, precision: Precision): BlockWeights {
+  const add = (name: string, ...parts: StoredTensor[]) =>
+    addMatrix(graph, `blk.${index}.${name}`, stack(parts.map(weightsOf)), precision);
+  const norm = (name: string, values: Float32Array) => graph.floats(`blk.${index}.${name}`, values, [values.length]);
+  return {
+    attentionNorm: norm("attn_norm", layer.attnNorm),
+    feedForwardNorm: norm("ffn_norm", layer.ffnNorm),
+    qkv: add("qkv", layer.q, layer.k, layer.v),
+    attentionOut: add("attn_output", layer.attnOutput),
+    gateUp: add("gate_up", layer.gate, layer.up),
+    down: add("ffn_down", layer.down),
+  };
+}
+
+function normalise(graph: GraphBuilder, stream: Value, update: Value | null, weight: Value, epsilon: number) {
+  if (update === null) {
+    const normed = graph.op("SimplifiedLayerNormalization", [stream, weight], {
+      axis: -1,
+      epsilon: { float: epsilon },
+    });
+    return { normed, stream };
+  }
+  const outputs = graph.ops("SkipSimplifiedLayerNormalization", [stream, update, weight], 4, {
+    epsilon: { float: epsilon },
   });
+  return { normed: outputs[0]!, stream: outputs[3]! };
 }
 
-/** [norm of the sum, the sum] */
-function addAndNorm({ graph, config }: Shared, x: string, delta: string, weight: string): [string, string] {
-  const out = graph.nodes("SkipSimplifiedLayerNormalization", [x, delta, weight], 4, {
-    epsilon: { float: config.normEps },
+function attend(graph: GraphBuilder, a: LlamaConfig, layer: number, w: BlockWeights, x: Value, shared: Shared) {
+  const group = a.heads / a.kvHeads;
+  const queryWidth = a.heads * a.headDim;
+  const keyWidth = a.kvHeads * a.headDim;
+  const cache = ["kvHeads", "C", "headDim"].map((d) => (d === "C" ? "C" : a[d as "kvHeads" | "headDim"]));
+  const pastKey = graph.input(`past_k_${layer}`, FLOAT, cache);
+  const pastValue = graph.input(`past_v_${layer}`, FLOAT, cache);
+  const [qk, v] = graph.ops("Split", [w.qkv.multiply(x), graph.ints([queryWidth + keyWidth, keyWidth])], 2, {
+    axis: 1,
   });
-  return [out[0]!, out[3]!];
-}
-
-function linear({ graph }: Shared, name: string, x: string, matrix: Matrix): string {
-  return multiply(graph, x, placeMatrix(graph, name, matrix));
-}
-
-/** x [M, width] -> [M, width]; appends this layer's new keys and values, each [kvHeads, M, headDim]. */
-function emitAttention(shared: Shared, index: number, layer: LlamaLayer, x: string, newRows: string[]): string {
-  const { graph, config, precision } = shared;
-  const { heads, kvHeads, headDim } = config;
-  const cache = (part: string) => graph.input(`past_${part}_${index}`, "float32", [kvHeads, "C", headDim]);
-  const pastKeys = cache("k");
-  const pastValues = cache("v");
-  // Scaling the query weights costs nothing at run time; scaling the scores would.
-  const query = scaleMatrix(toMatrix(layer.q, precision), headDim ** -0.5);
-  const qkv = stackRows([query, toMatrix(layer.k, precision), toMatrix(layer.v, precision)]);
-  const mixed = linear(shared, `layer${index}.qkv`, x, qkv);
-  const perHead = graph.node("Reshape", [mixed, graph.ints(1, -1, heads + 2 * kvHeads, headDim)]);
-  const headFirst = graph.node("Transpose", [perHead], { perm: [0, 2, 1, 3] });
-  const [q, k, v] = graph.nodes("Split", [headFirst, graph.ints(heads, kvHeads, kvHeads)], 3, { axis: 1 });
-  const rotate = (value: string) => graph.node("RotaryEmbedding", [value, shared.positions, shared.cos, shared.sin]);
-  // Query heads of one group lie below one another, so that keys and values are never repeated.
-  const queries = graph.node("Reshape", [rotate(q!), graph.ints(kvHeads, -1, headDim)]);
-  const keys = graph.node("Reshape", [rotate(k!), graph.ints(kvHeads, -1, headDim)]);
-  const values = graph.node("Reshape", [v!, graph.ints(kvHeads, -1, headDim)]);
-  newRows.push(keys, values);
-  const scores = graph.node("Concat", [scoresOf(shared, queries, pastKeys), scoresOf(shared, queries, keys)], {
-    axis: 2,
+  // Queries and keys lie side by side, so one rotation serves both.
+  const batched = graph.op("Unsqueeze", [qk!, graph.ints([0])]);
+  const rotated = graph.op("RotaryEmbedding", [batched, shared.positions, shared.cos, shared.sin], {
+    num_heads: a.heads + a.kvHeads,
   });
-  const shares = graph.node("Softmax", [graph.node("Add", [scores, shared.bias])], { axis: -1 });
-  const [past, fresh] = graph.nodes("Split", [shares, shared.widths], 2, { axis: 2 });
-  const sum = graph.node("Add", [graph.node("MatMul", [past!, pastValues]), graph.node("MatMul", [fresh!, values])]);
-  const rowFirst = graph.node("Transpose", [graph.node("Reshape", [sum, graph.ints(heads, -1, headDim)])], {
-    perm: [1, 0, 2],
-  });
-  const joined = graph.node("Reshape", [rowFirst, graph.ints(-1, heads * headDim)]);
-  return linear(shared, `layer${index}.attn_output`, joined, toMatrix(layer.attnOutput, precision));
-}
-
-/** queries times transposed keys. fp32 graphs keep to operators that every provider has. */
-function scoresOf({ graph, precision }: Shared, queries: string, keys: string): string {
-  if (precision !== "fp32") return graph.node("FusedMatMul", [queries, keys], { transB: 1 });
-  return graph.node("MatMul", [queries, graph.node("Transpose", [keys], { perm: [0, 2, 1] })]);
-}
-
-/** down(silu(gate(x)) * up(x)) */
-function emitFeedForward(shared: Shared, index: number, layer: LlamaLayer, x: string): string {
-  const { graph, config, precision } = shared;
-  const gateUp = stackRows([toMatrix(layer.gate, precision), toMatrix(layer.up, precision)]);
-  const both = linear(shared, `layer${index}.gate_up`, x, gateUp);
-  const [gate, up] = graph.nodes("Split", [both, graph.ints(config.ffn, config.ffn)], 2, { axis: 1 });
-  const silu = graph.node("QuickGelu", [gate!], { alpha: { float: 1 } });
-  return linear(shared, `layer${index}.down`, graph.node("Mul", [silu, up!]), toMatrix(layer.down, precision));
-}
-
-function emitOutputs(
-  { graph, config }: Shared,
-  logits: string,
-  features: readonly string[],
-  newRows: readonly string[],
-): void {
-  const { layers, kvHeads, headDim, width, vocabSize } = config;
-  const best = graph.node("ArgMax", [logits], { axis: 1, keepdims: 0 });
-  const hidden = features.length === 1 ? features[0]! : graph.node("Concat", features, { axis: 1 });
-  const stacked = graph.node("Concat", newRows, { axis: 0 });
-  graph.output("argmax", graph.node("Cast", [best], { to: 6 }), "int32", ["R"]);
-  graph.output("logits", logits, "float32", ["R", vocabSize]);
-  graph.output("hidden", hidden, "float32", ["R", features.length * width]);
-  const newKv = graph.node("Reshape", [stacked, graph.ints(layers, 2, kvHeads, -1, headDim)]);
-  graph.output("new_kv", newKv, "float32", [layers, 2, kvHeads, "M", headDim]);
+  const [q, k] = graph.ops("Split", [rotated, graph.ints([queryWidth, keyWidth])], 2, { axis: 2 });
+  const byHead = (value: Value) =>
+    graph.op("Transpose", [graph.op("Reshape", [value, graph.ints([-1, a.kvHeads, a.headDim])])], { perm: [1, 0, 2] });
+  const key = byHead(k!);
+  const value = byHead(v!);
+  // [kvHeads, group * M, headDim]: the query heads of a group read the same keys, nothing is repeated.
+  const grouped = graph.op("Reshape", [q!, graph.ints([-1, a.kvHeads, group, a.headDim])]);
+  const query = graph.op("Reshape", [
+    graph.op("Transpose", [grouped], { perm: [1, 2, 0, 3] }),
+    graph.ints([a.kvHeads, -1, a.headDim]),
+  ]);
+  const scale = { transB: 1, alpha: { float: 1 / Math.sqrt(a.headDim) } };
+  const scores = graph.op(
+    "Concat",
+    [graph.op("FusedMatMul", [query, pastKey], scale), graph.op("FusedMatMul", [query, key], scale)],
+    { axis: 2 },
+  );
+  const weights = graph.op("Softmax", [graph.op("Add", [scores, shared.bias])], { axis: -1 });
+  const [onPast, onNew] = graph.ops("Split", [weights, shared.split], 2, { axis: 2 });
+  const mixed = graph.op("Add", [graph.op("MatMul", [onPast!, pastValue]), graph.op("MatMul", [onNew!, value])]);
+  const perQuery = graph.op("Reshape", [mixed, graph.ints([a.kvHeads, group, -1, a.headDim])]);
+  const out = graph.op("Reshape", [
+    graph.op("Transpose", [perQuery], { perm: [2, 0, 1, 3] }),
+    graph.ints([-1, queryWidth]),
+  ]);
+  return { out: w.attentionOut.multiply(out), key, value };
 }

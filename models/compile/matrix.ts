@@ -1,126 +1,157 @@
-import { assert } from "../../shared/assert.ts";
 import { GGML } from "../dequantise.ts";
 import { type StoredTensor, toFloats } from "../gguf.ts";
-import { quantise4, quantise8, splitQ8_0 } from "./quantise.ts";
+import { FLOAT, type GraphBuilder, type Value } from "./graph.ts";
 
-/** How weight matrices are laid out in the graphs. Vectors are always float32. */
-export const PRECISIONS = ["int8", "int4", "fp32"] as const;
-export type Precision = (typeof PRECISIONS)[number];
+/** How the weight matrices are laid out in the graphs. */
+export type Precision = "fp32" | "int8";
+export const PRECISIONS: readonly Precision[] = ["fp32", "int8"];
 
-/** Values that share one scale: 32 neighbours of one row, as in GGML. */
-export const BLOCK = 32;
+const BLOCK = 32;
+/** The value a byte of 128 stands for is 0: MatMulNBits' default zero point for 8 bits. */
+const ZERO = 128;
 
-export interface DenseMatrix {
-  readonly kind: "dense";
-  readonly rows: number;
-  readonly columns: number;
-  /** [rows, columns] */
-  readonly values: Float32Array;
+/** A weight matrix [rows, columns] stored once in a graph, ready to multiply with or to look rows up in. */
+export interface Matrix {
+  /** x [M, columns] -> x W^T [M, rows]. */
+  multiply(x: Value): Value;
+  /** ids int32 [N] -> rows [N, columns]. */
+  lookUp(ids: Value): Value;
 }
 
-/** value = scale * (code - zero point), in the layout of onnxruntime's MatMulNBits. */
-export interface BlockMatrix {
-  readonly kind: "blocks";
-  readonly rows: number;
-  readonly columns: number;
-  readonly bits: 4 | 8;
-  /** [rows, columns * bits / 8]; of two 4-bit codes in a byte the first is the low one. */
-  readonly codes: Uint8Array;
-  /** [rows, columns / BLOCK] */
+/** 8-bit blocks of 32 along a row: byte = round(weight / scale) + 128. */
+interface Blocks {
+  readonly bytes: Uint8Array;
   readonly scales: Float32Array;
-  /** 4 bits: [rows, ceil(columns / BLOCK / 2)], packed as codes. 8 bits: null, every zero point is 128. */
-  readonly zeroPoints: Uint8Array | null;
 }
 
-export type Matrix = DenseMatrix | BlockMatrix;
+/** Concatenates matrices of equal width by rows, row order permuted where asked. */
+export interface Weights {
+  readonly rows: number;
+  readonly columns: number;
+  /** Row-major [rows, columns]. */
+  floats(): Float32Array;
+  blocks(): Blocks;
+}
 
-/** Lays a stored tensor out; a Q8_0 one keeps its very values under int8. */
-export function toMatrix(tensor: StoredTensor, precision: Precision): Matrix {
+export function weightsOf(tensor: StoredTensor): Weights {
   const { rows, columns } = tensor;
-  if (precision === "int8" && tensor.type === GGML.Q8_0)
-    return { ...splitQ8_0(tensor.data), kind: "blocks", rows, columns };
-  return layOut({ kind: "dense", rows, columns, values: toFloats(tensor) }, precision);
-}
-
-export function layOut(matrix: DenseMatrix, precision: Precision): Matrix {
-  if (precision === "fp32") return matrix;
-  if (matrix.columns % BLOCK !== 0) {
-    throw new Error(
-      `${precision} needs rows of whole blocks of ${BLOCK}; this model has rows of ${matrix.columns}: use fp32`,
-    );
-  }
-  const { rows, columns } = matrix;
-  const blocks = precision === "int8" ? quantise8(matrix.values) : quantise4(matrix.values, columns);
-  return { ...blocks, kind: "blocks", rows, columns };
-}
-
-/** The rows of all matrices, one below the other. All have the same layout and width. */
-export function stackRows(matrices: readonly Matrix[]): Matrix {
-  const first = matrices[0]!;
-  const rows = matrices.reduce((sum, m) => sum + m.rows, 0);
-  const alike = matrices.every((m) => m.kind === first.kind && m.columns === first.columns);
-  assert(alike, "stacked matrices have the same layout and width");
-  if (first.kind === "dense") {
-    const values = new Float32Array(rows * first.columns);
-    join(
-      values,
-      matrices.map((m) => (m as DenseMatrix).values),
-    );
-    return { ...first, rows, values };
-  }
-  const parts = matrices as readonly BlockMatrix[];
-  const codes = new Uint8Array((rows * first.columns * first.bits) / 8);
-  const scales = new Float32Array((rows * first.columns) / BLOCK);
-  const zeroPoints = first.zeroPoints && new Uint8Array((first.zeroPoints.length / first.rows) * rows);
-  join(
-    codes,
-    parts.map((m) => m.codes),
-  );
-  join(
-    scales,
-    parts.map((m) => m.scales),
-  );
-  if (zeroPoints)
-    join(
-      zeroPoints,
-      parts.map((m) => m.zeroPoints!),
-    );
-  return { ...first, rows, codes, scales, zeroPoints };
-}
-
-function join<T extends Float32Array | Uint8Array>(into: T, parts: readonly T[]): void {
-  let at = 0;
-  for (const part of parts) {
-    into.set(part, at);
-    at += part.length;
-  }
-  assert(at === into.length, `${at} values for ${into.length} places`);
-}
-
-export function pickRows(matrix: Matrix, ids: Int32Array): Matrix {
-  const rows = ids.length;
-  if (matrix.kind === "dense") return { ...matrix, rows, values: pick(matrix.values, matrix.columns, ids) };
-  const { codes, scales, zeroPoints } = matrix;
+  const floats = () => toFloats(tensor);
   return {
-    ...matrix,
     rows,
-    codes: pick(codes, codes.length / matrix.rows, ids),
-    scales: pick(scales, scales.length / matrix.rows, ids),
-    zeroPoints: zeroPoints && pick(zeroPoints, zeroPoints.length / matrix.rows, ids),
+    columns,
+    floats,
+    blocks: () => (tensor.type === GGML.Q8_0 ? fromQ8(tensor.data) : toBlocks(floats())),
   };
 }
 
-function pick<T extends Float32Array | Uint8Array>(values: T, width: number, ids: Int32Array): T {
-  const out =
-    values.slice(0, 0).constructor === Float32Array
-      ? new Float32Array(ids.length * width)
-      : new Uint8Array(ids.length * width);
-  ids.forEach((id, row) => out.set(values.subarray(id * width, (id + 1) * width), row * width));
-  return out as T;
+/** A trained matrix, row-major. */
+export function fromFloats(rows: number, columns: number, floats: () => Float32Array): Weights {
+  return { rows, columns, floats, blocks: () => toBlocks(floats()) };
 }
 
-/** Every value times `factor`. */
-export function scaleMatrix(matrix: Matrix, factor: number): Matrix {
-  if (matrix.kind === "dense") return { ...matrix, values: matrix.values.map((v) => v * factor) };
-  return { ...matrix, scales: matrix.scales.map((s) => s * factor) };
+/** Rows picked (and so reordered) from `source`: row i of the result is row order[i]. */
+export function pickRows(source: Weights, order: ArrayLike<number>): Weights {
+  const { columns } = source;
+  return {
+    rows: order.length,
+    columns,
+    floats: () => pick(source.floats(), order, columns),
+    blocks: () => {
+      const { bytes, scales } = source.blocks();
+      return { bytes: pick(bytes, order, columns), scales: pick(scales, order, columns / BLOCK) };
+    },
+  };
+}
+
+export function stack(parts: readonly Weights[]): Weights {
+  const columns = parts[0]!.columns;
+  return {
+    rows: parts.reduce((sum, p) => sum + p.rows, 0),
+    columns,
+    floats: () => concat(parts.map((p) => p.floats())),
+    blocks: () => {
+      const all = parts.map((p) => p.blocks());
+      return { bytes: concat(all.map((b) => b.bytes)), scales: concat(all.map((b) => b.scales)) };
+    },
+  };
+}
+
+export function addMatrix(graph: GraphBuilder, name: string, weights: Weights, precision: Precision): Matrix {
+  const { rows, columns } = weights;
+  if (precision === "fp32" || columns % BLOCK !== 0) {
+    const table = graph.floats(name, weights.floats(), [rows, columns]);
+    return {
+      multiply: (x) => graph.op("Gemm", [x, table], { transB: 1 }),
+      lookUp: (ids) => graph.op("Gather", [table, ids], { axis: 0 }),
+    };
+  }
+  const blocks = columns / BLOCK;
+  const quantised = weights.blocks();
+  const bytes = graph.bytes(`${name}.q`, quantised.bytes, [rows, blocks, BLOCK]);
+  const scales = graph.floats(`${name}.s`, quantised.scales, [rows, blocks]);
+  return {
+    multiply: (x) =>
+      graph.op("MatMulNBits", [x, bytes, scales], {
+        K: columns,
+        N: rows,
+        bits: 8,
+        block_size: BLOCK,
+        accuracy_level: 4,
+      }),
+    lookUp: (ids) => {
+      const q = graph.op("Cast", [graph.op("Gather", [bytes, ids], { axis: 0 })], { to: FLOAT });
+      const centred = graph.op("Sub", [q, graph.scalar(`${name}.zero`, ZERO)]);
+      const scale = graph.op("Unsqueeze", [graph.op("Gather", [scales, ids], { axis: 0 }), graph.ints([2])]);
+      return graph.op("Reshape", [graph.op("Mul", [centred, scale]), graph.ints([-1, columns])]);
+    },
+  };
+}
+
+/** Q8_0 is the same layout up to the zero point: nothing is lost. */
+function fromQ8(stored: Uint8Array): Blocks {
+  const count = stored.length / 34;
+  const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength);
+  const halves = new Float16Array(stored.buffer, stored.byteOffset, stored.length / 2);
+  const bytes = new Uint8Array(count * BLOCK);
+  const scales = new Float32Array(count);
+  for (let b = 0; b < count; b++) {
+    scales[b] = halves[b * 17]!;
+    for (let i = 0; i < BLOCK; i++) bytes[b * BLOCK + i] = view.getInt8(b * 34 + 2 + i) + ZERO;
+  }
+  return { bytes, scales };
+}
+
+function toBlocks(values: Float32Array): Blocks {
+  const count = values.length / BLOCK;
+  const bytes = new Uint8Array(values.length);
+  const scales = new Float32Array(count);
+  for (let b = 0; b < count; b++) {
+    let largest = 0;
+    for (let i = 0; i < BLOCK; i++) largest = Math.max(largest, Math.abs(values[b * BLOCK + i]!));
+    const scale = largest / 127 || 1;
+    scales[b] = scale;
+    for (let i = 0; i < BLOCK; i++) bytes[b * BLOCK + i] = Math.round(values[b * BLOCK + i]! / scale) + ZERO;
+  }
+  return { bytes, scales };
+}
+
+function pick<A extends Uint8Array | Float32Array>(source: A, order: ArrayLike<number>, width: number): A {
+  const out = source.slice(0, 0);
+  const target =
+    out instanceof Float32Array ? new Float32Array(order.length * width) : new Uint8Array(order.length * width);
+  for (let i = 0; i < order.length; i++) {
+    target.set(source.subarray(order[i]! * width, (order[i]! + 1) * width), i * width);
+  }
+  return target as A;
+}
+
+function concat<A extends Uint8Array | Float32Array>(parts: readonly A[]): A {
+  const total = parts.reduce((sum, p) => sum + p.length, 0);
+  const out = parts[0] instanceof Float32Array ? new Float32Array(total) : new Uint8Array(total);
+  let at = 0;
+  for (const p of parts) {
+    out.set(p, at);
+    at += p.length;
+  }
+  return out as A;
 }
