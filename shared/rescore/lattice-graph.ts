@@ -13,8 +13,12 @@ const FLOOR: LogProb = -1e4;
 
 /** One path step: (1 - alpha) log p_head + alpha log p_lm, in units of 2^-24 nat. */
 export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
-  return Math.round(((1 - alpha) * (head > FLOOR ? head : FLOOR) + alpha * lm) * SCALE);
+  return toUnits(headTerm(alpha, head) + alpha * lm);
 }
+
+const headTerm = (alpha: number, head: LogProb): number => (1 - alpha) * (head > FLOOR ? head : FLOOR);
+
+const toUnits = (nats: number): number => Math.round(nats * SCALE);
 
 /** Row width: candidates of a column. */
 export const K = LIMITS.topK;
@@ -36,18 +40,20 @@ const LINKED = 2;
  * state); its edges are the candidates of the next column. A row of LM scores is made from the suffix's row: every
  * candidate backs off, then the few that the context knows are put in. `best[node]` bounds the score still to come
  * from above; it starts as a bigram relaxation of the model (the pack stores, per bigram, the highest probability
- * that any longer history gives it) and tightens as edges become known, consistent throughout: it never falls short
- * of an edge plus the bound after it. Nothing is allocated once the arrays have grown.
+ * that any longer history gives it) and tightens as edges become known. Nothing is allocated once the arrays have
+ * grown.
  */
 export class LatticeGraph {
   /** [nodes] bound of the score still to come */
   best = new Float64Array(FIRST_NODES);
-  /** [nodes] how often a hypothesis here was expanded; for the search */
-  admitted = new Uint8Array(FIRST_NODES);
+  /** [nodes] best score of a prefix ending here, as far as known; for the search */
+  reached = new Float64Array(FIRST_NODES);
   /** [nodes * K] edge scores, by rank; -Infinity where an earlier rank holds the same token */
   edge = new Float64Array(FIRST_NODES * K);
   /** [nodes * K] bound of edge and what follows */
   gain = new Float64Array(FIRST_NODES * K);
+  /** [nodes] columns passed */
+  depth = new Uint8Array(FIRST_NODES);
   /** Candidates a column, columns in use. */
   k = 0;
   columns = 0;
@@ -55,7 +61,6 @@ export class LatticeGraph {
   private readonly model: NgramModel | null;
   private readonly alpha: number;
   /** [nodes] */
-  private depth = new Uint8Array(FIRST_NODES);
   private state = new Uint32Array(FIRST_NODES);
   private filled = new Uint8Array(FIRST_NODES);
   /** [nodes * K] LM scores, LM states after the edges, and their nodes or -1 */
@@ -70,7 +75,10 @@ export class LatticeGraph {
   private stamp = 0;
 
   private readonly tokens = new Uint32Array(COLUMNS * K);
+  /** [columns * K] the heads' part of each edge, nats */
   private readonly heads = new Float64Array(COLUMNS * K);
+  /** [columns * K] 0 for a token outside the model's vocabulary, which scores the same after any history; else 1 */
+  private readonly known = new Float64Array(COLUMNS * K);
   /** [columns * K] one-token context of each candidate */
   private readonly contexts = new Uint32Array(COLUMNS * K);
   /** [columns * K] ranks by rising token, repeated tokens left out; `distinct` of them per column */
@@ -104,10 +112,17 @@ export class LatticeGraph {
     return this.nodeAt(0, state, Infinity);
   }
 
-  /** Brings `edge`, `gain` and `best` of a node up to date with what is known beyond its edges. */
+  /** Fills in a node's edges on first use, and what they say of `gain` and `best`. */
   expand(node: number): void {
+    if (this.filled[node] === LINKED) return;
+    this.link(node, this.depth[node]!);
+    this.refresh(node);
+  }
+
+  /** Brings `gain` and `best` up to date with what is known beyond the edges; nothing for a node without edges. */
+  refresh(node: number): void {
+    if (this.filled[node] !== LINKED) return;
     const depth = this.depth[node]!;
-    if (this.filled[node] !== LINKED) this.link(node, depth);
     const { edge, gain, next, best, toGo, k } = this;
     let bound = -Infinity;
     for (let r = 0; r < k; r++) {
@@ -118,6 +133,13 @@ export class LatticeGraph {
       if (value > bound) bound = value;
     }
     best[node] = bound;
+  }
+
+  /** The rank of highest gain of an expanded node, the lowest on a tie. */
+  likeliest(node: number): number {
+    let rank = 0;
+    for (let r = 1; r < this.k; r++) if (this.gain[node * K + r]! > this.gain[node * K + rank]!) rank = r;
+    return rank;
   }
 
   /** The node after edge `rank` of an expanded node. */
@@ -139,7 +161,8 @@ export class LatticeGraph {
     for (let r = 0; r < k; r++) {
       const token = lattice.tokens[i * k + r]!;
       tokens[base + r] = token;
-      this.heads[base + r] = lattice.logProbs[i * k + r]!;
+      this.heads[base + r] = headTerm(this.alpha, lattice.logProbs[i * k + r]!);
+      this.known[base + r] = model?.has(token) ? 1 : 0;
       this.contexts[base + r] = model?.has(token) ? model.contextOf(token) : EMPTY_STATE;
       let at = distinct;
       while (at > 0 && tokens[base + byToken[base + at - 1]!]! > token) at--;
@@ -170,7 +193,7 @@ export class LatticeGraph {
         bigrams[row + r] = entry;
         lm = entry >= 0 ? model.bigramBound(entry) : model.backoffBound(context, token);
       }
-      const bound = edgeScore(alpha, heads[i * K + r]!, lm) + toGo[i * K + r]!;
+      const bound = toUnits(heads[i * K + r]! + alpha * lm) + toGo[i * K + r]!;
       if (bound > best) best = bound;
     }
     return best;
@@ -184,7 +207,7 @@ export class LatticeGraph {
     next.fill(-1, row, row + K);
     for (let j = 0, n = this.distinct[depth]!; j < n; j++) {
       const r = byToken[depth * K + j]!;
-      edge[row + r] = edgeScore(alpha, heads[depth * K + r]!, lm[row + r]!);
+      edge[row + r] = toUnits(heads[depth * K + r]! + alpha * lm[row + r]!);
     }
     this.filled[node] = LINKED;
   }
@@ -203,11 +226,10 @@ export class LatticeGraph {
     } else {
       const suffix = this.nodeAt(depth, model.suffix(context), Infinity);
       if (this.filled[suffix] === BARE) this.score(suffix, depth);
-      const { lm, after } = this;
+      const { lm, after, known, k } = this;
       const backoff = model.backoff(context);
-      for (let r = 0; r < this.k; r++) {
-        const known = model.has(this.tokens[depth * K + r]!);
-        lm[row + r] = (known ? backoff : 0) + lm[suffix * K + r]!;
+      for (let r = 0; r < k; r++) {
+        lm[row + r] = backoff * known[depth * K + r]! + lm[suffix * K + r]!;
         after[row + r] = after[suffix * K + r]!;
       }
       if (depth > 0 && model.isOneToken(context)) this.putBigrams(model, row, depth, context);
@@ -267,7 +289,7 @@ export class LatticeGraph {
     this.state[node] = state;
     this.depth[node] = depth;
     this.best[node] = bound;
-    this.admitted[node] = 0;
+    this.reached[node] = -Infinity;
     this.filled[node] = BARE;
     return node;
   }
@@ -282,7 +304,7 @@ export class LatticeGraph {
   private grow(): void {
     const nodes = 2 * this.best.length;
     this.best = copyInto(new Float64Array(nodes), this.best);
-    this.admitted = copyInto(new Uint8Array(nodes), this.admitted);
+    this.reached = copyInto(new Float64Array(nodes), this.reached);
     this.edge = copyInto(new Float64Array(nodes * K), this.edge);
     this.gain = copyInto(new Float64Array(nodes * K), this.gain);
     this.depth = copyInto(new Uint8Array(nodes), this.depth);

@@ -2,6 +2,7 @@ import { assert } from "../assert.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import type { LmState, NgramModel } from "../ngram/model.ts";
+import { copyInto } from "./grow.ts";
 import { K, LatticeGraph } from "./lattice-graph.ts";
 import { PathHeap } from "./path-heap.ts";
 
@@ -9,10 +10,16 @@ const RANK_BITS = 4;
 const RANKS_PER_KEY = 32 / RANK_BITS;
 assert(K === 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
 
+/** Greedy walks that give the search a score to beat. */
+const DIVES = 8;
+
 /**
- * Exact p-best paths of lattice x LM by A*. A hypothesis is a path prefix. Bounds of what is to come are consistent
- * at every moment (see LatticeGraph) and only fall, so a hypothesis that is still first with its newest bound is the
- * best unexpanded one at its node; the p-th expansion of a node is therefore the last that can matter.
+ * Exact p-best paths of lattice x LM, in four passes over the lattice graph:
+ *   1. greedy dives find complete paths; the p-th best of them is the score to beat, `floor`;
+ *   2. a Viterbi pass, column by column, builds the part of the graph through which a path may still reach `floor`
+ *      by the graph's upper bounds;
+ *   3. a backward pass makes those bounds exact within that part;
+ *   4. best-first enumeration over exact bounds meets nothing but prefixes of the p best paths.
  * Order: higher score first, then lower ranks in earlier columns. One instance per request; nothing is allocated
  * once its arrays have grown to the largest search seen.
  */
@@ -26,9 +33,15 @@ export class PathSearch {
 
   private readonly graph: LatticeGraph;
   private readonly heap = new PathHeap();
-  /** [pBest] best complete paths met so far, falling: what cannot reach the last of them is dropped */
+  /** [pBest] best complete paths met so far, falling; `floor` is the last. */
   private readonly leaves = new Float64Array(LIMITS.pBest);
+  private floor = -Infinity;
   private pBest = 1;
+  /** Nodes reached by pass 2, column by column. */
+  private queue = new Int32Array(1024);
+  private queued = 0;
+  /** [columns] nodes of the dive under way */
+  private readonly trail = new Int32Array(LIMITS.latticeHeads);
 
   /** @param model may be null where alpha is 0: the heads alone decide */
   constructor(model: NgramModel | null, alpha: number) {
@@ -43,26 +56,12 @@ export class PathSearch {
     assert(pBest >= 1 && pBest <= LIMITS.pBest, `p-best ${pBest}`);
     this.pBest = pBest;
     this.count = 0;
-    this.leaves.fill(-Infinity);
-    const { heap, graph } = this;
-    heap.clear();
     if (columns === 0 || lattice.k === 0) return;
-    this.dive(heap.add(0, 0, 0, 0, graph.reset(lattice, columns, state), 0));
-    for (let top = heap.pop(); top >= 0 && this.count < pBest; top = heap.pop()) {
-      const node = heap.node[top]!;
-      if (heap.depth[top] === columns) {
-        this.record(top);
-      } else if (graph.admitted[node]! < pBest) {
-        graph.expand(node);
-        heap.bound[top] = heap.score[top]! + graph.best[node]!;
-        if (heap.isFirst(top)) {
-          graph.admitted[node]!++;
-          this.extend(top);
-        } else if (heap.bound[top]! >= this.leaves[pBest - 1]!) {
-          heap.insert(top);
-        }
-      }
-    }
+    const root = this.graph.reset(lattice, columns, state);
+    this.setFloor(root);
+    this.forward(root);
+    for (let i = this.queued - 1; i >= 0; i--) this.graph.refresh(this.queue[i]!);
+    this.enumerate(root);
   }
 
   /** Rank chosen by path `path` in `column`. */
@@ -71,27 +70,84 @@ export class PathSearch {
     return (key >>> (32 - RANK_BITS * ((column % RANKS_PER_KEY) + 1))) & (K - 1);
   }
 
-  private record(slot: number): void {
-    this.scores[this.count] = this.heap.score[slot]!;
-    this.keysHigh[this.count] = this.heap.keyHigh[slot]!;
-    this.keysLow[this.count] = this.heap.keyLow[slot]!;
-    this.count++;
+  private setFloor(root: number): void {
+    const { graph, trail, leaves } = this;
+    leaves.fill(-Infinity);
+    for (let dive = 0; dive < DIVES; dive++) {
+      let node = root;
+      let score = 0;
+      let fresh = dive === 0;
+      for (let i = 0; i < graph.columns; i++) {
+        if (trail[i] !== node) fresh = true;
+        trail[i] = node;
+        graph.expand(node);
+        if (i + 1 === graph.columns) break;
+        const rank = graph.likeliest(node);
+        score += graph.edge[node * K + rank]!;
+        node = graph.follow(node, rank);
+      }
+      // The same nodes again may be the same paths again, which must not count twice.
+      if (!fresh) break;
+      for (let r = 0; r < graph.k; r++) this.addLeaf(score + graph.edge[node * K + r]!);
+      for (let i = graph.columns - 1; i >= 0; i--) graph.refresh(trail[i]!);
+    }
+    this.floor = leaves[this.pBest - 1]!;
   }
 
-  /** Walks greedily to complete paths first: their scores spare the search most of what it would keep. */
-  private dive(root: number): void {
-    const { heap, graph } = this;
-    for (let at = root; ; ) {
-      graph.expand(heap.node[at]!);
-      at = this.extend(at);
-      if (at < 0 || heap.depth[at] === graph.columns) return;
-      heap.take(at);
+  private addLeaf(score: number): void {
+    const { leaves, pBest } = this;
+    if (score <= leaves[pBest - 1]!) return;
+    let at = pBest - 1;
+    for (; at > 0 && leaves[at - 1]! < score; at--) leaves[at] = leaves[at - 1]!;
+    leaves[at] = score;
+  }
+
+  private forward(root: number): void {
+    const { graph, floor } = this;
+    const { k } = graph;
+    graph.reached[root] = 0;
+    this.queued = 0;
+    this.enqueue(root);
+    for (let i = 0; i < this.queued; i++) {
+      const node = this.queue[i]!;
+      const score = graph.reached[node]!;
+      if (score + graph.best[node]! < floor) continue;
+      graph.expand(node);
+      if (graph.depth[node]! + 1 === graph.columns) continue;
+      for (let r = 0; r < k; r++) {
+        if (!(score + graph.gain[node * K + r]! >= floor)) continue;
+        const after = graph.follow(node, r);
+        const there = score + graph.edge[node * K + r]!;
+        const before = graph.reached[after]!;
+        if (before === -Infinity) this.enqueue(after);
+        if (there > before) graph.reached[after] = there;
+      }
     }
   }
 
-  /** Pushes every extension of a hypothesis that can still be among the p best; returns the likeliest one's slot or -1. */
-  private extend(slot: number): number {
-    const { heap, graph, leaves, pBest } = this;
+  private enqueue(node: number): void {
+    if (this.queued === this.queue.length) this.queue = copyInto(new Int32Array(2 * this.queued), this.queue);
+    this.queue[this.queued++] = node;
+  }
+
+  private enumerate(root: number): void {
+    const { heap, graph, pBest } = this;
+    heap.clear();
+    heap.insert(heap.add(0, graph.best[root]!, 0, 0, root, 0));
+    for (let top = heap.pop(); top >= 0; top = heap.pop()) {
+      if (heap.depth[top] === graph.columns) {
+        this.scores[this.count] = heap.score[top]!;
+        this.keysHigh[this.count] = heap.keyHigh[top]!;
+        this.keysLow[this.count] = heap.keyLow[top]!;
+        if (++this.count === pBest) return;
+      } else {
+        this.extend(top);
+      }
+    }
+  }
+
+  private extend(slot: number): void {
+    const { heap, graph, floor } = this;
     const { k, columns } = graph;
     const depth = heap.depth[slot]!;
     const node = heap.node[slot]!;
@@ -99,28 +155,13 @@ export class PathSearch {
     const keyHigh = heap.keyHigh[slot]!;
     const keyLow = heap.keyLow[slot]!;
     const shift = 32 - RANK_BITS * ((depth % RANKS_PER_KEY) + 1);
-    let likeliest = -1;
     for (let r = 0; r < k; r++) {
       const bound = score + graph.gain[node * K + r]!;
-      if (bound === -Infinity || bound < leaves[pBest - 1]!) continue;
-      const now = score + graph.edge[node * K + r]!;
-      const leaf = depth + 1 === columns;
-      const after = leaf ? 0 : graph.follow(node, r);
-      if (leaf) this.addLeaf(now);
-      else if (graph.admitted[after]! >= pBest) continue;
+      if (!(bound >= floor) || bound === -Infinity) continue;
       const high = depth < RANKS_PER_KEY ? (keyHigh | (r << shift)) >>> 0 : keyHigh;
       const low = depth < RANKS_PER_KEY ? keyLow : (keyLow | (r << shift)) >>> 0;
-      const child = heap.add(now, bound, high, low, after, depth + 1);
-      heap.insert(child);
-      if (likeliest < 0 || bound > heap.bound[likeliest]!) likeliest = child;
+      const after = depth + 1 === columns ? node : graph.follow(node, r);
+      heap.insert(heap.add(score + graph.edge[node * K + r]!, bound, high, low, after, depth + 1));
     }
-    return likeliest;
-  }
-
-  private addLeaf(score: number): void {
-    const { leaves, pBest } = this;
-    let at = pBest - 1;
-    for (; at > 0 && leaves[at - 1]! < score; at--) leaves[at] = leaves[at - 1]!;
-    leaves[at] = score;
   }
 }

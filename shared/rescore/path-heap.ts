@@ -53,19 +53,6 @@ export class PathHeap {
     return top;
   }
 
-  /** Removes a slot wherever it is. */
-  take(slot: number): void {
-    let at = this.size - 1;
-    while (this.heap[at] !== slot) at--;
-    const last = this.heap[--this.size]!;
-    if (at < this.size) this.rise(this.sink(at, last), last);
-  }
-
-  /** Whether a slot outside the heap comes before all in it. */
-  isFirst(slot: number): boolean {
-    return this.size === 0 || this.before(slot, this.heap[0]!);
-  }
-
   private before(a: number, b: number): boolean {
     const difference = this.bound[a]! - this.bound[b]!;
     if (difference !== 0) return difference > 0;
@@ -73,8 +60,7 @@ export class PathHeap {
     return this.keyLow[a]! < this.keyLow[b]!;
   }
 
-  /** Moves `slot` from index `from` down to its place; returns that. */
-  private sink(from: number, slot: number): number {
+  private sink(from: number, slot: number): void {
     const { heap, size } = this;
     let at = from;
     for (let child = 2 * at + 1; child < size; child = 2 * at + 1) {
@@ -84,7 +70,6 @@ export class PathHeap {
       at = child;
     }
     heap[at] = slot;
-    return at;
   }
 
   private rise(from: number, slot: number): void {
