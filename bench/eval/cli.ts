@@ -1,6 +1,5 @@
 import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
-import { SingleBar } from "cli-progress";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { ROOT } from "../../scripts/paths.ts";
@@ -9,6 +8,7 @@ import { evaluate, type EvalCase, type RowResult } from "./evaluate.ts";
 import { type Method, parseMethod } from "./methods.ts";
 import { type LoadedBundle, loadBundle } from "./model.ts";
 import { EVAL_HELP, type EvalOptions, parseEvalOptions } from "./options.ts";
+import { Progress } from "./progress.ts";
 import { readRows } from "./rows.ts";
 import { formatTable, summarise } from "./summary.ts";
 import type { Difference } from "./ties.ts";
@@ -175,31 +175,4 @@ function provenance(options: EvalOptions) {
 
 function plainRows(rows: readonly RowResult[]) {
   return rows.map((row) => ({ ...row, methods: Object.fromEntries(row.methods) }));
-}
-
-/** A bar on a terminal, a line now and then elsewhere. */
-class Progress {
-  readonly #bar: SingleBar;
-  constructor(total: number) {
-    this.#bar = new SingleBar({
-      format: "{bar} {value}/{total} rows, {duration_formatted}, {eta_formatted} to go",
-      stream: process.stderr,
-      clearOnComplete: false,
-      noTTYOutput: true,
-      notTTYSchedule: 30_000,
-      hideCursor: true,
-    });
-    this.#bar.start(total, 0);
-  }
-  step(): void {
-    this.#bar.increment();
-  }
-  /** A line above the bar. */
-  say(line: string): void {
-    if (process.stderr.isTTY) process.stderr.write("\r\u001b[K");
-    note(line);
-  }
-  stop(): void {
-    this.#bar.stop();
-  }
 }
