@@ -65,7 +65,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     modules: true,
     modulesRoot: options.workerDir,
     scriptPath: join(options.workerDir, "index.js"),
-    ...(options.rateLimit === undefined ? {} : { ratelimits: { LIMIT: { simple: options.rateLimit } } }),
+    ...(options.rateLimit === undefined
+      ? {}
+      : { ratelimits: { LIMIT: { namespace_id: "local", simple: options.rateLimit } } }),
   };
   const miniflare = withoutSignalHandlers(
     () => new Miniflare(convertV4MiniflareOptions(local as unknown as V4MiniflareOptions)),

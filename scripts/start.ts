@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
+import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { progressBar } from "../models/progress.ts";
 import { freePort } from "./net.ts";
 import { startStack } from "./stack.ts";
@@ -85,10 +85,10 @@ async function obtainBundle(asked: string | undefined): Promise<Bundle> {
   try {
     return { name, dir: await ensureBundle(name, { signal: stopping.signal, onProgress: bar.update }) };
   } catch (error) {
-    if (asked !== undefined || stopping.signal.aborted) throw error;
-    const why = error instanceof Error ? error.message : String(error);
+    if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;
+    bar.stop();
     const line = "-".repeat(78);
-    say(`${line}\nThe weights of ${name} could not be obtained:\n  ${why}`);
+    say(`${line}\nThe weights of ${name} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
     return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal: stopping.signal }) };
   } finally {

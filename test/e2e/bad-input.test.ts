@@ -27,7 +27,7 @@ const REFUSED: readonly (readonly [
   ["NaN written as such", TEXT, '{"prompt": "a", "temperature": NaN}', 400, null],
   ["a missing prompt", TEXT, {}, 400, "prompt"],
   ["a prompt of the wrong type", TEXT, { prompt: 5 }, 400, "prompt"],
-  ["a negative token id", TEXT, { prompt: [-1] }, 400, "prompt"],
+  ["a negative token id", TEXT, { prompt: [3, -1] }, 400, "prompt[1]"],
   ["a token id outside the vocabulary", TEXT, { prompt: [1e9] }, 400, "prompt[0]"],
   ["an empty prompt", TEXT, { prompt: "" }, 400, "prompt"],
   ["a prompt beyond the context", TEXT, { prompt: "word ".repeat(100_000) }, 400, "prompt"],
@@ -111,7 +111,7 @@ test("a body that is not UTF-8 is refused", async () => {
 });
 
 test("a body announced as something else than JSON is refused", async () => {
-  const response = await service.post(TEXT, "prompt=a", { headers: { "content-type": "text/plain" } });
+  const response = await service.post(TEXT, { prompt: "a" }, { headers: { "content-type": "image/png" } });
   expect(response.status).toBe(415);
   await fault(response);
 });

@@ -62,7 +62,10 @@ test("a client that leaves frees the session while a step is running", async () 
   service = await startService({ engine: "fake", env: { FAKE_STEP_MS: "300" } });
   const controller = new AbortController();
   const stream = await service.client().completions.create(STREAM, { signal: controller.signal });
-  for await (const _chunk of stream) break;
+  for await (const _chunk of stream) {
+    expect(await service.openSessions()).toBe(1);
+    break;
+  }
   controller.abort();
   expect(await eventually(service.openSessions, (count) => count === 0)).toBe(0);
 });

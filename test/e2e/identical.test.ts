@@ -82,5 +82,5 @@ test("other seeds give other texts", async () => {
 test("drafts are accepted: fewer model calls than tokens", async () => {
   const { metrics, usage } = await complete("Once upon a time", { speculation: { max_nodes: 8 } });
   expect(usage.completion_tokens).toBeGreaterThan(8);
-  expect(Number(metrics.speculative_decoding.num_accepted_tokens)).toBeGreaterThan(0);
+  expect(Number(metrics.speculative_decoding.num_accepted_draft_tokens)).toBeGreaterThan(0);
 });

@@ -35,17 +35,19 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     port: await freePort("127.0.0.1", 0, "port"),
     key: KEY,
     bundle: "tiny",
+    // Test files run side by side; threads that spin for one another would only take turns.
+    threads: 1,
     log: () => undefined,
     quiet: true,
     env: options.env ?? {},
     ...(options.engine === "fake" ? { program: "test/fakes/serve.ts" } : {}),
   } satisfies GpuWorkerOptions);
-  const edge = await startEdge({
-    ...inject("built"),
-    host: "127.0.0.1",
-    port: 0,
-    vars: { DEFAULT_MODEL: "tiny", GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: KEY, ...options.vars },
-    rateLimit: options.rateLimit ?? { limit: 100_000, period: 60 },
+  const vars = { DEFAULT_MODEL: "tiny", GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: KEY, ...options.vars };
+  const rateLimit = options.rateLimit ?? { limit: 100_000, period: 60 };
+  const starting = startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars, rateLimit });
+  const edge = await starting.catch(async (error: unknown) => {
+    await gpuWorker.close();
+    throw error;
   });
   return {
     url: edge.url,

