@@ -14,6 +14,7 @@ const environment = z.object({
   GPU_WORKER_PORT: integer(0, 65_535).default(8788),
   GPU_WORKER_PROVIDER: z.enum(["cpu", "webgpu"]).default("cpu"),
   GPU_WORKER_THREADS: integer(1, 256).optional(),
+  GPU_WORKER_SPINNING: z.enum(["0", "1"]).default("1"),
   GPU_WORKER_SESSIONS: integer(1, 4096).default(32),
   GPU_WORKER_KV_MIB: integer(16, 1 << 20).default(2048),
   FOREDRAFT_BUNDLE: z
@@ -31,6 +32,7 @@ export interface Config {
   readonly provider: "cpu" | "webgpu";
   /** undefined: as many as the machine runs at once. */
   readonly threads: number | undefined;
+  readonly spinning: boolean;
   readonly maxSessions: number;
   readonly kvLimitBytes: number;
   readonly bundle: string;
@@ -51,6 +53,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     port: data.GPU_WORKER_PORT,
     provider: data.GPU_WORKER_PROVIDER,
     threads: data.GPU_WORKER_THREADS,
+    spinning: data.GPU_WORKER_SPINNING === "1",
     maxSessions: data.GPU_WORKER_SESSIONS,
     kvLimitBytes: data.GPU_WORKER_KV_MIB * 2 ** 20,
     bundle: data.FOREDRAFT_BUNDLE,

@@ -34,7 +34,8 @@ export async function measureCosts(model: Model, now: () => number): Promise<Bun
   for (const rows of ROWS) {
     if (now() - beganAt > BUDGET_MS) break;
     let ms = Infinity;
-    for (let i = 0; i < REPETITIONS && (i === 0 || now() - beganAt < BUDGET_MS); i++) ms = Math.min(ms, await step(rows));
+    for (let i = 0; i < REPETITIONS && (i === 0 || now() - beganAt < BUDGET_MS); i++)
+      ms = Math.min(ms, await step(rows));
     // More rows cannot cost less: what says so is noise.
     curve.push([rows, Math.max(ms, curve.at(-1)?.[1] ?? 0)]);
   }

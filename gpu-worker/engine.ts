@@ -1,4 +1,4 @@
-import { depths, type DraftTree, treeFault } from "../shared/draft-tree.ts";
+import { type DraftTree, depths, treeFault } from "../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import { closedError, ForwardQueue, type Turn } from "./queue.ts";

@@ -1,4 +1,4 @@
-import { depths, type DraftTree } from "../shared/draft-tree.ts";
+import { type DraftTree, depths } from "../shared/draft-tree.ts";
 import type { TokenId } from "../shared/ids.ts";
 
 /** What one forward pass of M rows reads beside the cache. The arrays are reused by the next pass. */

@@ -12,6 +12,8 @@ export interface RunnerOptions {
   readonly provider?: Provider;
   /** Threads of a forward pass; default: as many as the machine runs at once. */
   readonly threads?: number;
+  /** Whether these threads wait busily for one another; default true. */
+  readonly spinning?: boolean;
   /** Memory of all key/value caches together; default 2 GiB. */
   readonly kvLimitBytes?: number;
 }
@@ -27,12 +29,12 @@ export interface LoadedRunner {
 
 /** Reads, checks, loads and measures a compiled bundle on the calling thread. */
 export async function loadRunner(bundleDir: string, options: RunnerOptions = {}): Promise<LoadedRunner> {
-  const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
+  const { provider = "cpu", threads = availableParallelism(), spinning = true } = options;
   const bundle = await readBundle(bundleDir);
-  const model = await loadModel(bundle, { provider, threads });
+  const model = await loadModel(bundle, { provider, threads, spinning });
   const costCurve = await measureCosts(model, () => performance.now());
   const info = bundleInfo(bundle, provider, costCurve);
-  return { bundle, info, model, runner: new ModelRunner(model, kvLimitBytes) };
+  return { bundle, info, model, runner: new ModelRunner(model, options.kvLimitBytes ?? KV_LIMIT_BYTES) };
 }
 
 export type LocalOptions = RunnerOptions & EngineOptions;

@@ -1,6 +1,6 @@
 import { type Config, readConfig } from "./config.ts";
 import { startServer } from "./server.ts";
-import { createThreadEngine } from "./threaded.ts";
+import { createThreadEngine, type ThreadEngine } from "./threaded.ts";
 
 /** Running steps may take this long to end once the process is asked to stop, ms. */
 const GRACE_MS = 5_000;
@@ -21,31 +21,30 @@ function configuration(): Config {
 }
 
 async function main(): Promise<void> {
-  const { key, host, port, provider, threads, maxSessions, kvLimitBytes, bundle, bundleDir } = configuration();
-  const server = await startServer({ host, port, key, maxSockets: maxSessions * 2 });
+  const { key, host, port, threads, bundle, bundleDir, ...settings } = configuration();
+  const server = await startServer({ host, port, key, maxSockets: settings.maxSessions * 2 });
+  let engine: ThreadEngine | null = null;
   let stopping = false;
   const shutDown = async () => {
     if (stopping) return;
     stopping = true;
     await server.close(GRACE_MS);
-    await (await starting.catch(() => null))?.close();
+    await engine?.close();
     process.exit(0);
   };
   process.on("SIGTERM", shutDown);
   process.on("SIGINT", shutDown);
 
-  const starting = createThreadEngine(bundleDir, {
-    provider,
-    maxSessions,
-    kvLimitBytes,
+  const loaded = await createThreadEngine(bundleDir, {
+    ...settings,
     ...(threads === undefined ? {} : { threads }),
     onDeath: (error) => stop(error),
   });
-  const engine = await starting;
-  setInterval(() => engine.expire(), EXPIRY_MS).unref();
-  server.serve(engine);
-  console.log(`gpu-worker: ${bundle} on ${provider}, listening on ${server.url}`);
-  if (engine.notice !== null) console.log(`gpu-worker: ${engine.notice}`);
+  engine = loaded;
+  setInterval(() => loaded.expire(), EXPIRY_MS).unref();
+  server.serve(loaded);
+  console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);
+  if (loaded.notice !== null) console.log(`gpu-worker: ${loaded.notice}`);
 }
 
 await main().catch(stop);

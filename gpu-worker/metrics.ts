@@ -14,7 +14,11 @@ export class Metrics {
     help: "Sessions being opened or open",
     registers: this.#registers,
   });
-  readonly #steps = new Counter({ name: "foredraft_steps_total", help: "Model calls after prefill", registers: this.#registers });
+  readonly #steps = new Counter({
+    name: "foredraft_steps_total",
+    help: "Model calls after prefill",
+    registers: this.#registers,
+  });
   readonly #committed = new Counter({
     name: "foredraft_committed_tokens_total",
     help: "Tokens committed by steps: accepted and bonus tokens",

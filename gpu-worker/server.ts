@@ -137,7 +137,8 @@ class Server implements GpuServer {
     // Only browsers send an origin, and no browser has business here.
     if (request.headers.origin !== undefined) return refuse(socket, "403 Forbidden");
     if (!this.#admits(request)) return refuse(socket, "401 Unauthorized");
-    if (engine === null || this.#sockets.size >= this.#options.maxSockets) return refuse(socket, "503 Service Unavailable");
+    if (engine === null || this.#sockets.size >= this.#options.maxSockets)
+      return refuse(socket, "503 Service Unavailable");
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       const step = new StepSocket(webSocket, engine, this.#metrics, this.#options);
       this.#sockets.add(step);

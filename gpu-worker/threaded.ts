@@ -77,7 +77,8 @@ class RemoteRunner implements Runner {
     const call = this.#calls.get(message.call);
     this.#calls.delete(message.call);
     if (message.op === "done") call?.resolve(message.outcome);
-    else call?.reject(message.code === null ? new Error(message.message) : new StepError(message.code, message.message));
+    else
+      call?.reject(message.code === null ? new Error(message.message) : new StepError(message.code, message.message));
   }
 }
 
@@ -104,18 +105,11 @@ export class ThreadEngine extends SessionEngine {
 
 /** The engine with its model in a thread of its own; the calling thread stays free for sockets. Rejects with what kept it from starting. */
 export async function createThreadEngine(bundleDir: string, options: ThreadOptions = {}): Promise<ThreadEngine> {
-  const { provider, threads, kvLimitBytes, onDeath, ...engineOptions } = options;
-  const data: ThreadData = {
-    bundleDir,
-    options: {
-      ...(provider === undefined ? {} : { provider }),
-      ...(threads === undefined ? {} : { threads }),
-      ...(kvLimitBytes === undefined ? {} : { kvLimitBytes }),
-    },
-  };
+  const { onDeath, now, ...rest } = options;
+  const data: ThreadData = { bundleDir, options: rest };
   const worker = new Worker(new URL("./onnx/thread.ts", import.meta.url), { workerData: data, execArgv: [] });
   const [ready] = (await once(worker, "message")) as [FromThread];
   if (ready.op !== "ready") throw new Error("the model's thread did not start");
   worker.on("error", (error) => onDeath?.(error instanceof Error ? error : new Error(String(error))));
-  return new ThreadEngine(worker, ready, engineOptions);
+  return new ThreadEngine(worker, ready, now === undefined ? rest : { ...rest, now });
 }

@@ -7,9 +7,9 @@ import { ROOT } from "./ids.ts";
 import { createLattice, type Lattice } from "./lattice.ts";
 import { LIMITS } from "./limits.ts";
 import { type ClientMessage, PROTOCOL_VERSION, type ServerMessage } from "./messages.ts";
+import { Fields } from "./wire/fields.ts";
 import * as pack from "./wire/packed.ts";
 import { checkFrame } from "./wire/plain-frame.ts";
-import { Fields } from "./wire/fields.ts";
 
 /*
  * A frame is one msgpack array, its first element the message's kind. Lists of numbers are byte fields:

@@ -13,7 +13,13 @@ export interface ThreadData {
 
 export type ToThread =
   | { readonly op: "open"; readonly id: number; readonly spec: RunnerSpec }
-  | { readonly op: "prefill"; readonly call: number; readonly id: number; readonly tokens: Uint32Array; readonly last: boolean }
+  | {
+      readonly op: "prefill";
+      readonly call: number;
+      readonly id: number;
+      readonly tokens: Uint32Array;
+      readonly last: boolean;
+    }
   | { readonly op: "step"; readonly call: number; readonly id: number; readonly draft: DraftTree }
   | { readonly op: "close"; readonly id: number };
 

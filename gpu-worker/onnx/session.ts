@@ -12,6 +12,8 @@ export interface OnnxOptions {
   readonly provider: Provider;
   /** Threads of one forward pass on the CPU. */
   readonly threads: number;
+  /** Whether these threads wait busily for one another: faster, unless others want the same cores. */
+  readonly spinning: boolean;
 }
 
 type Feeds = Record<string, ort.Tensor>;
@@ -21,20 +23,32 @@ export async function loadModel(bundle: Bundle, options: OnnxOptions): Promise<M
   const { layers } = bundle.shape;
   const past = Array.from({ length: layers }, (_, i) => [`past_k_${i}`, `past_v_${i}`]).flat();
   const base = await load(bundle.basePath, options);
-  checkNames(bundle.basePath, base, ["tokens", "positions", "rows", "bias", ...past], ["argmax", "logits", "hidden", "new_kv"]);
+  checkNames(
+    bundle.basePath,
+    base,
+    ["tokens", "positions", "rows", "bias", ...past],
+    ["argmax", "logits", "hidden", "new_kv"],
+  );
   if (bundle.shape.latticeHeads === 0) return new OnnxModel(bundle.shape, base, null);
   const heads = await load(bundle.headsPath, options);
   checkNames(bundle.headsPath, heads, ["hidden", "bonus"], ["tokens", "log_probs"]);
   return new OnnxModel(bundle.shape, base, heads);
 }
 
-async function load(path: string, { provider, threads }: OnnxOptions): Promise<ort.InferenceSession> {
+async function load(path: string, { provider, threads, spinning }: OnnxOptions): Promise<ort.InferenceSession> {
   try {
     return await ort.InferenceSession.create(path, {
       executionProviders: [provider],
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       logSeverityLevel: 3,
+      extra: {
+        session: {
+          // Threads that wait busily answer sooner, but between forward passes the core belongs to others.
+          force_spinning_stop: "1",
+          intra_op: { allow_spinning: spinning ? "1" : "0" },
+        },
+      },
     });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
@@ -94,7 +108,12 @@ class OnnxModel implements Model {
     const logProbs = float32(outputs, "log_probs", latticeHeads * topK);
     // Rounding may lift the log-probability of a near certainty above 0.
     for (let i = 0; i < logProbs.length; i++) if (logProbs[i]! > 0) logProbs[i] = 0;
-    return createLattice(latticeHeads, topK, new Uint32Array(tokens.buffer, tokens.byteOffset, tokens.length), logProbs);
+    return createLattice(
+      latticeHeads,
+      topK,
+      new Uint32Array(tokens.buffer, tokens.byteOffset, tokens.length),
+      logProbs,
+    );
   }
 
   async release(): Promise<void> {
@@ -117,7 +136,8 @@ class OnnxModel implements Model {
 
 function int32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, length: number): Int32Array {
   const data = outputs[name]?.data;
-  if (!(data instanceof Int32Array) || data.length !== length) throw new Error(`output ${name} is not int32 [${length}]`);
+  if (!(data instanceof Int32Array) || data.length !== length)
+    throw new Error(`output ${name} is not int32 [${length}]`);
   return data;
 }
 

@@ -23,7 +23,8 @@ export class Fields {
   /** In [low, high], both finite. */
   number(low: number, high: number): number {
     const value = this.#next();
-    if (typeof value !== "number" || !(value >= low && value <= high)) throw this.fault(`not a number in ${low}..${high}`);
+    if (typeof value !== "number" || !(value >= low && value <= high))
+      throw this.fault(`not a number in ${low}..${high}`);
     return value;
   }
 

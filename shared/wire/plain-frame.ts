@@ -5,24 +5,24 @@ const MAX_DEPTH = 3;
 
 /** Bytes after a type byte that hold a length, and those that hold a number. */
 const LENGTH_BYTES: Readonly<Record<number, number>> = {
-  0xc4: 1, // bin 8, 16, 32
-  0xc5: 2,
-  0xc6: 4,
-  0xd9: 1, // str 8, 16, 32
-  0xda: 2,
-  0xdb: 4,
-  0xdc: 2, // array 16, 32
-  0xdd: 4,
+  196: 1, // bin 8, 16, 32
+  197: 2,
+  198: 4,
+  217: 1, // str 8, 16, 32
+  218: 2,
+  219: 4,
+  220: 2, // array 16, 32
+  221: 4,
 };
 const NUMBER_BYTES: Readonly<Record<number, number>> = {
-  0xca: 4, // float 32, 64
-  0xcb: 8,
-  0xcc: 1, // uint 8, 16, 32
-  0xcd: 2,
-  0xce: 4,
-  0xd0: 1, // int 8, 16, 32
-  0xd1: 2,
-  0xd2: 4,
+  202: 4, // float 32, 64
+  203: 8,
+  204: 1, // uint 8, 16, 32
+  205: 2,
+  206: 4,
+  208: 1, // int 8, 16, 32
+  209: 2,
+  210: 4,
 };
 
 /**

@@ -1,0 +1,194 @@
+import { Packr } from "msgpackr";
+import { describe, expect, test } from "vitest";
+import { decodeClient, decodeServer, encodeClient, encodeServer } from "../../shared/codec.ts";
+import { StepError } from "../../shared/errors.ts";
+import { LIMITS } from "../../shared/limits.ts";
+import { Random } from "../helpers/random.ts";
+import { CLIENT, fullReply, SERVER } from "./codec-samples.ts";
+
+const packr = new Packr({ useRecords: false });
+const DECODERS = { client: decodeClient, server: decodeServer };
+
+const frames = [
+  ...Object.entries(CLIENT).map(([name, message]) => ({ name, side: "client" as const, bytes: encodeClient(message) })),
+  ...Object.entries({ ...SERVER, "full stepped": fullReply() }).map(([name, message]) => ({
+    name,
+    side: "server" as const,
+    bytes: encodeServer(message),
+  })),
+];
+
+function codeOf(decode: () => unknown): string {
+  try {
+    decode();
+    return "decoded";
+  } catch (error) {
+    if (error instanceof StepError) return error.code;
+    throw error;
+  }
+}
+
+/** A frame's elements with some replaced; decodes the result. */
+function changed(side: "client" | "server", frame: Uint8Array, changes: Readonly<Record<number, unknown>>): string {
+  const values: unknown[] = packr.unpack(frame);
+  for (const [at, value] of Object.entries(changes)) values[Number(at)] = value;
+  return codeOf(() => DECODERS[side](packr.pack(values)));
+}
+
+describe("cut or altered frames", () => {
+  test.each(frames)("$name: cut at every length is bad_frame", ({ side, bytes }) => {
+    for (let length = 0; length < bytes.length; length++) {
+      expect(
+        codeOf(() => DECODERS[side](bytes.subarray(0, length))),
+        `${length} bytes`,
+      ).toBe("bad_frame");
+    }
+  });
+
+  test.each(frames)("$name: bytes left over are bad_frame", ({ side, bytes }) => {
+    expect(codeOf(() => DECODERS[side](Uint8Array.of(...bytes, 0)))).toBe("bad_frame");
+  });
+
+  test.each(frames)("$name: the other side's decoder refuses it", ({ side, bytes }) => {
+    expect(codeOf(() => DECODERS[side === "client" ? "server" : "client"](bytes))).toBe("bad_frame");
+  });
+
+  test.each(frames)("$name: random changes are decoded to a message or refused, never worse", ({ side, bytes }) => {
+    const random = new Random(bytes.length);
+    for (let round = 0; round < 3000; round++) {
+      const altered = Uint8Array.from(bytes);
+      for (let i = random.int(1, 4); i > 0; i--) altered[random.int(0, altered.length - 1)] = random.int(0, 255);
+      expect(["decoded", "bad_frame", "protocol_mismatch"]).toContain(codeOf(() => DECODERS[side](altered)));
+    }
+  });
+
+  test("random bytes are refused", () => {
+    const random = new Random(7);
+    for (let round = 0; round < 3000; round++) {
+      const bytes = Uint8Array.from({ length: random.int(0, 40) }, () => random.int(0, 255));
+      expect(codeOf(() => decodeClient(bytes))).toBe("bad_frame");
+      expect(codeOf(() => decodeServer(bytes))).toBe("bad_frame");
+    }
+  });
+});
+
+describe("hostile msgpack", () => {
+  const bytesOf = (hex: string) => Uint8Array.from(Buffer.from(hex.replaceAll(" ", ""), "hex"));
+
+  test.each([
+    ["a list that claims four thousand million elements", bytesOf("dd ffffffff 00")],
+    ["bytes that claim four gigabytes", bytesOf("92 00 c6 ffffffff 00")],
+    ["text that claims four gigabytes", bytesOf("92 00 db ffffffff 41")],
+    ["lists nested to the frame's end", new Uint8Array(LIMITS.frameBytes).fill(0x91)],
+    ["lists nested in a message", bytesOf("92 01 91 91 91 91 91 90")],
+    ["a map", bytesOf("81 a1 61 01")],
+    ["a map in a message", bytesOf("92 01 81 a1 61 01")],
+    ["an extension: a record definition", bytesOf("d4 72 40 91 a1 61 01")],
+    ["an extension: a date", bytesOf("d6 ff 00000000")],
+    ["an extension: a shared reference", bytesOf("92 d6 69 00000001 90 d6 70 00000001")],
+    ["an extension: a pattern", bytesOf("c7 05 78 92 a1 61 a1 67")],
+    ["a 64-bit integer", bytesOf("92 01 cf 0000000000000001")],
+    ["the byte that means nothing", bytesOf("c1")],
+    ["nothing", new Uint8Array(0)],
+    ["a frame over the limit", new Uint8Array(LIMITS.frameBytes + 1).fill(0xc0)],
+    ["no list", bytesOf("01")],
+    ["an empty list", bytesOf("90")],
+  ])("%s is bad_frame", (_, bytes) => {
+    expect(codeOf(() => decodeClient(bytes))).toBe("bad_frame");
+    expect(codeOf(() => decodeServer(bytes))).toBe("bad_frame");
+  });
+
+  test("a refused record definition does not change how later frames are read", () => {
+    codeOf(() => decodeClient(bytesOf("92 d4 72 40 91 a1 61 01 40")));
+    expect(decodeClient(packr.pack([1, 0x40, 2, Uint8Array.of(), Uint8Array.of()]))).toMatchObject({ index: 0x40 });
+  });
+});
+
+describe("values out of their range are bad_frame", () => {
+  const open = encodeClient(CLIENT.open!);
+  const tooLong = Buffer.alloc(LIMITS.contextTokens * 2 + 2);
+  test.each([
+    ["a number as a model", { 2: 5 }],
+    ["a long model", { 2: "x".repeat(129) }],
+    ["an odd token width", { 3: 3 }],
+    ["an empty prompt", { 4: Buffer.alloc(0) }],
+    ["a prompt of half a token", { 4: Buffer.alloc(3) }],
+    ["too long a prompt", { 4: tooLong }],
+    ["text for the prompt", { 4: "abcd" }],
+    ["negative heads", { 5: -1 }],
+    ["too many heads", { 5: LIMITS.latticeHeads + 1 }],
+    ["topK of 0", { 6: 0 }],
+    ["topK of 2.5", { 6: 2.5 }],
+    ["a temperature of NaN", { 7: Number.NaN }],
+    ["an infinite temperature", { 7: Number.POSITIVE_INFINITY }],
+    ["a negative temperature", { 7: -1 }],
+    ["text for the temperature", { 7: "1" }],
+    ["topP of 0", { 8: 0 }],
+    ["topP above 1", { 8: 1.01 }],
+    ["a negative seed", { 9: -1 }],
+    ["a seed beyond 32 bits", { 9: 2 ** 32 }],
+    ["too many log-probabilities", { 10: LIMITS.topLogProbs + 1 }],
+    ["no log-probabilities, said with false", { 10: false }],
+    ["an element too many", { 11: null }],
+  ])("open with %s", (_, changes) => {
+    expect(changed("client", open, changes)).toBe("bad_frame");
+  });
+
+  test("another protocol version is protocol_mismatch, whatever follows it", () => {
+    expect(changed("client", open, { 1: 2 })).toBe("protocol_mismatch");
+    expect(codeOf(() => decodeClient(packr.pack([0, 2, "all new"])))).toBe("protocol_mismatch");
+  });
+
+  const step = encodeClient(CLIENT["step with a chain"]!);
+  test.each([
+    ["a negative index", { 1: -1 }],
+    ["NaN as index", { 1: Number.NaN }],
+    ["more tokens than nodes may be", { 3: Buffer.alloc(128), 4: Buffer.alloc(64) }],
+    ["fewer parents than tokens", { 4: Buffer.from([255]) }],
+    ["a parent after its child", { 4: Buffer.from([255, 1, 0]) }],
+    ["a parent that is not there", { 4: Buffer.from([255, 0, 200]) }],
+    ["siblings alike", { 3: Buffer.from([5, 0, 5, 0, 7, 0]), 4: Buffer.from([255, 255, 0]) }],
+  ])("step with %s", (_, changes) => {
+    expect(changed("client", step, changes)).toBe("bad_frame");
+  });
+
+  const stepped = encodeServer(SERVER.stepped!);
+  test.each([
+    ["an accepted path that turns back", { 2: Buffer.from([2, 1]) }],
+    ["an accepted node beyond the tree", { 2: Buffer.from([63]) }],
+    ["a negative bonus token", { 3: -1 }],
+    ["more heads than bytes", { 4: 3 }],
+    ["a lattice too wide", { 5: 17 }],
+    ["log-probabilities that rise", { 8: Buffer.from(new Float16Array([-2, -1, -1, -1]).buffer) }],
+    ["a log-probability above 0", { 8: Buffer.from(new Float16Array([1, -1, -1, -1]).buffer) }],
+    ["a log-probability of NaN", { 8: Buffer.from(new Float16Array([Number.NaN, -1, -1, -1]).buffer) }],
+    ["a time below zero", { 9: Buffer.from(new Float32Array([-1, 0, 0]).buffer) }],
+    ["a time of NaN", { 9: Buffer.from(new Float32Array([0, Number.NaN, 0]).buffer) }],
+    ["two times", { 9: Buffer.alloc(8) }],
+    ["log-probabilities of too few tokens", { 10: [0, Buffer.alloc(4), 2, Buffer.alloc(0), Buffer.alloc(0)] }],
+    ["text for log-probabilities", { 10: "none" }],
+  ])("stepped with %s", (_, changes) => {
+    expect(changed("server", stepped, changes)).toBe("bad_frame");
+  });
+
+  test.each([
+    ["an error code that is not in the table", { 1: "toString" }],
+    ["a number for the message", { 2: 1 }],
+    ["bytes for the field", { 3: Buffer.alloc(2) }],
+  ])("failed with %s", (_, changes) => {
+    expect(changed("server", encodeServer(SERVER.failed!), changes)).toBe("bad_frame");
+  });
+
+  test.each([
+    ["falling rows in the cost curve", 7, [8, 1, 8, 2]],
+    ["half a point in the cost curve", 7, [1]],
+    ["a cost that is no number", 7, [1, Number.NaN]],
+    ["too long a cost curve", 7, Array.from({ length: 200 }, (_, i) => i + 1)],
+    ["a vocabulary of none", 2, 0],
+    ["a provider that is no text", 6, null],
+  ])("opened with %s", (_, at, value) => {
+    const values: unknown[][] = packr.unpack(encodeServer(SERVER.opened!));
+    values[1]![at] = value;
+    expect(codeOf(() => decodeServer(packr.pack(values)))).toBe("bad_frame");
+  });
+});

@@ -1,0 +1,87 @@
+import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
+import type { BundleInfo, OpenSpec, StepResult } from "../../shared/engine.ts";
+import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
+import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
+
+/** One message of every kind and shape. All numbers are such that their encoding holds them exactly. */
+
+export const SPEC: OpenSpec = {
+  model: "tiny",
+  prompt: Uint32Array.of(1, 2, 65_535),
+  heads: 8,
+  topK: 16,
+  sampling: { temperature: 0.7, topP: 0.95, seed: 4_294_967_295 },
+  logProbs: null,
+};
+
+export const BUNDLE: BundleInfo = {
+  model: "tiny",
+  tokenizerHash: "00ff",
+  vocabSize: 49_152,
+  contextTokens: 2048,
+  latticeHeads: 8,
+  topK: 16,
+  provider: "cpu",
+  costCurve: [
+    [1, 7.5],
+    [8, 14.25],
+  ],
+};
+
+const TIMING = { queueMs: 0.5, modelMs: 7.25, engineMs: 0.125 };
+
+const LATTICE: Lattice = createLattice(
+  2,
+  2,
+  Uint32Array.of(11, 12, 13, 65_535),
+  Float32Array.of(-0.5, -1.5, 0, -Infinity),
+);
+
+export const RESULT: StepResult = { accepted: [], bonus: 7, lattice: EMPTY_LATTICE, logProbs: null, timing: TIMING };
+
+export const CLIENT: Readonly<Record<string, ClientMessage>> = {
+  open: { type: "open", version: 1, spec: SPEC },
+  "open with a large vocabulary and log-probabilities": {
+    type: "open",
+    version: 1,
+    spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
+  },
+  "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
+  "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
+  "step with a tree": {
+    type: "step",
+    index: 70_000,
+    draft: { tokens: Uint32Array.of(5, 6, 70_000), parents: Int16Array.of(-1, -1, 1) },
+  },
+};
+
+export const SERVER: Readonly<Record<string, ServerMessage>> = {
+  opened: { type: "opened", bundle: BUNDLE, result: RESULT },
+  stepped: { type: "stepped", index: 3, result: { ...RESULT, accepted: [0, 2, 62], lattice: LATTICE } },
+  "stepped with log-probabilities": {
+    type: "stepped",
+    index: 4,
+    result: {
+      ...RESULT,
+      accepted: [1],
+      logProbs: [
+        { logProb: -0.25, topTokens: Uint32Array.of(4, 9), topLogProbs: Float32Array.of(-0.25, -3) },
+        { logProb: -2, topTokens: Uint32Array.of(1, 65_536), topLogProbs: Float32Array.of(0, -Infinity) },
+      ],
+    },
+  },
+  failed: { type: "failed", code: "overloaded", message: "The engine is busy: später.", param: null },
+  "failed at a field": { type: "failed", code: "invalid_request", message: "no", param: "prompt" },
+};
+
+/** The largest usual reply: 8 heads x 16 candidates, a long accepted path. */
+export function fullReply(): ServerMessage {
+  const lattice = createLattice(
+    8,
+    16,
+    Uint32Array.from({ length: 128 }, (_, i) => 49_151 - i * 300),
+    Float32Array.from({ length: 128 }, (_, i) => -0.37 * ((i % 16) + 1)),
+  );
+  const result = { ...RESULT, accepted: [0, 1, 2, 3, 4, 5, 6, 7], bonus: 49_151, lattice };
+  return { type: "stepped", index: 65_536, result };
+}

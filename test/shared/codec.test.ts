@@ -1,0 +1,90 @@
+import { describe, expect, test } from "vitest";
+import { decodeClient, decodeServer, encodeClient, encodeServer } from "../../shared/codec.ts";
+import { LIMITS } from "../../shared/limits.ts";
+import type { ServerMessage } from "../../shared/messages.ts";
+import { CLIENT, fullReply, RESULT, SERVER, SPEC } from "./codec-samples.ts";
+
+describe("what is sent arrives", () => {
+  test.each(Object.entries(CLIENT))("%s", (_, message) => {
+    expect(decodeClient(encodeClient(message))).toEqual(message);
+  });
+
+  test.each(Object.entries(SERVER))("%s", (_, message) => {
+    expect(decodeServer(encodeServer(message))).toEqual(message);
+  });
+
+  test("also the longest prompt", () => {
+    const prompt = new Uint32Array(LIMITS.contextTokens).fill(200_000);
+    const message = { type: "open", version: 1, spec: { ...SPEC, prompt } } as const;
+    expect(decodeClient(encodeClient(message))).toEqual(message);
+  });
+});
+
+/** These bytes are the protocol: a change here is a new PROTOCOL_VERSION. */
+const BYTES: Readonly<Record<string, string>> = {
+  open: "9b0001a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0",
+  "open with a large vocabulary and log-probabilities":
+    "9b0001a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14",
+  "step without a draft": "95010002c400c400",
+  "step with a chain": "9501cd012c02c406050006000700c403ff0001",
+  "step with a tree": "9501ce0001117004c40c050000000600000070110100c403ffff01",
+  opened:
+    "9b0298a474696e79a430306666cdc000cd08000810a36370759401cb401e00000000000008cb402c800000000000c40007000002c400c400c40c0000003f0000e8400000003ec0",
+  stepped: "9b0303c40300023e07020202c4080b000c000d00ffffc40800b800be000000fcc40c0000003f0000e8400000003ec0",
+  "stepped with log-probabilities":
+    "9b0304c4010107000002c400c400c40c0000003f0000e8400000003e9502c408000080be000000c004c41004000000090000000100000000000100c410000080be000040c000000000000080ff",
+  failed: "9404aa6f7665726c6f61646564bc54686520656e67696e6520697320627573793a207370c3a47465722ec0",
+  "failed at a field": "9404af696e76616c69645f72657175657374a26e6fa670726f6d7074",
+};
+
+describe("the bytes on the wire do not change", () => {
+  test.each(Object.entries(CLIENT))("%s", (name, message) => {
+    expect(hex(encodeClient(message))).toBe(BYTES[name]);
+  });
+
+  test.each(Object.entries(SERVER))("%s", (name, message) => {
+    expect(hex(encodeServer(message))).toBe(BYTES[name]);
+  });
+});
+
+test("a reply with a lattice of 8 heads x 16 candidates has at most 700 bytes", () => {
+  expect(encodeServer(fullReply()).length).toBeLessThanOrEqual(700);
+});
+
+test("lattice log-probabilities are rounded to float16 and keep falling", () => {
+  const logProbs = Float32Array.from({ length: 16 }, (_, i) => -2 - i * 1e-4);
+  const lattice = { heads: 1, k: 16, tokens: new Uint32Array(16), logProbs };
+  const sent: ServerMessage = { type: "stepped", index: 0, result: { ...RESULT, lattice } };
+  const received = decodeServer(encodeServer(sent));
+  const got = received.type === "stepped" ? received.result.lattice.logProbs : [];
+  expect(got).toEqual(Float32Array.from(new Float16Array(logProbs)));
+  expect(got).toEqual(Float32Array.from(got).sort((a, b) => b - a));
+});
+
+test("what is decoded does not change with the buffer it came in", () => {
+  const bytes = new Uint8Array(encodeClient(CLIENT["step with a tree"]!));
+  const decoded = decodeClient(bytes);
+  bytes.fill(0);
+  expect(decoded).toEqual(CLIENT["step with a tree"]);
+  const reply = new Uint8Array(encodeServer(SERVER.stepped!));
+  const result = decodeServer(reply);
+  reply.fill(0);
+  expect(result).toEqual(SERVER.stepped);
+});
+
+test("an encoded frame stays as it is when others are encoded", () => {
+  const first = encodeServer(SERVER.stepped!);
+  const before = hex(first);
+  for (let i = 0; i < 100; i++) encodeServer(fullReply());
+  expect(hex(first)).toBe(before);
+});
+
+test("overlong error texts are cut rather than refused", () => {
+  const long: ServerMessage = { type: "failed", code: "internal", message: "x".repeat(5000), param: "y".repeat(500) };
+  const received = decodeServer(encodeServer(long));
+  expect(received).toMatchObject({ type: "failed", message: "x".repeat(1024), param: "y".repeat(128) });
+});
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}
