@@ -7,10 +7,15 @@ const ASSET_BYTES = 25 << 20;
 
 /**
  * Lays out what the edge serves: the demo page at the root, and of each bundle what the edge reads. Files
- * that are there already stay; another run's bundles beside them too.
+ * that are there already stay.
  * @param bundles name -> compiled bundle directory
+ * @param others whether other bundles lying there stay too, as another run may be serving them
  */
-export async function assembleAssets(assetsDir: string, bundles: ReadonlyMap<string, string>): Promise<void> {
+export async function assembleAssets(
+  assetsDir: string,
+  bundles: ReadonlyMap<string, string>,
+  others: "keep" | "remove" = "keep",
+): Promise<void> {
   const demo = join(ROOT, "edge", "demo");
   const wanted = new Map<string, string>();
   for (const file of await filesUnder(demo)) wanted.set(relative(demo, file), file);
@@ -22,7 +27,10 @@ export async function assembleAssets(assetsDir: string, bundles: ReadonlyMap<str
   for (const file of await filesUnder(assetsDir)) {
     const path = relative(assetsDir, file);
     const owner = /^bundles[/\\]([^/\\]+)/.exec(path)?.[1];
-    const stale = !wanted.has(path) && !path.endsWith(".part") && (owner === undefined || bundles.has(owner));
+    const stale =
+      !wanted.has(path) &&
+      !path.endsWith(".part") &&
+      (owner === undefined || others === "remove" || bundles.has(owner));
     if (stale) await rm(file, { force: true });
   }
 }

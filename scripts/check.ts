@@ -6,7 +6,6 @@ import { ROOT } from "./paths.ts";
 const CHECKS: readonly (readonly [title: string, program: string, ...args: string[]])[] = [
   ["types: shared (no runtime)", "typescript/bin/tsc", "-p", "shared"],
   ["types: edge (workerd)", "typescript/bin/tsc", "-p", "edge"],
-  ["types: the demo page (browser)", "typescript/bin/tsc", "-p", "test/demo"],
   ["types: everything else (Node)", "typescript/bin/tsc", "-p", "."],
   ["types: the demo page and its test (browser)", "typescript/bin/tsc", "-p", "test/demo"],
   ["lint, layout and imports", "@biomejs/biome/bin/biome", "ci", "--error-on-warnings", "--colors=off", "."],

@@ -16,7 +16,7 @@ const names = String(DEFAULT_MODEL)
   .map((name) => name.trim());
 const bundles = new Map<string, string>();
 for (const name of names) bundles.set(name, await ensureBundle(name));
-await assembleAssets(ASSETS, bundles);
+await assembleAssets(ASSETS, bundles, "remove");
 
 const wrangler = join(ROOT, "node_modules", "wrangler", "bin", "wrangler.js");
 const { status } = spawnSync(process.execPath, [wrangler, "deploy", "--config", CONFIG, ...process.argv.slice(2)], {

@@ -4,7 +4,7 @@ import { LIMITS } from "../../shared/limits.ts";
 /**
  * Reads a JSON body. The size is counted as it arrives, because content-length may lie. Clients such as
  * curl send JSON as a form unless told otherwise, so only types that cannot be meant as JSON are refused.
- * Throws StepError: unsupported_media_type, body_too_large, or invalid_request for bad UTF-8 or JSON.
+ * Throws StepError: unsupported_media_type, body_too_large, client_closed, or invalid_request for bad UTF-8 or JSON.
  */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
@@ -32,7 +32,9 @@ async function readBytes(request: Request): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let length = 0;
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(() => {
+      throw new StepError("client_closed", "The connection was lost before the body was complete.");
+    });
     if (done) break;
     length += value.length;
     if (length > LIMITS.bodyBytes) {
