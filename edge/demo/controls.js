@@ -124,7 +124,7 @@ export class Controls {
     fillSelect(this.#field("heads"), [["", "auto"], ...counts.map((n) => /** @type {[string, string]} */ ([n, n]))]);
     fillSelect(
       this.#field("lm"),
-      packs.map((p) => [p.name, `${p.name} (${p.order}-gram)`]),
+      packs.map((p) => [p.name, p.name]),
     );
     this.#field("k").setAttribute("max", String(top_k));
   }
