@@ -1,3 +1,4 @@
+import { request } from "node:http";
 import { connect } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Service, startService } from "./service.ts";
@@ -80,7 +81,6 @@ const REFUSED: readonly (readonly [
     "speculation.rescorer.model",
   ],
   ["an unknown field of speculation", TEXT, { prompt: "a", speculation: { depth: 3 } }, 400, "speculation.depth"],
-  ["a body over the limit", TEXT, { prompt: "x".repeat(2 << 20) }, 413, null],
   ["an unknown path", "/v1/embeddings", {}, 404, null],
 ];
 
@@ -108,6 +108,22 @@ test("a body that is not UTF-8 is refused", async () => {
   });
   expect(response.status).toBe(400);
   await fault(response);
+});
+
+test("a body over the limit is refused before it has all arrived", async () => {
+  // A connection of its own: the server closes it, as the rest of the body is not wanted.
+  const { promise: status, resolve, reject } = Promise.withResolvers<number | undefined>();
+  const headers = { "content-type": "application/json" };
+  const sending = request(`${service.url}${TEXT}`, { method: "POST", headers, agent: false }, (response) => {
+    resolve(response.statusCode);
+    response.resume();
+  });
+  let answered = false;
+  status.then(() => (answered = true));
+  sending.on("error", (error) => answered || reject(error));
+  sending.write(`{"prompt": "${"x".repeat(2 << 20)}`);
+  expect(await status).toBe(413);
+  sending.destroy();
 });
 
 test("a body announced as something else than JSON is refused", async () => {
