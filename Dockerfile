@@ -10,7 +10,7 @@ RUN npm ci --omit=dev --omit=optional --ignore-scripts
 COPY shared shared
 COPY models models
 ARG BUNDLE=smollm2-135m
-RUN node models/cli.ts pull "$BUNDLE" && node models/cli.ts compile "$BUNDLE"
+RUN node models/cli.ts "$BUNDLE"
 
 FROM node:24-slim
 # libvulkan1: GPU_WORKER_PROVIDER=webgpu on a GPU whose driver the host passes in.
