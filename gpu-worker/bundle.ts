@@ -23,6 +23,7 @@ const manifestSchema = z.object({
     vocabSize: count,
     contextTokens: count,
   }),
+  pastValues: z.enum(["float32", "float64"]),
   graphs: z.object({ base: file, heads: file }),
   hiddenWidth: count,
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
@@ -42,7 +43,7 @@ export interface Bundle {
 
 /** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
 export async function readBundle(dir: string): Promise<Bundle> {
-  const remedy = `compile it with: npm run bundle -- compile ${basename(dir)}`;
+  const remedy = `compile it with: npm run bundle -- ${basename(dir)}`;
   const path = join(dir, "manifest.json");
   const text = await readFile(path, "utf8").catch(() => null);
   if (text === null) throw new Error(`no bundle at ${dir}: ${remedy}`);
@@ -51,13 +52,20 @@ export async function readBundle(dir: string): Promise<Bundle> {
     const fields = parsed.error.issues.map((issue) => issue.path.join("."));
     throw new Error(`${path} is of another format (${fields.join(", ")}): ${remedy}`);
   }
-  const { name, notice, architecture, graphs, hiddenWidth, latticeHeads, topK, tokenizer } = parsed.data;
+  const { name, notice, architecture, pastValues, graphs, hiddenWidth, latticeHeads, topK, tokenizer } = parsed.data;
   await Promise.all([graphs.base, graphs.heads, tokenizer].map((entry) => checkFile(dir, entry, remedy)));
   const { contextTokens, ...rest } = architecture;
   return {
     name,
     notice,
-    shape: { ...rest, contextTokens: Math.min(contextTokens, LIMITS.contextTokens), hiddenWidth, latticeHeads, topK },
+    shape: {
+      ...rest,
+      wideValues: pastValues === "float64",
+      contextTokens: Math.min(contextTokens, LIMITS.contextTokens),
+      hiddenWidth,
+      latticeHeads,
+      topK,
+    },
     tokenizerHash: tokenizer.sha256,
     basePath: join(dir, graphs.base.path),
     headsPath: join(dir, graphs.heads.path),

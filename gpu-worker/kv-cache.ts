@@ -5,6 +5,8 @@ export interface KvShape {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Whether values are kept in float64: the graph sums attention in double precision. */
+  readonly wideValues: boolean;
 }
 
 /** The past of one session at one capacity; replaced as a whole when the cache grows. */
@@ -13,7 +15,7 @@ export interface KvBuffers {
   readonly capacity: number;
   /** [layers], each [kvHeads, capacity, headDim]; K after rotary embedding. */
   readonly keys: readonly Float32Array[];
-  readonly values: readonly Float32Array[];
+  readonly values: readonly (Float32Array | Float64Array)[];
   readonly bytes: number;
 }
 
@@ -126,14 +128,13 @@ export class KvCache {
 
   /** Zeros: unused columns are masked out, but 0 x NaN would not be 0. */
   #allocate(capacity: number): KvBuffers {
-    const { layers, kvHeads, headDim } = this.#shape;
+    const { layers, kvHeads, headDim, wideValues } = this.#shape;
+    const Values = wideValues ? Float64Array : Float32Array;
     const size = kvHeads * capacity * headDim;
-    const bytes = layers * 2 * size * Float32Array.BYTES_PER_ELEMENT;
+    const bytes = layers * size * (Float32Array.BYTES_PER_ELEMENT + Values.BYTES_PER_ELEMENT);
     this.#budget.take(bytes);
-    const whole = new Float32Array(layers * 2 * size);
-    const part = (index: number) => whole.subarray(index * size, (index + 1) * size);
-    const keys = Array.from({ length: layers }, (_, layer) => part(layer * 2));
-    const values = Array.from({ length: layers }, (_, layer) => part(layer * 2 + 1));
+    const keys = Array.from({ length: layers }, () => new Float32Array(size));
+    const values = Array.from({ length: layers }, () => new Values(size));
     return { capacity, keys, values, bytes };
   }
 }

@@ -16,7 +16,7 @@ import { rebuildTokenizer } from "./tokenizer.ts";
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 1;
+const COMPILER_VERSION = 2;
 
 export interface EnsureOptions {
   /** Another layout of the weights than the bundle's own. */
@@ -114,6 +114,7 @@ async function compile(
     notice: source.notice,
     architecture: { layers, width, heads: llama.config.heads, kvHeads, headDim, vocabSize, contextTokens },
     precision,
+    pastValues: precision === "fp32" ? "float32" : "float64",
     graphs: { base, heads: headsGraph },
     hiddenWidth: width * (info.taps.length + 1),
     latticeHeads: info.count,

@@ -46,6 +46,8 @@ export interface BundleManifest {
   };
   /** How the weights were laid out in the graphs, e.g. "int4" or "fp32". */
   readonly precision: string;
+  /** Element type of the base graph's `past_v` inputs: float64 where attention sums in double precision. */
+  readonly pastValues: "float32" | "float64";
   readonly graphs: {
     /** tokens + cache -> argmax, logits, hidden, new K/V (see models/README.md). */
     readonly base: FileEntry;

@@ -127,8 +127,12 @@ class OnnxModel implements Model {
     const { kvHeads, headDim } = this.shape;
     const dims = [kvHeads, past.capacity, headDim];
     const feeds: Feeds = {};
-    past.keys.forEach((data, i) => (feeds[`past_k_${i}`] = new ort.Tensor("float32", data, dims)));
-    past.values.forEach((data, i) => (feeds[`past_v_${i}`] = new ort.Tensor("float32", data, dims)));
+    for (const [i, data] of past.keys.entries()) feeds[`past_k_${i}`] = new ort.Tensor("float32", data, dims);
+    for (const [i, data] of past.values.entries()) {
+      const name = `past_v_${i}`;
+      feeds[name] =
+        data instanceof Float64Array ? new ort.Tensor("float64", data, dims) : new ort.Tensor("float32", data, dims);
+    }
     this.#feeds.set(past, feeds);
     return feeds;
   }

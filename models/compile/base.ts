@@ -1,6 +1,6 @@
 import type { StoredTensor } from "../gguf.ts";
 import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
-import { FLOAT, GraphBuilder, INT32, INT64, type Value } from "./graph.ts";
+import { DOUBLE, FLOAT, GraphBuilder, INT32, INT64, type Value } from "./graph.ts";
 import { addMatrix, type Matrix, type Precision, stack, weightsOf } from "./matrix.ts";
 
 /**
@@ -21,7 +21,7 @@ export async function buildBase(
   const rows = graph.input("rows", INT32, ["R"]);
   const bias = graph.input("bias", FLOAT, ["M", "C_plus_M"]);
   const embedding = addMatrix(graph, "embedding", weightsOf(await llama.embedding()), precision);
-  const shared = sharedValues(graph, a, positions, bias);
+  const shared = sharedValues(graph, a, positions, bias, precision);
   const kv: Value[] = [];
   const tapped: Value[] = [];
   let stream = embedding.lookUp(tokens);
@@ -68,9 +68,17 @@ interface Shared {
   readonly positions: Value;
   readonly cos: Value;
   readonly sin: Value;
+  /** Whether attention must not depend on where a row's past lies. */
+  readonly exact: boolean;
 }
 
-function sharedValues(graph: GraphBuilder, a: LlamaConfig, positions: Value, bias: Value): Shared {
+function sharedValues(
+  graph: GraphBuilder,
+  a: LlamaConfig,
+  positions: Value,
+  bias: Value,
+  precision: Precision,
+): Shared {
   const half = a.headDim / 2;
   const cos = new Float32Array(a.contextTokens * half);
   const sin = new Float32Array(a.contextTokens * half);
@@ -90,6 +98,7 @@ function sharedValues(graph: GraphBuilder, a: LlamaConfig, positions: Value, bia
     split: graph.op("Concat", [C, M], { axis: 0 }),
     positions: graph.op("Unsqueeze", [graph.op("Cast", [positions], { to: INT64 }), graph.ints([0])]),
     cos: graph.floats("rope_cos", cos, [a.contextTokens, half]),
+    exact: precision !== "fp32",
     sin: graph.floats("rope_sin", sin, [a.contextTokens, half]),
   };
 }
@@ -137,7 +146,7 @@ function attend(graph: GraphBuilder, a: LlamaConfig, layer: number, w: BlockWeig
   const keyWidth = a.kvHeads * a.headDim;
   const cache = ["kvHeads", "C", "headDim"].map((d) => (d === "C" ? "C" : a[d as "kvHeads" | "headDim"]));
   const pastKey = graph.input(`past_k_${layer}`, FLOAT, cache);
-  const pastValue = graph.input(`past_v_${layer}`, FLOAT, cache);
+  const pastValue = graph.input(`past_v_${layer}`, shared.exact ? DOUBLE : FLOAT, cache);
   const [qk, v] = graph.ops("Split", [w.qkv.multiply(x), graph.ints([queryWidth + keyWidth, keyWidth])], 2, {
     axis: 1,
   });
@@ -163,13 +172,35 @@ function attend(graph: GraphBuilder, a: LlamaConfig, layer: number, w: BlockWeig
     [graph.op("FusedMatMul", [query, pastKey], scale), graph.op("FusedMatMul", [query, key], scale)],
     { axis: 2 },
   );
-  const weights = graph.op("Softmax", [graph.op("Add", [scores, shared.bias])], { axis: -1 });
-  const [onPast, onNew] = graph.ops("Split", [weights, shared.split], 2, { axis: 2 });
-  const mixed = graph.op("Add", [graph.op("MatMul", [onPast!, pastValue]), graph.op("MatMul", [onNew!, value])]);
+  const masked = graph.op("Add", [scores, shared.bias]);
+  const mix = shared.exact ? mixExactly : mixPlainly;
+  const mixed = mix(graph, masked, shared.split, pastValue, value);
   const perQuery = graph.op("Reshape", [mixed, graph.ints([a.kvHeads, group, -1, a.headDim])]);
   const out = graph.op("Reshape", [
     graph.op("Transpose", [perQuery], { perm: [2, 0, 1, 3] }),
     graph.ints([-1, queryWidth]),
   ]);
   return { out: w.attentionOut.multiply(out), key, value };
+}
+
+/** softmax(scores) times the values, past and new: [kvHeads, group * M, headDim]. */
+function mixPlainly(graph: GraphBuilder, scores: Value, split: Value, past: Value, fresh: Value): Value {
+  const weights = graph.op("Softmax", [scores], { axis: -1 });
+  const [onPast, onNew] = graph.ops("Split", [weights, split], 2, { axis: 2 });
+  return graph.op("Add", [graph.op("MatMul", [onPast!, past]), graph.op("MatMul", [onNew!, fresh])]);
+}
+
+/**
+ * The same, summed in double precision. A drafted row finds its ancestors among the new rows, a row decoded
+ * plainly finds the same tokens in the past: the two orders of summation differ in float32's last bit, which
+ * 8-bit activations would blow up to tenths of a nat. In double the sums agree once rounded back.
+ */
+function mixExactly(graph: GraphBuilder, scores: Value, split: Value, past: Value, fresh: Value): Value {
+  const wide = (value: Value) => graph.op("Cast", [value], { to: DOUBLE });
+  const largest = graph.op("ReduceMax", [scores, graph.ints([-1])], { keepdims: 1 });
+  const weights = wide(graph.op("Exp", [graph.op("Sub", [scores, largest])]));
+  const mass = graph.op("ReduceSum", [weights, graph.ints([-1])], { keepdims: 1 });
+  const [onPast, onNew] = graph.ops("Split", [weights, split], 2, { axis: 2 });
+  const sum = graph.op("Add", [graph.op("MatMul", [onPast!, past]), graph.op("MatMul", [onNew!, wide(fresh)])]);
+  return graph.op("Cast", [graph.op("Div", [sum, mass])], { to: FLOAT });
 }

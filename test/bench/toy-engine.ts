@@ -105,6 +105,7 @@ export const TOY_MANIFEST: BundleManifest = {
   notice: null,
   architecture: { layers: 0, width: 0, heads: 0, kvHeads: 0, headDim: 0, vocabSize: VOCAB, contextTokens: 512 },
   precision: "",
+  pastValues: "float32",
   graphs: { base: FILE, heads: FILE },
   hiddenWidth: 0,
   latticeHeads: TOY_HEADS,

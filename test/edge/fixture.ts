@@ -71,6 +71,7 @@ export function manifestOf(name: string, change: Partial<BundleManifest> = {}): 
       contextTokens: 512,
     },
     precision: "fp32",
+    pastValues: "float32",
     graphs: { base: { ...file, sha256: "abcdef0123456789" }, heads: file },
     hiddenWidth: 1,
     latticeHeads: 8,
