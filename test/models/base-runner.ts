@@ -8,6 +8,8 @@ export interface RunnerShape {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
+  /** Element type of the cached values, as in the manifest. */
+  readonly pastValues: "float32" | "float64";
 }
 
 export interface Forward {
@@ -24,14 +26,15 @@ export class BaseRunner {
   readonly #session: ort.InferenceSession;
   readonly #shape: RunnerShape;
   /** Per layer keys, then values: [kvHeads, SLOTS, headDim] each. */
-  readonly #cache: Float32Array[];
+  readonly #cache: (Float32Array | Float64Array)[];
   length = 0;
 
   private constructor(session: ort.InferenceSession, shape: RunnerShape) {
     this.#session = session;
     this.#shape = shape;
     const size = shape.kvHeads * SLOTS * shape.headDim;
-    this.#cache = Array.from({ length: 2 * shape.layers }, () => new Float32Array(size));
+    const Values = shape.pastValues === "float64" ? Float64Array : Float32Array;
+    this.#cache = Array.from({ length: 2 * shape.layers }, (_, i) => new (i % 2 === 0 ? Float32Array : Values)(size));
   }
 
   static async open(model: string | Uint8Array, shape: RunnerShape): Promise<BaseRunner> {
@@ -80,7 +83,11 @@ export class BaseRunner {
     };
     this.#cache.forEach((buffer, i) => {
       const name = `past_${i % 2 === 0 ? "k" : "v"}_${i >> 1}`;
-      feeds[name] = new ort.Tensor("float32", buffer, [kvHeads, SLOTS, headDim]);
+      const dims = [kvHeads, SLOTS, headDim];
+      feeds[name] =
+        buffer instanceof Float64Array
+          ? new ort.Tensor("float64", buffer, dims)
+          : new ort.Tensor("float32", buffer, dims);
     });
     const out = await this.#session.run(feeds);
     this.#append(out.new_kv!.data as Float32Array, M, keep);
