@@ -1,0 +1,162 @@
+import ort from "onnxruntime-node";
+import { describe, expect, it } from "vitest";
+import { buildBase } from "../../models/compile/base.ts";
+import { buildHeads } from "../../models/compile/heads.ts";
+import type { Precision } from "../../models/compile/matrix.ts";
+import { GGML } from "../../models/dequantise.ts";
+import { halfSplitRows } from "../../models/llama.ts";
+import type { SafeTensors } from "../../models/safetensors.ts";
+import { Random } from "../helpers/random.ts";
+import { BaseRunner } from "./base-runner.ts";
+import { type NaiveOptions, naiveLlama } from "./naive-llama.ts";
+
+const SHAPES: readonly (NaiveOptions & { name: string; taps: number[] })[] = [
+  {
+    name: "grouped queries",
+    layers: 2,
+    width: 64,
+    heads: 4,
+    kvHeads: 2,
+    ffn: 96,
+    vocabSize: 50,
+    tied: true,
+    taps: [0],
+  },
+  { name: "one key head", layers: 1, width: 32, heads: 4, kvHeads: 1, ffn: 64, vocabSize: 40, tied: false, taps: [] },
+  {
+    name: "full attention",
+    layers: 3,
+    width: 64,
+    heads: 2,
+    kvHeads: 2,
+    ffn: 64,
+    vocabSize: 33,
+    tied: true,
+    taps: [0, 2],
+  },
+];
+/** Relative to the largest value. float32 sums against float64 ones; 8 bits of weight and activation. */
+const TOLERANCE: Record<Precision, number> = { fp32: 2e-5, int8: 0.12 };
+
+function expectNear(actual: ArrayLike<number>, expected: readonly number[], tolerance: number): void {
+  expect(actual.length).toBe(expected.length);
+  const scale = Math.max(...expected.map(Math.abs));
+  const worst = Math.max(...expected.map((v, i) => Math.abs(v - actual[i]!)));
+  expect(worst / scale).toBeLessThan(tolerance);
+}
+
+describe.each(["fp32", "int8"] as const)("a random base graph in %s", (precision) => {
+  it.each(SHAPES)("matches a naive float64 forward pass: $name", async ({ taps, ...options }) => {
+    const random = new Random(options.vocabSize);
+    const naive = naiveLlama(options, random);
+    const model = await buildBase(naive.weights, 64, taps, precision);
+    const pastValues = precision === "fp32" ? "float32" : "float64";
+    const runner = await BaseRunner.open(model, { ...naive.weights.config, pastValues });
+    const prefix = Array.from({ length: 5 }, () => random.int(0, options.vocabSize - 1));
+    const drafted = Array.from({ length: 4 }, () => random.int(0, options.vocabSize - 1));
+    // Two branches after the first row: 0 -> 1 -> 3 and 0 -> 2.
+    const parents = [-1, 0, 0, 1];
+    const paths = [[0], [0, 1], [0, 2], [0, 1, 3]];
+    await runner.run(prefix);
+    const wanted = [3, 0, 2];
+    const out = await runner.run(drafted, parents, [], wanted);
+    wanted.forEach((node, r) => {
+      const text = [...prefix, ...paths[node]!.map((i) => drafted[i]!)];
+      const { logits, features } = naive.forward(text, taps);
+      const row = out.logits.subarray(r * options.vocabSize, (r + 1) * options.vocabSize);
+      expectNear(row, logits, TOLERANCE[precision]);
+      expectNear(out.hidden.subarray(r * features.length, (r + 1) * features.length), features, TOLERANCE[precision]);
+      expect(out.argmax[r]).toBe(row.indexOf(Math.max(...row)));
+    });
+    await runner.close();
+  });
+});
+
+const HEADS = { count: 3, inner: 48, topK: 5, taps: [0] };
+
+/** Random heads of the shapes in models/README.md. */
+function randomHeads(
+  width: number,
+  draftIds: Int32Array,
+  random: Random,
+): SafeTensors & { at(name: string): number[] } {
+  const inputs = (HEADS.taps.length + 2) * width;
+  const fill = (rows: number, columns: number) =>
+    Float32Array.from({ length: rows * columns }, () => (random.unit() - 0.5) / Math.sqrt(columns));
+  const tensors = new Map<string, { shape: number[]; values: Float32Array | Int32Array }>([
+    ["in_norm.weight", { shape: [inputs], values: fill(1, inputs).map((v) => v + 1) }],
+    ["trunk.weight", { shape: [HEADS.inner, inputs], values: fill(HEADS.inner, inputs) }],
+    ["draft_ids", { shape: [draftIds.length], values: draftIds }],
+  ]);
+  for (let j = 0; j < HEADS.count; j++) {
+    tensors.set(`head.${j}.weight`, { shape: [width, HEADS.inner], values: fill(width, HEADS.inner) });
+    tensors.set(`head.${j}.bias`, { shape: [width], values: fill(1, width) });
+  }
+  return {
+    metadata: { taps: HEADS.taps.join(","), heads: String(HEADS.count) },
+    get: (name) => tensors.get(name)!,
+    floats: (name) => tensors.get(name)!.values as Float32Array,
+    at: (name) => [...tensors.get(name)!.values],
+  };
+}
+
+describe("a random heads graph", () => {
+  it.each(["fp32", "int8"] as const)("gives the lattice of its formula in %s", async (precision) => {
+    const random = new Random(3);
+    const { weights } = naiveLlama({ ...SHAPES[0]!, layers: 1 }, random);
+    const { width } = weights.config;
+    const embedding = new Float32Array((await weights.embedding()).data.buffer);
+    const emb = (id: number) => [...embedding.subarray(id * width, (id + 1) * width)];
+    const draftIds = Int32Array.of(1, 4, 7, 11, 20, 31, 32, 45);
+    const file = randomHeads(width, draftIds, random);
+    const hidden = Float32Array.from({ length: 2 * width }, () => random.unit() * 6 - 3);
+    const bonus = 17;
+
+    const features = [[...hidden.subarray(0, width)], [...hidden.subarray(width)], emb(bonus)];
+    const rms = (x: number[]) => Math.sqrt(x.reduce((s, v) => s + v * v, 0) / x.length + 1e-5);
+    const inNorm = file.at("in_norm.weight");
+    const z = features.flatMap((f) => f.map((v) => v / rms(f))).map((v, i) => v * inNorm[i]!);
+    const product = (matrix: number[], rows: number, x: number[]) =>
+      Array.from({ length: rows }, (_, r) => x.reduce((s, v, c) => s + v * matrix[r * x.length + c]!, 0));
+    const u = product(file.at("trunk.weight"), HEADS.inner, z).map((v) => v / (1 + Math.exp(-v)));
+    const expected = Array.from({ length: HEADS.count }, (_, j) => {
+      const bias = file.at(`head.${j}.bias`);
+      const residual = product(file.at(`head.${j}.weight`), width, u);
+      const state = residual.map((v, i) => v + bias[i]! + hidden[width + i]!);
+      const logits = [...draftIds].map((id) => emb(id).reduce((s, v, i) => s + v * state[i]!, 0));
+      const mass = Math.log(logits.reduce((s, v) => s + Math.exp(v), 0));
+      return new Map([...draftIds].map((id, i) => [id, logits[i]! - mass]));
+    });
+
+    const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK, precision));
+    const out = await session.run({
+      hidden: new ort.Tensor("float32", hidden, [1, 2 * width]),
+      bonus: new ort.Tensor("int32", Int32Array.of(bonus), [1]),
+    });
+    await session.release();
+    const tokens = out.tokens!.data as Int32Array;
+    const logProbs = out.log_probs!.data as Float32Array;
+    expect(out.tokens!.dims).toEqual([HEADS.count, HEADS.topK]);
+    const tolerance = precision === "fp32" ? 1e-4 : 0.15;
+    expected.forEach((byToken, j) => {
+      const best = [...byToken.values()].sort((a, b) => b - a);
+      for (let k = 0; k < HEADS.topK; k++) {
+        const at = j * HEADS.topK + k;
+        expect(Math.abs(logProbs[at]! - byToken.get(tokens[at]!)!)).toBeLessThan(tolerance);
+        expect(Math.abs(logProbs[at]! - best[k]!)).toBeLessThan(tolerance);
+        if (k > 0) expect(logProbs[at]).toBeLessThanOrEqual(logProbs[at - 1]!);
+      }
+      expect(new Set(tokens.subarray(j * HEADS.topK, (j + 1) * HEADS.topK)).size).toBe(HEADS.topK);
+    });
+  });
+});
+
+describe("halfSplitRows", () => {
+  it("puts interleaved rotary rows back, head by head", () => {
+    // Stored order of two heads of four rows: first half and second half alternate.
+    const stored = Float32Array.of(0, 2, 1, 3, 10, 12, 11, 13);
+    const tensor = { type: GGML.F32, rows: 8, columns: 1, data: new Uint8Array(stored.buffer) };
+    const { data } = halfSplitRows(tensor, 2);
+    expect([...new Float32Array(data.buffer)]).toEqual([0, 1, 2, 3, 10, 11, 12, 13]);
+  });
+});
