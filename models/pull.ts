@@ -53,7 +53,11 @@ export async function pull(source: BundleSource, progress: Progress, signal?: Ab
       await accept(`${target}.part`, target, gguf.sha256);
       return target;
     } catch (error) {
-      if (signal?.aborted) throw error;
+      if (signal?.aborted) {
+        // Only a broken connection leaves its part for the next try; whoever stops it wants nothing left.
+        await rm(`${target}.part`, { force: true });
+        throw error;
+      }
       answers.push(`${attempt.name}: ${reason(error)}`);
     }
   }

@@ -1,0 +1,94 @@
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ensureBundle } from "../../models/bundle.ts";
+import { sha256OfFile } from "../../models/cache.ts";
+import { readSource } from "../../models/source.ts";
+import { type BundleManifest, MANIFEST_FORMAT } from "../../shared/manifest.ts";
+import { readPackHeader } from "../../shared/ngram/format.ts";
+
+let cache = "";
+let dir = "";
+let manifest: BundleManifest;
+const kept = process.env.FOREDRAFT_CACHE;
+
+beforeAll(async () => {
+  cache = await mkdtemp(join(tmpdir(), "foredraft-test-"));
+  process.env.FOREDRAFT_CACHE = cache;
+  dir = await ensureBundle("tiny");
+  manifest = JSON.parse(await readFile(join(dir, "manifest.json"), "utf8")) as BundleManifest;
+});
+afterAll(async () => {
+  if (kept === undefined) delete process.env.FOREDRAFT_CACHE;
+  else process.env.FOREDRAFT_CACHE = kept;
+  await rm(cache, { recursive: true, force: true });
+});
+
+const madeAt = async () => (await stat(join(dir, "manifest.json"))).mtimeMs;
+
+describe("ensureBundle", () => {
+  it("writes every file the manifest names, with its size and hash", async () => {
+    expect(manifest.format).toBe(MANIFEST_FORMAT);
+    expect(manifest.name).toBe("tiny");
+    const entries = [manifest.graphs.base, manifest.graphs.heads, manifest.tokenizer, ...manifest.packs];
+    for (const { path, bytes, sha256 } of entries) {
+      expect((await stat(join(dir, path))).size, path).toBe(bytes);
+      expect(await sha256OfFile(join(dir, path)), path).toBe(sha256);
+    }
+    for (const pack of manifest.packs) {
+      const header = readPackHeader(await readFile(join(dir, pack.path)));
+      expect(header.tokenizerHash).toBe(manifest.tokenizer.sha256);
+      expect(header.vocabSize).toBe(manifest.architecture.vocabSize);
+      expect(pack.order).toBe(header.order);
+    }
+  });
+
+  it("leaves nothing else beside the bundle and does not compile the same inputs again", async () => {
+    const before = await madeAt();
+    expect(await ensureBundle("tiny")).toBe(dir);
+    expect(await madeAt()).toBe(before);
+    expect(await readdir(join(cache, "bundles"))).toEqual(["tiny"]);
+  });
+
+  it("compiles to the same bytes when forced to", async () => {
+    const before = await madeAt();
+    await ensureBundle("tiny", { force: true });
+    expect(await madeAt()).toBeGreaterThan(before);
+    expect(JSON.parse(await readFile(join(dir, "manifest.json"), "utf8"))).toEqual(manifest);
+  });
+
+  it("puts another precision beside it", async () => {
+    const other = await ensureBundle("tiny", { precision: "int8" });
+    expect(other).not.toBe(dir);
+    const { precision, graphs } = JSON.parse(await readFile(join(other, "manifest.json"), "utf8")) as BundleManifest;
+    expect(precision).toBe("int8");
+    expect(graphs.base.bytes).toBeLessThan(manifest.graphs.base.bytes / 2);
+  });
+
+  it("keeps the old bundle and no temporary files when stopped midway", async () => {
+    const stopping = new AbortController();
+    const stopped = ensureBundle("tiny", {
+      force: true,
+      signal: stopping.signal,
+      onProgress: (_stage, done) => done === 1 && stopping.abort(),
+    });
+    await expect(stopped).rejects.toThrow(/abort/i);
+    expect((await readdir(join(cache, "bundles"))).sort()).toEqual(["tiny", "tiny-int8"]);
+    expect(await sha256OfFile(join(dir, manifest.graphs.base.path))).toBe(manifest.graphs.base.sha256);
+  });
+
+  it("names what it does not know", async () => {
+    await expect(ensureBundle("nothing")).rejects.toThrow(/no bundle called "nothing"/);
+    await expect(ensureBundle("../tiny")).rejects.toThrow(/not a bundle name/);
+    await expect(ensureBundle("tiny", { precision: "int3" as "int8" })).rejects.toThrow(/precision is one of/);
+  });
+});
+
+describe("the committed sources", () => {
+  it.each(["tiny", "smollm2-135m"])("%s has defaults within what its graphs yield", async (name) => {
+    const { defaults, topK } = await readSource(name);
+    expect(defaults.topK).toBeLessThanOrEqual(topK);
+    expect(defaults.heads).toBeGreaterThan(0);
+  });
+});

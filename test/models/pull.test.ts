@@ -1,0 +1,149 @@
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { pull, WeightsUnavailable } from "../../models/pull.ts";
+import type { BundleSource } from "../../models/source.ts";
+
+const WEIGHTS = Buffer.alloc(300_000, "weights!");
+const SHA256 = createHash("sha256").update(WEIGHTS).digest("hex");
+
+interface Behaviour {
+  /** Bytes sent before the connection breaks; all of them where missing. */
+  readonly breakAfter?: number;
+  readonly status?: number;
+  readonly ignoreRange?: boolean;
+  readonly body?: Buffer;
+  /** Sends half and then nothing more. */
+  readonly stall?: boolean;
+}
+
+let dir = "";
+let server: Server;
+let behaviour: Behaviour = {};
+let ranges: (string | undefined)[] = [];
+const kept = { ...process.env };
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "foredraft-test-"));
+  process.env.FOREDRAFT_CACHE = dir;
+  delete process.env.FOREDRAFT_GGUF;
+  delete process.env.FOREDRAFT_GGUF_URL;
+  ranges = [];
+  behaviour = {};
+  server = createServer((request, response) => {
+    ranges.push(request.headers.range);
+    const { breakAfter, status = 200, ignoreRange, body = WEIGHTS, stall } = behaviour;
+    if (status !== 200) return void response.writeHead(status).end();
+    const from = ignoreRange ? 0 : Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? "")?.[1] ?? 0);
+    const rest = body.subarray(from);
+    response.writeHead(from > 0 ? 206 : 200, { "content-length": rest.length });
+    if (stall) return void response.write(rest.subarray(0, rest.length / 2));
+    if (breakAfter === undefined) return void response.end(rest);
+    response.write(rest.subarray(0, breakAfter), () => response.destroy());
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+});
+
+afterEach(async () => {
+  server.closeAllConnections();
+  await new Promise((done) => server.close(done));
+  await rm(dir, { recursive: true, force: true });
+  process.env = { ...kept };
+});
+
+function source(urls?: readonly string[]): BundleSource {
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/weights.gguf`;
+  return {
+    name: "test",
+    license: "none",
+    notice: null,
+    gguf: { sha256: SHA256, bytes: WEIGHTS.length, urls: [...(urls ?? [url])] },
+    heads: "heads.safetensors",
+    precision: "fp32",
+    contextTokens: 64,
+    topK: 4,
+    eosTokens: [0],
+    defaults: {
+      heads: 1,
+      topK: 1,
+      rescorer: { type: "none", model: "general", order: 2, alpha: 0, pBest: 1 },
+    },
+  };
+}
+
+const quietly = () => undefined;
+const cached = () => readdir(join(dir, "weights"));
+
+describe("pull", () => {
+  it("fetches, checks and caches the weights; a second pull asks nobody", async () => {
+    const seen: number[] = [];
+    const path = await pull(source(), (_stage, done, total) => {
+      expect(total).toBe(WEIGHTS.length);
+      seen.push(done);
+    });
+    expect(await readFile(path)).toEqual(WEIGHTS);
+    expect(seen.at(-1)).toBe(WEIGHTS.length);
+    expect(await pull(source(), quietly)).toBe(path);
+    expect(ranges).toHaveLength(1);
+    expect(await cached()).toEqual([`${SHA256.slice(0, 16)}.gguf`]);
+  });
+
+  it("continues a broken download where it stopped", async () => {
+    behaviour = { breakAfter: 100_000 };
+    await expect(pull(source(), quietly)).rejects.toThrow(WeightsUnavailable);
+    behaviour = {};
+    expect(await readFile(await pull(source(), quietly))).toEqual(WEIGHTS);
+    expect(ranges[0]).toBeUndefined();
+    expect(ranges[1]).toMatch(/^bytes=[1-9]\d*-$/);
+  });
+
+  it("starts over where the server does not continue", async () => {
+    behaviour = { breakAfter: 100_000 };
+    await expect(pull(source(), quietly)).rejects.toThrow(WeightsUnavailable);
+    behaviour = { ignoreRange: true };
+    expect(await readFile(await pull(source(), quietly))).toEqual(WEIGHTS);
+  });
+
+  it("keeps nothing whose hash or length is wrong, and goes on to the next source", async () => {
+    behaviour = { body: Buffer.alloc(WEIGHTS.length, "tampered") };
+    await expect(pull(source(), quietly)).rejects.toThrow(/another SHA-256/);
+    expect(await cached()).toEqual([]);
+    behaviour = { body: Buffer.alloc(2 * WEIGHTS.length, "weights!") };
+    await expect(pull(source(), quietly)).rejects.toThrow(/more bytes than expected/);
+    behaviour = {};
+    const [good] = (source().gguf as { urls: string[] }).urls;
+    const path = await pull(source(["http://127.0.0.1:1/nobody", good!]), quietly);
+    expect(await readFile(path)).toEqual(WEIGHTS);
+  });
+
+  it("says what every source answered when none has the weights", async () => {
+    behaviour = { status: 404 };
+    const failure = pull(source(), quietly);
+    await expect(failure).rejects.toThrow(WeightsUnavailable);
+    await expect(failure).rejects.toThrow(/127\.0\.0\.1:\d+: HTTP 404; pip: not published there/);
+  });
+
+  it("takes FOREDRAFT_GGUF as it is, if its hash is right", async () => {
+    const path = join(dir, "mine.gguf");
+    process.env.FOREDRAFT_GGUF = path;
+    await writeFile(path, WEIGHTS);
+    expect(await pull(source(), quietly)).toBe(path);
+    await writeFile(path, "something else");
+    await expect(pull(source(), quietly)).rejects.toThrow(/another SHA-256/);
+    expect(ranges).toEqual([]);
+  });
+
+  it("stops at once when told to and leaves no half file", async () => {
+    behaviour = { stall: true };
+    const stopping = new AbortController();
+    const stopped = pull(source(), () => stopping.abort(new Error("told to")), stopping.signal);
+    await expect(stopped).rejects.toThrow();
+    expect(await cached()).toEqual([]);
+  });
+});
