@@ -1,4 +1,4 @@
-import { type Lattice, createLattice } from "../../shared/lattice.ts";
+import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../../shared/ngram/model.ts";
 
 /** Deterministic numbers in [0, 1). */
@@ -44,38 +44,26 @@ export interface Case {
   readonly lattice: Lattice;
 }
 
-/**
- * Lattices like those of draft heads: the true continuation sits near the top in the first columns and sinks in
- * later ones; its rivals are likely successors of the token before and neighbours' tokens (the repetitions that
- * independent heads make); probabilities flatten with distance.
- */
-export function sampleCases(model: NgramModel, count: number, heads: number, k: number, seed: number): Case[] {
-  const random = prng(seed);
-  const text = sampleText(model, count * 24 + heads + 8, seed + 1);
-  return Array.from({ length: count }, (_, n) => {
-    const at = n * 24 + 8;
-    const tokens = new Uint32Array(heads * k);
-    const logProbs = new Float32Array(heads * k);
-    for (let i = 0; i < heads; i++) {
-      const column = new Set<number>();
-      const rank = Math.min(k - 1, Math.floor(-Math.log(1 - random()) * (0.3 + 0.9 * i)));
-      while (column.size < k) {
-        if (column.size === rank && !column.has(text[at + i]!)) column.add(text[at + i]!);
-        else column.add(rival(model, text, at + i, random));
-      }
-      tokens.set([...column].slice(0, k), i * k);
-      const slope = 2.2 / (1 + 0.25 * i);
-      const total = Array.from({ length: 64 }, (_, r) => (r + 1) ** -slope).reduce((a, b) => a + b, 0);
-      for (let r = 0; r < k; r++) logProbs[i * k + r] = -slope * Math.log(r + 1 + 0.3 * random()) - Math.log(total);
-      logProbs.subarray(i * k, (i + 1) * k).sort().reverse();
-    }
-    return { history: text.slice(at - 8, at), lattice: createLattice(heads, k, tokens, logProbs) };
-  });
-}
+export const HEADS = 8;
+export const K = 16;
 
-function rival(model: NgramModel, text: Uint32Array, at: number, random: () => number): number {
-  const kind = random();
-  if (kind < 0.25) return text[at + Math.floor(random() * 5) - 2]!;
-  const before = text[at - 1 - Math.floor(random() * 2)]!;
-  return drawToken(model, kind < 0.85 ? model.contextOf(before) : EMPTY_STATE, random());
+/** One record: 8 committed tokens (u16), then HEADS x K token ids (u16), then as many log-probabilities (f32). */
+const HISTORY = 8;
+const RECORD_BYTES = 2 * HISTORY + 6 * HEADS * K;
+
+/**
+ * Lattices of the draft heads (first version) after random positions of the base model's own completions, taken
+ * from training data so that no evaluation text is looked at here: bench/rescore/lattices.bin.
+ */
+export function readCases(bytes: Uint8Array): Case[] {
+  const data = bytes.slice().buffer;
+  return Array.from({ length: Math.floor(data.byteLength / RECORD_BYTES) }, (_, n) => {
+    const at = n * RECORD_BYTES;
+    const ids = new Uint16Array(data, at, HISTORY + HEADS * K);
+    const logProbs = new Float32Array(data, at + 2 * (HISTORY + HEADS * K), HEADS * K);
+    return {
+      history: Uint32Array.from(ids.subarray(0, HISTORY)),
+      lattice: createLattice(HEADS, K, Uint32Array.from(ids.subarray(HISTORY)), logProbs),
+    };
+  });
 }

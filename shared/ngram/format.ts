@@ -10,11 +10,11 @@ import {
   MIN_ORDER,
   OFFSET,
   PACK_VERSION,
-  TICKS,
-  packChecksum,
-  packLayout,
   type PackLayout,
   type PackShape,
+  packChecksum,
+  packLayout,
+  TICKS,
 } from "./layout.ts";
 import { NgramModel, type PackArrays } from "./model.ts";
 
@@ -50,7 +50,8 @@ export function loadPack(bytes: Uint8Array): NgramModel {
   const own = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();
   const words = new Uint32Array(own.buffer, own.byteOffset, layout.fileBytes / 4);
   const [a, b] = packChecksum(words);
-  if (a !== words[OFFSET.checksum / 4] || b !== words[OFFSET.checksum / 4 + 1]) fail("checksum mismatch, fetch it again");
+  if (a !== words[OFFSET.checksum / 4] || b !== words[OFFSET.checksum / 4 + 1])
+    fail("checksum mismatch, fetch it again");
   const arrays = packArrays(own, shape, layout);
   const fault = tableFault(arrays) ?? trieFault(shape, layout, arrays) ?? suffixFault(shape, layout, arrays);
   if (fault) fail(fault);
@@ -141,7 +142,11 @@ function trieFault(shape: PackShape, layout: PackLayout, arrays: PackArrays): st
   return marksFault(shape, layout, arrays);
 }
 
-function marksFault(shape: PackShape, layout: PackLayout, { marks, bounds, probs, probTable }: PackArrays): string | null {
+function marksFault(
+  shape: PackShape,
+  layout: PackLayout,
+  { marks, bounds, probs, probTable }: PackArrays,
+): string | null {
   const candidates = layout.entryCount - shape.entries.at(-1)!;
   const expected = new Map<number, number>();
   for (let n = 1, entry = 0, contexts = 1; n < shape.order; n++) {
@@ -165,6 +170,7 @@ function marksFault(shape: PackShape, layout: PackLayout, { marks, bounds, probs
 
 /** A context's suffix is a context one token shorter: backing off ends. */
 function suffixFault(shape: PackShape, _layout: PackLayout, arrays: PackArrays): string | null {
+  if (arrays.backoffTable[arrays.backoffs[0]!] !== 0) return "a backoff weight of the empty context";
   let context = 1;
   let below = 0;
   for (let n = 1; n < shape.order; n++) {

@@ -45,7 +45,6 @@ export class NgramModel {
   private readonly limit: number;
   private readonly vocabSize: number;
   private readonly oneTokenContexts: number;
-
   /** @param order at most the pack's: a pack serves lower orders too, by shorter histories. */
   constructor(shape: PackShape, arrays: PackArrays, order: number = shape.order) {
     assert(order >= 1 && order <= shape.order, `order ${order} of a pack of order ${shape.order}`);
@@ -109,15 +108,6 @@ export class NgramModel {
     return index + this.vocabSize;
   }
 
-  logProbAt(entry: number): LogProb {
-    return this.arrays.probTable[this.arrays.probs[entry]!]!;
-  }
-
-  /** Natural log backoff weight of a context. */
-  backoff(context: LmState): LogProb {
-    return this.arrays.backoffTable[this.arrays.backoffs[context]!]!;
-  }
-
   /** The context without its oldest token. */
   suffix(context: LmState): LmState {
     return this.arrays.suffixLow[context]! | (this.arrays.suffixHigh[context]! << 16);
@@ -141,22 +131,14 @@ export class NgramModel {
     return token < this.vocabSize;
   }
 
+  /** Whether a state remembers one token or none. */
   isOneToken(context: LmState): boolean {
     return context <= this.oneTokenContexts;
   }
 
-  /** At least log p(token | any history ending in the bigram's first token), for the bigram's entry. */
-  bigramBound(entry: number): LogProb {
-    return this.arrays.probTable[this.arrays.bounds[entry - this.vocabSize]!]!;
-  }
-
-  /** The same where the pack has no such bigram; `context` is the one-token context, or the empty one. */
-  backoffBound(context: LmState, token: TokenId): LogProb {
-    const { backoffs, backoffTable, excess, excessUnit, probTable, probs } = this.arrays;
-    if (!this.has(token)) return 0;
-    const logProb = probTable[probs[token]!]!;
-    if (context === EMPTY_STATE) return logProb;
-    return backoffTable[backoffs[context]!]! + excess[context - 1]! * excessUnit + logProb;
+  /** At least the sum of backoff weights from any longer history down to a context of at most one token. */
+  excess(context: LmState): LogProb {
+    return context === EMPTY_STATE ? 0 : this.arrays.excess[context - 1]! * this.arrays.excessUnit;
   }
 
   private orderOf(entry: number): number {
@@ -167,16 +149,19 @@ export class NgramModel {
   }
 }
 
-/** The first index in [low, high) whose word is not below `token`; `high` where there is none. */
+/**
+ * The first index in [low, high) whose word is not below `token`; `high` where there is none. Halves without
+ * branching on what is read: mispredicted branches would cost most of a lookup.
+ */
 export function lowerBound(words: PackArrays["words"], low: number, high: number, token: TokenId): number {
   let from = low;
-  let to = high;
-  while (from < to) {
-    const middle = (from + to) >>> 1;
-    if (words[middle]! < token) from = middle + 1;
-    else to = middle;
+  let left = high - low;
+  while (left > 1) {
+    const half = left >>> 1;
+    from += ((words[from + half - 1]! - token) >> 31) & half;
+    left -= half;
   }
-  return from;
+  return left === 1 && words[from]! < token ? from + 1 : from;
 }
 
 /** Set bits of a 32-bit word. */

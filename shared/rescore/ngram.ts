@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import { type DraftTree, chain, mergePaths } from "../draft-tree.ts";
+import { chain, type DraftTree, mergePaths } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";

@@ -3,7 +3,8 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import type { LmState, NgramModel } from "../ngram/model.ts";
 import { copyInto } from "./grow.ts";
-import { K, LatticeGraph } from "./lattice-graph.ts";
+import { K } from "./lattice-columns.ts";
+import { LatticeGraph } from "./lattice-graph.ts";
 import { PathHeap } from "./path-heap.ts";
 
 const RANK_BITS = 4;
@@ -26,7 +27,7 @@ const DIVES = 8;
 export class PathSearch {
   /** Paths found by the last `run`, best first. */
   count = 0;
-  /** [pBest] in units of 2^-24 nat */
+  /** [pBest] in units of 2^-30 nat */
   readonly scores = new Float64Array(LIMITS.pBest);
   private readonly keysHigh = new Uint32Array(LIMITS.pBest);
   private readonly keysLow = new Uint32Array(LIMITS.pBest);
@@ -40,8 +41,8 @@ export class PathSearch {
   /** Nodes reached by pass 2, column by column. */
   private queue = new Int32Array(1024);
   private queued = 0;
-  /** [columns] nodes of the dive under way */
-  private readonly trail = new Int32Array(LIMITS.latticeHeads);
+  /** [DIVES * latticeHeads] nodes that each dive passed */
+  private readonly trails = new Int32Array(DIVES * LIMITS.latticeHeads);
 
   /** @param model may be null where alpha is 0: the heads alone decide */
   constructor(model: NgramModel | null, alpha: number) {
@@ -71,27 +72,41 @@ export class PathSearch {
   }
 
   private setFloor(root: number): void {
-    const { graph, trail, leaves } = this;
+    const { graph, trails, leaves } = this;
+    const { columns, k } = graph;
     leaves.fill(-Infinity);
-    for (let dive = 0; dive < DIVES; dive++) {
+    // Once the bound at the root is met the best path is known, and diving again would find it again.
+    for (let dive = 0; dive < DIVES && (dive === 0 || graph.best[root]! > leaves[0]!); dive++) {
+      const trail = dive * LIMITS.latticeHeads;
       let node = root;
       let score = 0;
-      let fresh = dive === 0;
-      for (let i = 0; i < graph.columns; i++) {
-        if (trail[i] !== node) fresh = true;
-        trail[i] = node;
+      for (let i = 0; i < columns; i++) {
+        trails[trail + i] = node;
         graph.expand(node);
-        if (i + 1 === graph.columns) break;
+        if (i + 1 === columns) break;
         const rank = graph.likeliest(node);
         score += graph.edge[node * K + rank]!;
         node = graph.follow(node, rank);
       }
-      // The same nodes again may be the same paths again, which must not count twice.
-      if (!fresh) break;
-      for (let r = 0; r < graph.k; r++) this.addLeaf(score + graph.edge[node * K + r]!);
-      for (let i = graph.columns - 1; i >= 0; i--) graph.refresh(trail[i]!);
+      if (!this.repeats(dive)) for (let r = 0; r < k; r++) this.addLeaf(score + graph.edge[node * K + r]!);
+      for (let i = columns - 1; i >= 0; i--) graph.refresh(trails[trail + i]!);
     }
     this.floor = leaves[this.pBest - 1]!;
+  }
+
+  /** Whether a dive passed the nodes of an earlier one: its paths may be the same, and must not count twice. */
+  private repeats(dive: number): boolean {
+    const { trails } = this;
+    for (let earlier = 0; earlier < dive; earlier++) {
+      let i = 0;
+      while (
+        i < this.graph.columns &&
+        trails[earlier * LIMITS.latticeHeads + i] === trails[dive * LIMITS.latticeHeads + i]
+      )
+        i++;
+      if (i === this.graph.columns) return true;
+    }
+    return false;
   }
 
   private addLeaf(score: number): void {

@@ -58,7 +58,11 @@ describe("ARPA", () => {
 
   test.each([
     ["a word that is no token id", FOREIGN.map((line) => line.replace("2 0", "2 x")), /line 16: x is not a token id/],
-    ["a token outside the vocabulary", FOREIGN.map((line) => line.replace("0 2 1", "0 2 7")), /7 is not a token id below 3/],
+    [
+      "a token outside the vocabulary",
+      FOREIGN.map((line) => line.replace("0 2 1", "0 2 7")),
+      /7 is not a token id below 3/,
+    ],
     ["a missing field", FOREIGN.map((line) => line.replace("0 2 1", "0 2")), /fields in an n-gram of order 3/],
     ["a probability above 1", FOREIGN.map((line) => line.replace("-0.1\t0 2 1", "0.1\t0 2 1")), /numbers/],
     ["something else", ["hello"], /not an ARPA file/],
@@ -72,6 +76,7 @@ test("a pack read back as a table writes the same scores again", () => {
   const again = loadPack(writePack(tableOfPack(model), HASH));
   expect(again.shape).toEqual(model.shape);
   for (let state = 0; state < model.shape.contexts.reduce((a, b) => a + b, 0); state++) {
-    for (let token = 0; token < vocabSize; token++) expect(again.score(state, token)).toBeCloseTo(model.score(state, token), 1);
+    for (let token = 0; token < vocabSize; token++)
+      expect(again.score(state, token)).toBeCloseTo(model.score(state, token), 1);
   }
 });

@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { loadPack } from "../../shared/ngram/format.ts";
-import { keepWithin, keptBytes, pruneTable, pruningCosts } from "../../train/ngram/entropy-prune.ts";
 import { countWindows, tokenAt } from "../../train/ngram/counts.ts";
+import { keepWithin, keptBytes, pruneTable, pruningCosts } from "../../train/ngram/entropy-prune.ts";
 import { adjustedCounts } from "../../train/ngram/kneser-ney.ts";
 import { writePack } from "../../train/ngram/pack.ts";
 import { type NgramTable, tableLogProb } from "../../train/ngram/table.ts";
 import { SEPARATOR } from "../../train/ngram/token-file.ts";
-import { HASH, type Toy, prng, toyModel } from "./helpers.ts";
+import { HASH, prng, type Toy, toyModel } from "./helpers.ts";
 
 /** Histories of `length` tokens: seen ones from the text and random ones. */
 function sampleHistories(toy: Toy, vocabSize: number, length: number): number[][] {
@@ -28,7 +28,10 @@ function mass(table: NgramTable, history: readonly number[]): number {
 function prune(toy: Toy, fraction: number): NgramTable {
   const counts = toy.levels.slice(0, -1).map((_, n) => new Float64Array(toy.table.levels[n]!.count).fill(3));
   const costs = pruningCosts(toy.table, counts, 480);
-  const everything = keptBytes(toy.table, costs.map((level) => new Uint8Array(level.length).fill(1)));
+  const everything = keptBytes(
+    toy.table,
+    costs.map((level) => new Uint8Array(level.length).fill(1)),
+  );
   return pruneTable(toy.table, keepWithin(toy.table, costs, everything * fraction));
 }
 
@@ -45,7 +48,8 @@ describe("counting", () => {
       }
     }
     const top = toy.levels[2]!;
-    const name = (level: typeof top, i: number) => Array.from({ length: level.order }, (_, age) => tokenAt(level, i, level.order - 1 - age)).join(" ");
+    const name = (level: typeof top, i: number) =>
+      Array.from({ length: level.order }, (_, age) => tokenAt(level, i, level.order - 1 - age)).join(" ");
     expect(new Map(Array.from({ length: top.count }, (_, i) => [name(top, i), top.counts[i]]))).toEqual(trigrams);
     const bigrams = new Map<string, number>();
     for (const key of trigrams.keys()) {
@@ -53,7 +57,9 @@ describe("counting", () => {
       bigrams.set(suffix, (bigrams.get(suffix) ?? 0) + 1);
     }
     const middle = toy.levels[1]!;
-    expect(new Map(Array.from({ length: middle.count }, (_, i) => [name(middle, i), middle.counts[i]]))).toEqual(bigrams);
+    expect(new Map(Array.from({ length: middle.count }, (_, i) => [name(middle, i), middle.counts[i]]))).toEqual(
+      bigrams,
+    );
   });
 
   test("a weight counts a source that often", () => {

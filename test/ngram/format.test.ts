@@ -25,7 +25,8 @@ function survives(bytes: Uint8Array): boolean {
     const states = model.shape.contexts.reduce((a, b) => a + b, 0);
     for (let state = 0; state < states; state++) {
       for (let token = 0; token < 16; token++) {
-        if (Number.isNaN(model.score(state, token)) || model.next >= states) throw new Error(`state ${state}, token ${token}`);
+        if (Number.isNaN(model.score(state, token)) || model.next >= states)
+          throw new Error(`state ${state}, token ${token}`);
       }
     }
     return true;
@@ -53,7 +54,13 @@ describe("reading packs", () => {
 
   test("a vocabulary beyond 16 bits is stored in 32", () => {
     const wide = toyModel({ seed: 3, order: 2, vocabSize: 40, documents: 2, length: 30 }).table;
-    const grown = { ...wide, vocabSize: 70000, levels: wide.levels.map((level, n) => (n === 0 ? widen(level, 70000) : { ...level, words: Uint32Array.from(level.words) })) };
+    const grown = {
+      ...wide,
+      vocabSize: 70000,
+      levels: wide.levels.map((level, n) =>
+        n === 0 ? widen(level, 70000) : { ...level, words: Uint32Array.from(level.words) },
+      ),
+    };
     const model = loadPack(writePack(grown, HASH));
     expect(model.score(EMPTY_STATE, 3)).toBeCloseTo(wide.levels[0]!.logProbs[3]!, 1);
   });
@@ -80,7 +87,14 @@ function widen(level: (typeof toy.table.levels)[number], count: number): (typeof
   logProbs.set(level.logProbs);
   const logBackoffs = new Float32Array(count);
   logBackoffs.set(level.logBackoffs);
-  return { ...level, count, words: Uint32Array.from({ length: count }, (_, i) => i), logProbs, logBackoffs, firstChild };
+  return {
+    ...level,
+    count,
+    words: Uint32Array.from({ length: count }, (_, i) => i),
+    logProbs,
+    logBackoffs,
+    firstChild,
+  };
 }
 
 function patched(offset: number, value: number): Uint8Array {

@@ -1,4 +1,4 @@
-import { type NgramCounts, countWindows } from "../../train/ngram/counts.ts";
+import { countWindows, type NgramCounts } from "../../train/ngram/counts.ts";
 import { adjustedCounts, estimate } from "../../train/ngram/kneser-ney.ts";
 import { occurrences, selectByCount } from "../../train/ngram/select.ts";
 import type { NgramTable } from "../../train/ngram/table.ts";
@@ -57,4 +57,3 @@ export function toyModel({ seed, order, vocabSize, thresholds, documents = 6, le
   const kept = selectByCount(levels, occurred, thresholds ?? Array<number>(order).fill(0), vocabSize);
   return { tokens, levels, occurred, table: estimate(levels, kept, vocabSize) };
 }
-

@@ -43,7 +43,10 @@ describe.each([
     const random = prng(8);
     const seen = new Map<number, Float64Array>();
     for (let i = 0; i < 500; i++) {
-      const state = stateOf(model, Array.from({ length: 4 }, () => Math.floor(random() * vocabSize)));
+      const state = stateOf(
+        model,
+        Array.from({ length: 4 }, () => Math.floor(random() * vocabSize)),
+      );
       const scores = Float64Array.from({ length: vocabSize }, (_, token) => model.score(state, token));
       if (seen.has(state)) expect(scores).toEqual(seen.get(state));
       seen.set(state, scores);
@@ -68,7 +71,13 @@ test("the bigram bound is never below the score of any longer history", () => {
       const token = Math.floor(random() * vocabSize);
       const context = model.contextOf(history[2]!);
       const entry = context === EMPTY_STATE ? -1 : model.find(context, token);
-      const bound = entry >= 0 ? model.bigramBound(entry) : model.backoffBound(context, token);
+      const { arrays } = model;
+      const bound =
+        entry >= 0
+          ? arrays.probTable[arrays.bounds[entry - vocabSize]!]!
+          : arrays.backoffTable[arrays.backoffs[context]!]! +
+            model.excess(context) +
+            arrays.probTable[arrays.probs[token]!]!;
       expect(model.score(stateOf(model, history), token)).toBeLessThanOrEqual(bound);
     }
   }

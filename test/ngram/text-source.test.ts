@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { splitDocuments } from "../../train/ngram/text-source.ts";
-import { SEPARATOR, eachDocument, parseSplit } from "../../train/ngram/token-file.ts";
+import { eachDocument, parseSplit, SEPARATOR } from "../../train/ngram/token-file.ts";
 
 test("documents end at two blank lines, not at one", async () => {
   const lines = "\n\nfirst\n\nstill first\n\n\nsecond\n\n\n\n\nthird\n".split("\n");
@@ -10,7 +10,20 @@ test("documents end at two blank lines, not at one", async () => {
 });
 
 test("a split numbers documents within their file: an empty document starts a new one", () => {
-  const tokens = Uint16Array.from([10, SEPARATOR, 11, SEPARATOR, 12, SEPARATOR, SEPARATOR, 20, SEPARATOR, 21, SEPARATOR, SEPARATOR]);
+  const tokens = Uint16Array.from([
+    10,
+    SEPARATOR,
+    11,
+    SEPARATOR,
+    12,
+    SEPARATOR,
+    SEPARATOR,
+    20,
+    SEPARATOR,
+    21,
+    SEPARATOR,
+    SEPARATOR,
+  ]);
   const read = (part: "only" | "without") => {
     const seen: number[] = [];
     eachDocument({ tokens, weight: 1, split: parseSplit("1:2", part) }, (start) => seen.push(tokens[start]!));

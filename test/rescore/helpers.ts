@@ -1,6 +1,6 @@
-import { type Lattice, createLattice } from "../../shared/lattice.ts";
+import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
-import { edgeScore } from "../../shared/rescore/lattice-graph.ts";
+import { edgeScore } from "../../shared/rescore/lattice-columns.ts";
 
 export interface LatticeOptions {
   readonly heads: number;
@@ -40,7 +40,13 @@ export interface ScoredPath {
 }
 
 /** Every path of the first `columns` columns, best first: the definition the search must meet. */
-export function allPaths(lattice: Lattice, columns: number, model: NgramModel | null, alpha: number, state: number): ScoredPath[] {
+export function allPaths(
+  lattice: Lattice,
+  columns: number,
+  model: NgramModel | null,
+  alpha: number,
+  state: number,
+): ScoredPath[] {
   const out: ScoredPath[] = [];
   const walk = (ranks: number[], score: number, at: number): void => {
     const i = ranks.length;

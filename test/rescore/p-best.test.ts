@@ -9,7 +9,12 @@ import { allPaths, randomLattice } from "./helpers.ts";
 
 const vocabSize = 19;
 const packs = [2, 3, 4].map((order) =>
-  loadPack(writePack(toyModel({ seed: order, order, vocabSize, thresholds: [0, 0, 0, 1].slice(0, order), length: 300 }).table, HASH)),
+  loadPack(
+    writePack(
+      toyModel({ seed: order, order, vocabSize, thresholds: [0, 0, 0, 1].slice(0, order), length: 300 }).table,
+      HASH,
+    ),
+  ),
 );
 
 function found(search: PathSearch, columns: number): { ranks: number[]; score: number }[] {
@@ -19,10 +24,19 @@ function found(search: PathSearch, columns: number): { ranks: number[]; score: n
   }));
 }
 
-function check(lattice: Lattice, columns: number, model: NgramModel | null, alpha: number, pBest: number, state: number): void {
+function check(
+  lattice: Lattice,
+  columns: number,
+  model: NgramModel | null,
+  alpha: number,
+  pBest: number,
+  state: number,
+): void {
   const search = new PathSearch(model, alpha);
   search.run(lattice, columns, state, pBest);
-  expect(found(search, columns)).toEqual(allPaths(lattice, columns, alpha === 0 ? null : model, alpha, state).slice(0, pBest));
+  expect(found(search, columns)).toEqual(
+    allPaths(lattice, columns, alpha === 0 ? null : model, alpha, state).slice(0, pBest),
+  );
 }
 
 function randomState(model: NgramModel, random: () => number): number {
@@ -49,7 +63,14 @@ describe("the search equals brute force, order of ties included", () => {
       const pack = packs[round % packs.length]!;
       const model = pack.withOrder(2 + Math.floor(random() * (pack.order - 1)));
       const alpha = [0, 0.1, 0.3, 0.5, 0.9, 1][Math.floor(random() * 6)]!;
-      check(lattice, 1 + Math.floor(random() * heads), model, alpha, 1 + Math.floor(random() * 16), randomState(model, random));
+      check(
+        lattice,
+        1 + Math.floor(random() * heads),
+        model,
+        alpha,
+        1 + Math.floor(random() * 16),
+        randomState(model, random),
+      );
     }
   });
 

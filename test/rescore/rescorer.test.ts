@@ -1,9 +1,9 @@
 import { describe, expect, test } from "vitest";
 import { mergePaths, treeFault } from "../../shared/draft-tree.ts";
-import { EMPTY_LATTICE, createLattice } from "../../shared/lattice.ts";
+import { createLattice, EMPTY_LATTICE } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import { EMPTY_STATE } from "../../shared/ngram/model.ts";
-import { type RescorerSpec, createRescorer } from "../../shared/rescore/index.ts";
+import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
 import { writePack } from "../../train/ngram/pack.ts";
 import { HASH, prng, toyModel } from "../ngram/helpers.ts";
 import { allPaths, randomLattice } from "./helpers.ts";
@@ -14,7 +14,12 @@ const ngram = (alpha: number, pBest: number, order = 4): RescorerSpec => ({ type
 const lattices = (seed: number, count: number) => {
   const random = prng(seed);
   return Array.from({ length: count }, () =>
-    randomLattice(random, { heads: 1 + Math.floor(random() * 5), k: 1 + Math.floor(random() * 5), vocabSize, step: 0.5 }),
+    randomLattice(random, {
+      heads: 1 + Math.floor(random() * 5),
+      k: 1 + Math.floor(random() * 5),
+      vocabSize,
+      step: 0.5,
+    }),
   );
 };
 
@@ -39,8 +44,15 @@ describe("ngram", () => {
 
   test("alpha 1 ignores the heads' probabilities", () => {
     for (const lattice of lattices(2, 100)) {
-      const flat = createLattice(lattice.heads, lattice.k, lattice.tokens, new Float32Array(lattice.tokens.length).fill(-Infinity));
-      expect(createRescorer(ngram(1, 4), pack).draft(flat, 40)).toEqual(createRescorer(ngram(1, 4), pack).draft(lattice, 40));
+      const flat = createLattice(
+        lattice.heads,
+        lattice.k,
+        lattice.tokens,
+        new Float32Array(lattice.tokens.length).fill(-Infinity),
+      );
+      expect(createRescorer(ngram(1, 4), pack).draft(flat, 40)).toEqual(
+        createRescorer(ngram(1, 4), pack).draft(lattice, 40),
+      );
     }
   });
 
@@ -58,7 +70,9 @@ describe("ngram", () => {
       rescorer.commit(committed.slice(0, 3));
       rescorer.commit(committed.slice(3));
       const best = allPaths(lattice, lattice.heads, pack, 0.7, state)[0]!;
-      expect([...rescorer.draft(lattice, 8).tokens]).toEqual(best.ranks.map((r, i) => lattice.tokens[i * lattice.k + r]));
+      expect([...rescorer.draft(lattice, 8).tokens]).toEqual(
+        best.ranks.map((r, i) => lattice.tokens[i * lattice.k + r]),
+      );
       if (allPaths(lattice, lattice.heads, pack, 0.7, EMPTY_STATE)[0]!.ranks.join() !== best.ranks.join()) moved++;
     }
     expect(moved).toBeGreaterThan(0);

@@ -1,4 +1,4 @@
-import { type NgramTable, createLevel, linkChildren, findChildEntry } from "./table.ts";
+import { createLevel, findChildEntry, linkChildren, type NgramTable } from "./table.ts";
 
 const LN10 = Math.LN10;
 /** Log10 probability ARPA files give to what never occurs, and to words the file does not list. */
@@ -40,7 +40,10 @@ interface Gram {
  * with sentence marks are dropped: our histories have none. Missing suffixes are added with the probability that
  * backing off gave them, so nothing else changes. Throws on anything malformed, naming the line.
  */
-export async function readArpa(lines: AsyncIterable<string> | Iterable<string>, vocabSize: number): Promise<NgramTable> {
+export async function readArpa(
+  lines: AsyncIterable<string> | Iterable<string>,
+  vocabSize: number,
+): Promise<NgramTable> {
   const orders: Map<string, Gram>[] = [];
   let unknown = NEVER * LN10;
   let section = 0;
@@ -58,7 +61,8 @@ export async function readArpa(lines: AsyncIterable<string> | Iterable<string>, 
       const parsed = parseLine(line, section, vocabSize);
       if (typeof parsed === "string") throw new Error(`line ${number}: ${parsed}`);
       if (parsed.words[0] === "<unk>" && section === 1) unknown = parsed.gram.logProb;
-      if (!parsed.words.some((word) => SPECIAL.has(word))) orders[section - 1]!.set(parsed.words.join(" "), parsed.gram);
+      if (!parsed.words.some((word) => SPECIAL.has(word)))
+        orders[section - 1]!.set(parsed.words.join(" "), parsed.gram);
     }
   }
   if (orders.length < 2) throw new Error("not an ARPA file of order 2 or more");
@@ -71,11 +75,13 @@ export async function readArpa(lines: AsyncIterable<string> | Iterable<string>, 
 
 function parseLine(line: string, order: number, vocabSize: number): { words: string[]; gram: Gram } | string {
   const fields = line.trim().split(/\s+/);
-  if (fields.length !== order + 1 && fields.length !== order + 2) return `${fields.length} fields in an n-gram of order ${order}`;
+  if (fields.length !== order + 1 && fields.length !== order + 2)
+    return `${fields.length} fields in an n-gram of order ${order}`;
   const words = fields.slice(1, order + 1);
   for (const word of words) {
     if (SPECIAL.has(word)) continue;
-    if (!/^(0|[1-9]\d*)$/.test(word) || Number(word) >= vocabSize) return `${word} is not a token id below ${vocabSize}`;
+    if (!/^(0|[1-9]\d*)$/.test(word) || Number(word) >= vocabSize)
+      return `${word} is not a token id below ${vocabSize}`;
   }
   const logProb = Number(fields[0]) * LN10;
   const logBackoff = Number(fields[order + 1] ?? 0) * LN10;

@@ -7,14 +7,14 @@ import { pipeline } from "node:stream/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { SingleBar } from "cli-progress";
-import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import { arpaLines, readArpa } from "./arpa.ts";
 import { keepWithin, pruneTable, pruningCosts } from "./entropy-prune.ts";
 import { modelHistories, tableOfPack } from "./from-pack.ts";
 import { writePack } from "./pack.ts";
 import { perplexityOf } from "./perplexity.ts";
-import { loadTokenizer, type LoadedTokenizer, tokenFileOf } from "./text-source.ts";
+import { type LoadedTokenizer, loadTokenizer, tokenFileOf } from "./text-source.ts";
 import { parseSplit, readTokenFile, type Split, type TokenSource } from "./token-file.ts";
 import { trainTable } from "./train.ts";
 
@@ -86,7 +86,11 @@ function parseBytes(text: string): number {
   return Number(match[1]) * (match[2] === "M" ? 1 << 20 : match[2] === "K" ? 1 << 10 : 1);
 }
 
-async function sourcesOf(paths: readonly string[], tokenizer: LoadedTokenizer, split: Split | null): Promise<TokenSource[]> {
+async function sourcesOf(
+  paths: readonly string[],
+  tokenizer: LoadedTokenizer,
+  split: Split | null,
+): Promise<TokenSource[]> {
   if (paths.length === 0) throw new UsageError("no input");
   const sources: TokenSource[] = [];
   for (const input of paths) {
@@ -102,7 +106,9 @@ async function save(path: string, bytes: Uint8Array): Promise<void> {
   await writeFile(`${path}.part`, bytes);
   await rename(`${path}.part`, path);
   const { order, ngrams } = readPackHeader(bytes);
-  console.log(JSON.stringify({ out: path, order, ngrams, bytes: bytes.length, bytes_per_ngram: bytes.length / ngrams }));
+  console.log(
+    JSON.stringify({ out: path, order, ngrams, bytes: bytes.length, bytes_per_ngram: bytes.length / ngrams }),
+  );
 }
 
 async function train(): Promise<void> {
@@ -110,8 +116,10 @@ async function train(): Promise<void> {
   const tokenizer = await loadTokenizer(required("tokenizer"));
   const order = Number(values.order ?? 4);
   const thresholds = values.prune?.split(",").map(Number) ?? Array.from({ length: order }, (_, n) => (n < 2 ? 0 : 1));
-  const sane = thresholds.length === order && thresholds.every((t, n) => Number.isInteger(t) && t >= (thresholds[n - 1] ?? 0));
-  if (!sane || thresholds[0] !== 0) throw new UsageError(`--prune ${values.prune}: ${order} counts, the first 0, none below the one before`);
+  const sane =
+    thresholds.length === order && thresholds.every((t, n) => Number.isInteger(t) && t >= (thresholds[n - 1] ?? 0));
+  if (!sane || thresholds[0] !== 0)
+    throw new UsageError(`--prune ${values.prune}: ${order} counts, the first 0, none below the one before`);
   const split = values["hold-out"] === undefined ? null : parseSplit(values["hold-out"], "without");
   const maxBytes = values["max-bytes"] === undefined ? LIMITS.packBytes : parseBytes(values["max-bytes"]);
   const bar = new SingleBar({ format: "{bar} {percentage}% {step}", hideCursor: true, noTTYOutput: true });
@@ -138,7 +146,9 @@ async function prune(): Promise<void> {
 async function info(): Promise<void> {
   const bytes = await readFile(onlyInput());
   const { shape } = loadPack(bytes);
-  console.log(JSON.stringify({ ...readPackHeader(bytes), bytes: bytes.length, entries: shape.entries, contexts: shape.contexts }));
+  console.log(
+    JSON.stringify({ ...readPackHeader(bytes), bytes: bytes.length, entries: shape.entries, contexts: shape.contexts }),
+  );
 }
 
 async function perplexity(): Promise<void> {
@@ -147,7 +157,8 @@ async function perplexity(): Promise<void> {
   const tokenizer = await loadTokenizer(required("tokenizer"));
   const bytes = await readFile(pack);
   const { tokenizerHash } = readPackHeader(bytes);
-  if (tokenizerHash !== tokenizer.hash) throw new Error(`${pack} counts tokens of ${tokenizerHash}, the tokenizer given is ${tokenizer.hash}`);
+  if (tokenizerHash !== tokenizer.hash)
+    throw new Error(`${pack} counts tokens of ${tokenizerHash}, the tokenizer given is ${tokenizer.hash}`);
   const model = loadPack(bytes);
   const split = values.only === undefined ? null : parseSplit(values.only, "only");
   const sources = await sourcesOf(rest, tokenizer, split);

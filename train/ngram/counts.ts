@@ -1,4 +1,4 @@
-import { SEPARATOR, type TokenSource, countTokens, eachDocument } from "./token-file.ts";
+import { countTokens, eachDocument, SEPARATOR, type TokenSource } from "./token-file.ts";
 
 /** A key packs up to four 16-bit tokens. */
 export const MAX_TRAINED_ORDER = 4;
@@ -24,7 +24,8 @@ export const boundaryToken = (vocabSize: number): number => vocabSize;
  * token plus 4 an n-gram (1.2 GB for 100 M tokens at worst).
  */
 export function countWindows(sources: readonly TokenSource[], order: number, vocabSize: number): NgramCounts {
-  if (order < 2 || order > MAX_TRAINED_ORDER) throw new Error(`order ${order}: training knows 2 to ${MAX_TRAINED_ORDER}`);
+  if (order < 2 || order > MAX_TRAINED_ORDER)
+    throw new Error(`order ${order}: training knows 2 to ${MAX_TRAINED_ORDER}`);
   if (vocabSize >= SEPARATOR) throw new Error(`vocabulary of ${vocabSize}: training knows at most ${SEPARATOR - 1}`);
   const keys = new BigUint64Array(countTokens(sources));
   const halves = new Uint32Array(keys.buffer);

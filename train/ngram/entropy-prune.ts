@@ -1,5 +1,5 @@
 import { packLayout } from "../../shared/ngram/layout.ts";
-import { type NgramTable, filterTable } from "./table.ts";
+import { filterTable, type NgramTable } from "./table.ts";
 
 /**
  * Entropy pruning (Stolcke 1998): what dropping one n-gram alone costs in relative entropy,
@@ -11,7 +11,11 @@ import { type NgramTable, filterTable } from "./table.ts";
  * @param historyCounts [order - 1] per order, [entries] occurrences of each entry as a history
  * @returns [order] per order, [entries] the cost in nats per token; unigrams Infinity
  */
-export function pruningCosts(table: NgramTable, historyCounts: readonly ArrayLike<number>[], tokens: number): Float32Array[] {
+export function pruningCosts(
+  table: NgramTable,
+  historyCounts: readonly ArrayLike<number>[],
+  tokens: number,
+): Float32Array[] {
   return table.levels.map((level, n) => {
     const costs = new Float32Array(level.count).fill(Infinity);
     if (n === 0) return costs;

@@ -1,5 +1,5 @@
-import { type NgramModel } from "../../shared/ngram/model.ts";
-import { type NgramTable, type TableLevel, createLevel, findChildEntry, linkChildren } from "./table.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import { createLevel, findChildEntry, linkChildren, type NgramTable, type TableLevel } from "./table.ts";
 
 /** The table a pack was written from, but for quantisation: to prune or export it. */
 export function tableOfPack({ shape, arrays }: NgramModel): NgramTable {
@@ -26,7 +26,10 @@ export function tableOfPack({ shape, arrays }: NgramModel): NgramTable {
     }
     if (n > 0) linkChildren(levels[n - 1]!, level.parents);
     for (let i = 0; n > 0 && i < count; i++) {
-      const suffix = n === 1 ? own[i]! : findChildEntry(levels[n - 2]!, levels[n - 1]!, levels[n - 1]!.suffixes[level.parents[i]!]!, own[i]!);
+      const suffix =
+        n === 1
+          ? own[i]!
+          : findChildEntry(levels[n - 2]!, levels[n - 1]!, levels[n - 1]!.suffixes[level.parents[i]!]!, own[i]!);
       if (suffix < 0) throw new Error(`an n-gram of order ${n + 1} lacks its suffix: not a pack of this trainer`);
       level.suffixes[i] = suffix;
     }
@@ -55,7 +58,9 @@ export function modelHistories(table: NgramTable): Float64Array[] {
   for (let n = 0; n + 1 < table.order; n++) {
     const level = table.levels[n]!;
     const before = out[n - 1];
-    out.push(Float64Array.from(level.logProbs, (logProb, i) => Math.exp(logProb) * (before ? before[level.parents[i]!]! : 1)));
+    out.push(
+      Float64Array.from(level.logProbs, (logProb, i) => Math.exp(logProb) * (before ? before[level.parents[i]!]! : 1)),
+    );
   }
   return out;
 }

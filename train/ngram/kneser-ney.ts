@@ -1,6 +1,6 @@
-import { type NgramCounts, boundaryToken, countSuffixes, tokenAt } from "./counts.ts";
-import { type Kept, eachPrefix } from "./select.ts";
-import { type NgramTable, type TableLevel, createLevel, findChildEntry, linkChildren } from "./table.ts";
+import { boundaryToken, countSuffixes, type NgramCounts, tokenAt } from "./counts.ts";
+import { eachPrefix, type Kept } from "./select.ts";
+import { createLevel, findChildEntry, linkChildren, type NgramTable, type TableLevel } from "./table.ts";
 
 /** Discounts of counts 1, 2 and 3 or more. */
 export type Discounts = readonly [number, number, number];
@@ -54,7 +54,17 @@ export function estimate(levels: readonly NgramCounts[], kept: Kept, vocabSize: 
       const word = level.words[i]!;
       level.suffixes[i] = n === 1 ? word : findChildEntry(table[n - 2]!, below, below.suffixes[parent]!, word);
     }
-    smooth({ counts, kept: kept[n]!, prefixes, prefixKept: n === 1 ? null : kept[n - 1]!, numbers, own, level, below, boundary });
+    smooth({
+      counts,
+      kept: kept[n]!,
+      prefixes,
+      prefixKept: n === 1 ? null : kept[n - 1]!,
+      numbers,
+      own,
+      level,
+      below,
+      boundary,
+    });
     table.push(level);
     numbers = own;
   }

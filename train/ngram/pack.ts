@@ -5,11 +5,11 @@ import {
   MAX_ENTRIES,
   OFFSET,
   PACK_VERSION,
-  TICKS,
   type PackLayout,
   type PackShape,
   packChecksum,
   packLayout,
+  TICKS,
 } from "../../shared/ngram/layout.ts";
 import { ceilingCode, fitCodebook, nearestCode } from "./codebook.ts";
 import type { NgramTable } from "./table.ts";
@@ -19,9 +19,13 @@ const MARGIN = 1e-4;
 
 /** Which entries, per order below the top, are contexts: they have children, or a backoff weight, or a longer context ends in them. */
 export function markContexts(table: NgramTable): Uint8Array[] {
-  const marks = table.levels.slice(0, -1).map(({ count, firstChild, logBackoffs }) =>
-    Uint8Array.from({ length: count }, (_, i) => (firstChild[i + 1]! > firstChild[i]! || logBackoffs[i] !== 0 ? 1 : 0)),
-  );
+  const marks = table.levels
+    .slice(0, -1)
+    .map(({ count, firstChild, logBackoffs }) =>
+      Uint8Array.from({ length: count }, (_, i) =>
+        firstChild[i + 1]! > firstChild[i]! || logBackoffs[i] !== 0 ? 1 : 0,
+      ),
+    );
   for (let n = marks.length - 1; n > 0; n--) {
     const { suffixes } = table.levels[n]!;
     for (let i = 0; i < suffixes.length; i++) if (marks[n]![i] === 1) marks[n - 1]![suffixes[i]!] = 1;
@@ -41,7 +45,8 @@ export function writePack(table: NgramTable, tokenizerHash: string): Uint8Array 
     contexts: [1, ...counts],
   };
   const layout = packLayout(shape);
-  if (layout.entryCount >= MAX_ENTRIES) throw new Error(`${layout.entryCount} n-grams, a pack holds fewer than ${MAX_ENTRIES}`);
+  if (layout.entryCount >= MAX_ENTRIES)
+    throw new Error(`${layout.entryCount} n-grams, a pack holds fewer than ${MAX_ENTRIES}`);
   const bytes = new Uint8Array(layout.fileBytes);
   const trie = writeTrie(table, marks, layout, bytes);
   writeProbabilities(table, shape, layout, bytes, trie);
@@ -58,7 +63,8 @@ interface Trie {
 
 function writeTrie(table: NgramTable, marks: readonly Uint8Array[], layout: PackLayout, bytes: Uint8Array): Trie {
   const { at, contextCount, entryCount } = layout;
-  const words = layout.wordBytes === 2 ? new Uint16Array(bytes.buffer, at.words) : new Uint32Array(bytes.buffer, at.words);
+  const words =
+    layout.wordBytes === 2 ? new Uint16Array(bytes.buffer, at.words) : new Uint32Array(bytes.buffer, at.words);
   const blocks = new Uint32Array(bytes.buffer, at.marks, 3 * layout.blocks);
   const childLow = new Uint16Array(bytes.buffer, at.childLow);
   const suffixLow = new Uint16Array(bytes.buffer, at.suffixLow);
@@ -101,13 +107,30 @@ function toTicks(table: Float32Array): Float32Array {
 }
 
 /** Quantises, then bounds what the quantised model can say. */
-function writeProbabilities(table: NgramTable, shape: PackShape, layout: PackLayout, bytes: Uint8Array, trie: Trie): void {
+function writeProbabilities(
+  table: NgramTable,
+  shape: PackShape,
+  layout: PackLayout,
+  bytes: Uint8Array,
+  trie: Trie,
+): void {
   const { at, contextCount } = layout;
   const { contextOf, suffix } = trie;
   // The last code is kept for bounds above every probability.
-  const fitted = toTicks(fitCodebook(table.levels.map((level) => level.logProbs), 0, CODES - 1));
+  const fitted = toTicks(
+    fitCodebook(
+      table.levels.map((level) => level.logProbs),
+      0,
+      CODES - 1,
+    ),
+  );
   const probTable = Float32Array.from([...fitted, 0]);
-  const backoffTable = toTicks(fitCodebook(table.levels.slice(0, -1).map((level) => level.logBackoffs), 0));
+  const backoffTable = toTicks(
+    fitCodebook(
+      table.levels.slice(0, -1).map((level) => level.logBackoffs),
+      0,
+    ),
+  );
   const backoff = new Float64Array(contextCount);
   bytes[at.backoffs] = nearestCode(backoffTable, 0);
   contextOf.forEach((numbers, n) => {
@@ -141,7 +164,9 @@ function writeProbabilities(table: NgramTable, shape: PackShape, layout: PackLay
   });
   probTable[CODES - 1] = Math.ceil(bound.reduce((a, b) => Math.max(a, b), 0) * TICKS) / TICKS;
   for (let i = 0; i < bound.length; i++) bytes[at.bounds + i] = ceilingCode(probTable, bound[i]!);
-  const excessUnit = Math.fround((above.subarray(1, shape.contexts[1]! + 1).reduce((x, y) => Math.max(x, y), 0) + MARGIN) / 254);
+  const excessUnit = Math.fround(
+    (above.subarray(1, shape.contexts[1]! + 1).reduce((x, y) => Math.max(x, y), 0) + MARGIN) / 254,
+  );
   for (let c = 1; c <= shape.contexts[1]!; c++) {
     bytes[at.excess + c - 1] = above[c] === 0 ? 0 : Math.ceil((above[c]! + MARGIN) / excessUnit);
   }

@@ -1,5 +1,5 @@
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
-import { type TokenSource, eachDocument } from "./token-file.ts";
+import { eachDocument, type TokenSource } from "./token-file.ts";
 
 export interface Perplexity {
   readonly tokens: number;

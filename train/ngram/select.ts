@@ -1,4 +1,4 @@
-import { type NgramCounts, boundaryToken, tokenAt } from "./counts.ts";
+import { boundaryToken, type NgramCounts, tokenAt } from "./counts.ts";
 
 /** Which n-grams of each order enter the model: [order - 1] flags; those of order 1 always do. */
 export type Kept = readonly Uint8Array[];

@@ -29,7 +29,15 @@ export interface NgramTable {
 export function createLevel(words: TableLevel["words"], parents: Uint32Array, suffixes: Uint32Array): TableLevel {
   const count = words.length;
   const logProbs = new Float32Array(count);
-  return { count, words, parents, suffixes, logProbs, logBackoffs: new Float32Array(count), firstChild: new Uint32Array(count + 1) };
+  return {
+    count,
+    words,
+    parents,
+    suffixes,
+    logProbs,
+    logBackoffs: new Float32Array(count),
+    firstChild: new Uint32Array(count + 1),
+  };
 }
 
 /** Fills `firstChild` of a level from the parents of the one above. */
@@ -97,7 +105,9 @@ export function filterTable(table: NgramTable, keep: readonly Uint8Array[]): Ngr
     levels.push(next);
     renumbered = numbers;
   }
-  const fresh = levels.map((level, n) => (n === 0 ? { ...level, firstChild: new Uint32Array(level.count + 1) } : level));
+  const fresh = levels.map((level, n) =>
+    n === 0 ? { ...level, firstChild: new Uint32Array(level.count + 1) } : level,
+  );
   for (let n = 0; n + 1 < table.order; n++) linkChildren(fresh[n]!, fresh[n + 1]!.parents);
   return { order: table.order, vocabSize: table.vocabSize, levels: fresh };
 }

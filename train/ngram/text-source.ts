@@ -17,7 +17,9 @@ export interface LoadedTokenizer {
 
 export async function loadTokenizer(path: string): Promise<LoadedTokenizer> {
   const bytes = await readFile(path);
-  const json: { model: { vocab: Record<string, number> }; added_tokens?: { id: number }[] } = JSON.parse(bytes.toString("utf8"));
+  const json: { model: { vocab: Record<string, number> }; added_tokens?: { id: number }[] } = JSON.parse(
+    bytes.toString("utf8"),
+  );
   const ids = [...Object.values(json.model.vocab), ...(json.added_tokens ?? []).map((token) => token.id)];
   const tokenizer = new Tokenizer(json, {});
   return {

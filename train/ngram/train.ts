@@ -1,9 +1,9 @@
-import { type NgramCounts, countWindows } from "./counts.ts";
+import { countWindows, type NgramCounts } from "./counts.ts";
 import { keepWithin, pruningCosts } from "./entropy-prune.ts";
 import { adjustedCounts, estimate } from "./kneser-ney.ts";
 import { type Kept, occurrences, selectByCount } from "./select.ts";
 import type { NgramTable } from "./table.ts";
-import { type TokenSource, countTokens } from "./token-file.ts";
+import { countTokens, type TokenSource } from "./token-file.ts";
 
 export interface TrainOptions {
   readonly order: number;

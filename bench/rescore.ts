@@ -1,0 +1,101 @@
+import { readFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { Miniflare } from "miniflare";
+import { build, type Rolldown } from "vite";
+import { readPackHeader } from "../shared/ngram/format.ts";
+import { readCases } from "./rescore/inputs.ts";
+import { runSuite, type SuiteResult } from "./rescore/suite.ts";
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const PACK = join(HERE, "../models/smollm2-135m/packs/general.fdlm");
+const LATTICES = join(HERE, "rescore/lattices.bin");
+
+/**
+ * `npm run bench -- rescore [--json] [--pack FILE] [--alpha A] [--quick]`: the n-gram rescorer in Node and in workerd.
+ * The last line of stdout is the JSON.
+ */
+export async function benchRescore(args: readonly string[]): Promise<void> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      json: { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
+      pack: { type: "string", default: PACK },
+      alpha: { type: "string", default: "0.3" },
+    },
+  });
+  const pack = new Uint8Array(await readFile(values.pack));
+  const lattices = new Uint8Array(await readFile(LATTICES));
+  const alpha = Number(values.alpha);
+  const rounds = values.quick ? 5 : 50;
+  const textTokens = values.quick ? 50_000 : 1_000_000;
+  const node = runSuite(pack, { alpha, cases: readCases(lattices), rounds, textTokens, now: () => performance.now() });
+  const workerd = await runInWorkerd(pack, lattices, `?alpha=${alpha}&rounds=${rounds}&tokens=${textTokens}`);
+  const result = report(pack, alpha, node, workerd);
+  if (!values.json) console.log(JSON.stringify(result, null, 2));
+  console.log(JSON.stringify(result));
+  if (!result.same_in_node_and_workerd || !result.brute_force_agrees) process.exitCode = 1;
+}
+
+function report(pack: Uint8Array, alpha: number, node: SuiteResult, workerd: SuiteResult) {
+  const { ngrams } = readPackHeader(pack);
+  const both = <T>(pick: (result: SuiteResult) => T) => ({ node: pick(node), workerd: pick(workerd) });
+  return {
+    pack: { ngrams, bytes_per_ngram: pack.length / ngrams, load_ms: node.loadMs, load_ms_workerd: workerd.loadMs },
+    alpha,
+    queries_per_s: both((result) => result.queriesPerS),
+    one_best_us: both((result) => result.oneBestUs),
+    p16_best_us: both((result) => result.p16BestUs),
+    brute_force_us: both((result) => result.bruteForceUs),
+    brute_force_agrees: node.bruteForceAgrees && workerd.bruteForceAgrees,
+    checksum: node.checksum.toString(16).padStart(8, "0"),
+    same_in_node_and_workerd: node.checksum === workerd.checksum,
+  };
+}
+
+async function runInWorkerd(pack: Uint8Array, lattices: Uint8Array, query: string): Promise<SuiteResult> {
+  const contents = await bundleWorker();
+  const miniflare = new Miniflare({
+    cf: false,
+    telemetry: { enabled: false },
+    workers: [
+      {
+        config: {
+          name: "rescore",
+          compatibilityDate: "2026-10-23",
+          manifest: { mainModule: "worker.js", modulesRoot: HERE, modules: { "worker.js": { type: "esm", contents } } },
+        },
+      },
+    ],
+  });
+  try {
+    const body = new Uint8Array(4 + pack.length + lattices.length);
+    new DataView(body.buffer).setUint32(0, pack.length, true);
+    body.set(pack, 4);
+    body.set(lattices, 4 + pack.length);
+    const response = await miniflare.dispatchFetch(`http://rescore/${query}`, { method: "POST", body });
+    if (response.status !== 200) throw new Error(`workerd answered ${response.status}: ${await response.text()}`);
+    return (await response.json()) as SuiteResult;
+  } finally {
+    await miniflare.dispose();
+  }
+}
+
+async function bundleWorker(): Promise<string> {
+  const output = await build({
+    configFile: false,
+    logLevel: "silent",
+    build: {
+      write: false,
+      minify: false,
+      target: "es2023",
+      lib: { entry: join(HERE, "rescore/worker.ts"), formats: ["es"], fileName: "worker" },
+    },
+  });
+  const [first] = Array.isArray(output) ? output : [output as Rolldown.RolldownOutput];
+  return first!.output[0].code;
+}
+
+if (import.meta.main) await benchRescore(process.argv.slice(2));
