@@ -1,6 +1,6 @@
 """Tokenise documents into a .u16 file for the n-gram trainer, faster than the JavaScript tokenizer can.
 
-  python train/ngram/tokenize.py --tokenizer tokenizer.json --out FILE.u16 INPUT...
+  python train/ngram/token_ids.py --tokenizer tokenizer.json --out FILE.u16 INPUT...
 
 INPUT: .txt or .txt.xz (documents separated by two blank lines), or .npz shards of train/generate.py
 (`tokens`, `offsets`: one document per sequence). Each document is followed by the separator 65535; each
