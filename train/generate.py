@@ -126,6 +126,8 @@ def main():
     a.add_argument("--tokens", type=int, default=1_000_000)
     a.add_argument("--new", type=int, default=176)
     a.add_argument("--seed", type=int, default=1)
+    a.add_argument("--only", default="", help="tasks of prompts.py, separated by commas; all by default")
+    a.add_argument("--sampled-every", type=int, default=4, help="every n-th batch is sampled at 0.8; 0: none")
     args = a.parse_args()
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     tokenizer = Tokenizer.from_file(str(Path(args.data) / "tokenizer/smollm2-135m-instruct.tokenizer.json"))
@@ -133,7 +135,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     done = sorted(p for p in out.glob("*.npz") if "part" not in p.name)
     total = sum(int(np.load(p)["offsets"][-1]) for p in done)
-    prompts = mixture(args.data, tokenizer, 40_000, args.seed)
+    prompts = mixture(args.data, tokenizer, 40_000, args.seed, [n for n in args.only.split(",") if n])
     bar = tqdm(total=args.tokens, initial=total, unit="tok", mininterval=10)
     shard = len(done)
     while total < args.tokens:
@@ -148,7 +150,8 @@ def main():
             size = 96 if len(window[min(at + 96, len(window)) - 1][1]) <= 320 else 48
             rows = window[at : at + size]
             at += size
-            temperature = 0.8 if (at // size) % 4 == 3 else 0.0
+            sampled = args.sampled_every and (at // size) % args.sampled_every == args.sampled_every - 1
+            temperature = 0.8 if sampled else 0.0
             sequences += Batch(base, [p for _, p in rows], args.new, temperature, generator).run()
             tasks += [t for t, _ in rows]
             greedy += [temperature == 0.0] * len(rows)

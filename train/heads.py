@@ -171,6 +171,7 @@ def arguments():
     a.add_argument("--decay", type=float, default=0.9, help="loss weight of head j: decay ** j")
     a.add_argument("--mix", type=float, default=0.5, help="share of the soft target in the loss")
     a.add_argument("--limit", type=int, default=0, help="use only so many training positions (trials)")
+    a.add_argument("--init", default="", help="continue from the weights of this checkpoint (.ckpt of another run)")
     a.add_argument("--seed", type=int, default=1)
     return a.parse_args()
 
@@ -229,6 +230,8 @@ def main():
     base, data = Base(args.gguf), Data(args.distill)
     c = base.config
     heads = Heads(c.width, len(TAPS) + 1, args.inner, args.count)
+    if args.init:
+        heads.load_state_dict(torch.load(args.init)["heads"])
     small = Labels(data, c.vocab, args.train_vocab)
     positions, held = train(args, base, data, heads, small, base.embedding[small.ids].contiguous())
     full = Labels(data, c.vocab, args.draft_vocab)

@@ -63,9 +63,16 @@ def _turns(row, rng):
     return turns[:cut]
 
 
-def mixture(root, tokenizer, count, seed):
-    """`count` prompts as (task, token ids), shuffled; the same for the same seed."""
+def mixture(root, tokenizer, count, seed, only=()):
+    """`count` prompts as (task, token ids), shuffled; the same for the same seed.
+
+    `only` keeps the named tasks, in their proportions to one another.
+    """
     root, rng, out = Path(root), random.Random(seed), []
+    shares = {name: share for name, (share, _) in {**CHAT, **PLAIN, "translate": TRANSLATE}.items()}
+    if only:
+        total = sum(shares[name] for name in only)
+        shares = {name: shares[name] / total if name in only else 0 for name in shares}
 
     def encode(text, longest):
         ids = tokenizer.encode(text).ids
@@ -73,23 +80,23 @@ def mixture(root, tokenizer, count, seed):
             ids = ids[: longest - 40] + ids[-40:]
         return ids
 
-    for name, (share, longest) in CHAT.items():
+    for name, (_, longest) in CHAT.items():
         rows = _rows(root / "train" / f"{name}.jsonl.xz")
-        for row in rng.choices(rows, k=round(count * share)):
+        for row in rng.choices(rows, k=round(count * shares[name])):
             turns = _turns(row, rng)
             if name == "summ_wiki" and rng.random() < 0.5:
                 turns = [rng.choice(SUMMARY_ASKS) + turns[0].split("\n\n", 1)[-1]]
             out.append((name, encode(chat(turns), longest)))
-    for name, (share, longest) in PLAIN.items():
+    for name, (_, longest) in PLAIN.items():
         with lzma.open(root / "corpus" / f"{name}.txt.xz", "rt", encoding="utf-8") as f:
             text = f.read(40_000_000)
-        for _ in range(round(count * share)):
+        for _ in range(round(count * shares[name])):
             at = rng.randrange(len(text) - 2000)
             at = text.find("\n", at, at + 1500) + 1 or at
             ids = tokenizer.encode(text[at : at + 6 * longest]).ids
             out.append((name, ids[: rng.randrange(8, longest)]))
     sentences = [r["response"] for r in _rows(root / "train" / "qa.jsonl.xz") if 40 < len(r["response"]) < 300]
-    for _ in range(round(count * TRANSLATE[0])):
+    for _ in range(round(count * shares["translate"])):
         language = rng.choice(["French", "German", "Spanish", "English", "Italian"])
         ask = f"Translate to {language}: {rng.choice(sentences)}"
         out.append(("translate", encode(chat([ask]), TRANSLATE[1])))
