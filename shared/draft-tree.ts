@@ -1,4 +1,4 @@
-import { ROOT, type NodeIndex, type TokenId } from "./ids.ts";
+import { type NodeIndex, ROOT, type TokenId } from "./ids.ts";
 import { LIMITS } from "./limits.ts";
 
 /**

@@ -1,5 +1,5 @@
-import type { BundleInfo, OpenSpec, StepResult } from "./engine.ts";
 import type { DraftTree } from "./draft-tree.ts";
+import type { BundleInfo, OpenSpec, StepResult } from "./engine.ts";
 import type { ErrorCode } from "./errors.ts";
 
 /**

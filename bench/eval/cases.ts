@@ -2,7 +2,7 @@ import type { ChatMessage } from "../../edge/openai/params.ts";
 import type { BundleInfo, StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import { complete, type Completion, traceCompletion } from "./complete.ts";
+import { type Completion, complete, traceCompletion } from "./complete.ts";
 import { emptyCounters } from "./counters.ts";
 import type { EvalCase } from "./evaluate.ts";
 import { parseMethod } from "./methods.ts";

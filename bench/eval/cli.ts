@@ -4,7 +4,7 @@ import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { ROOT } from "../../scripts/paths.ts";
 import { liveCases, type Model, replayCases } from "./cases.ts";
-import { evaluate, type EvalCase, type RowResult } from "./evaluate.ts";
+import { type EvalCase, evaluate, type RowResult } from "./evaluate.ts";
 import { type Method, parseMethod } from "./methods.ts";
 import { type LoadedBundle, loadBundle } from "./model.ts";
 import { EVAL_HELP, type EvalOptions, parseEvalOptions } from "./options.ts";

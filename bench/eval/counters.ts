@@ -1,4 +1,4 @@
-import { depths, type DraftTree } from "../../shared/draft-tree.ts";
+import { type DraftTree, depths } from "../../shared/draft-tree.ts";
 import { ROOT, type TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
 

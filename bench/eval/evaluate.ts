@@ -1,5 +1,5 @@
 import type { TokenId } from "../../shared/ids.ts";
-import { complete, type Completion, type Packs, type Task } from "./complete.ts";
+import { type Completion, complete, type Packs, type Task } from "./complete.ts";
 import { addCounters, type Counters, emptyCounters } from "./counters.ts";
 import type { Method } from "./methods.ts";
 import { type Difference, explainDifference } from "./ties.ts";

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { Bundles, type Bundle } from "../../edge/text/bundles.ts";
+import { type Bundle, Bundles } from "../../edge/text/bundles.ts";
 import { Detokenizer } from "../../edge/text/detokenize.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import type { Provider } from "../../gpu-worker/onnx/session.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { DEFAULT_METHODS } from "./methods.ts";
 
@@ -36,7 +37,7 @@ export interface EvalOptions {
   readonly seed: number;
   readonly saveTrace: string | null;
   readonly replay: string | null;
-  readonly provider: string | null;
+  readonly provider: Provider | null;
   readonly threads: number | null;
   readonly out: string | null;
   readonly json: boolean;
@@ -94,7 +95,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     seed: count("--seed", values.seed) ?? 1,
     saveTrace: values["save-trace"] ?? null,
     replay,
-    provider: values.provider ?? null,
+    provider: providerOf(values.provider),
     threads: count("--threads", values.threads, 256),
     out: values.out ?? null,
     json: values.json,
@@ -116,4 +117,10 @@ function fraction(option: string, text: string | undefined): number | null {
   if (text.trim() === "" || !(value >= 0 && value <= 1))
     throw new Error(`${option}: a number from 0 to 1, not "${text}"`);
   return value;
+}
+
+function providerOf(text: string | undefined): Provider | null {
+  if (text === undefined) return null;
+  if (text === "cpu" || text === "webgpu") return text;
+  throw new Error(`--provider is cpu or webgpu, not "${text}"`);
 }

@@ -1,7 +1,7 @@
-import { EMPTY_LATTICE, narrowLattice, type Lattice } from "../../shared/lattice.ts";
-import type { BundleInfo, StepEngine, StepResult } from "../../shared/engine.ts";
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
-import { ROOT, type NodeIndex } from "../../shared/ids.ts";
+import type { BundleInfo, StepEngine, StepResult } from "../../shared/engine.ts";
+import { type NodeIndex, ROOT } from "../../shared/ids.ts";
+import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../../shared/lattice.ts";
 import type { Generation } from "./trace.ts";
 
 const NO_TIME = { queueMs: 0, modelMs: 0, engineMs: 0 };

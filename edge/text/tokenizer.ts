@@ -1,5 +1,6 @@
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { TokenId } from "../../shared/ids.ts";
+import { withExactSplits } from "../../shared/tokenizer-json.ts";
 import type { TokenTable } from "./detokenize.ts";
 
 /** A tokenizer of byte-level BPE, as text in and bytes out. */
@@ -31,7 +32,7 @@ export function createTokenizer(json: Uint8Array): TextTokenizer {
   const file: unknown = JSON.parse(new TextDecoder().decode(json));
   const { vocab, added } = checkFile(file);
   // Control tokens are split off here and not by the library, so that text of users is never searched for them.
-  const library = new Tokenizer({ ...(file as object), added_tokens: [] }, {});
+  const library = new Tokenizer(withExactSplits({ ...(file as object), added_tokens: [] }), {});
   const byName = new Map(added.map((t) => [t.content, t.id]));
   const hidden = new Set(added.filter((t) => t.special).map((t) => t.id));
   const bytes = tokenBytes(vocab, added);

@@ -5,6 +5,7 @@ import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { createInterface } from "node:readline";
 import { Tokenizer } from "@huggingface/tokenizers";
+import { withExactSplits } from "../../shared/tokenizer-json.ts";
 import { SEPARATOR } from "./token-file.ts";
 
 /** A tokenizer.json with what the trainer must know of it. */
@@ -21,7 +22,7 @@ export async function loadTokenizer(path: string): Promise<LoadedTokenizer> {
     bytes.toString("utf8"),
   );
   const ids = [...Object.values(json.model.vocab), ...(json.added_tokens ?? []).map((token) => token.id)];
-  const tokenizer = new Tokenizer(json, {});
+  const tokenizer = new Tokenizer(withExactSplits(json), {});
   return {
     encode: (text) => tokenizer.encode(text, { add_special_tokens: false }).ids,
     vocabSize: ids.reduce((a, b) => Math.max(a, b), -1) + 1,
