@@ -12,7 +12,7 @@ import type { Generation } from "./trace.ts";
 
 /** Text to tokens and back, as the served API does it. */
 export interface EvalText {
-  /** Plain continuation: no template, no control tokens. */
+  /** Plain continuation: no template, as `/v1/completions` reads a string. */
   prompt(text: string): Uint32Array;
   /** Throws an Error for a bundle without a chat template. */
   chat(messages: readonly ChatMessage[]): Uint32Array;

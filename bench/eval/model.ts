@@ -44,7 +44,10 @@ async function readOrNull(path: string): Promise<Uint8Array<ArrayBuffer> | null>
 
 function bundleText({ manifest, tokenizer, chatPrompt }: Bundle): EvalText {
   return {
-    prompt: (text) => Uint32Array.from(tokenizer.encodePlain(text)),
+    prompt(text) {
+      const tokens = tokenizer.encodeMarked(text);
+      return Uint32Array.from(manifest.bosToken === null ? tokens : [manifest.bosToken, ...tokens]);
+    },
     chat(messages) {
       if (chatPrompt === null) throw new Error(`bundle ${manifest.name} has no chat template: use rows with prompt`);
       return Uint32Array.from(chatPrompt(messages));

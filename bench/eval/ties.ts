@@ -20,10 +20,10 @@ export interface Difference {
 }
 
 /**
- * The same weights give logits that differ by this much when several rows share a pass, because sums
- * are taken in another order and activations are quantised. A smaller gap is a tie that rounding decides.
+ * A provider may sum in another order when several rows share a pass. A gap between two logits below this
+ * is what that alone can turn over; a larger one is a fault.
  */
-export const TIE_LOGITS = 0.1;
+export const TIE_LOGITS = 0.01;
 
 const PLAIN: Method = { name: "ar", draft: { type: "plain" }, heads: 0, topK: 1 };
 
