@@ -16,7 +16,7 @@ const LATTICES = join(HERE, "rescore/lattices.bin");
  * `npm run bench -- rescore [--json] [--pack FILE] [--alpha A] [--quick]`: the n-gram rescorer in Node and in workerd.
  * The last line of stdout is the JSON.
  */
-export async function benchRescore(args: readonly string[]): Promise<void> {
+export async function benchRescore(args: readonly string[]): Promise<object> {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -35,7 +35,7 @@ export async function benchRescore(args: readonly string[]): Promise<void> {
   const workerd = await runInWorkerd(pack, lattices, `?alpha=${alpha}&rounds=${rounds}&tokens=${textTokens}`);
   const result = report(pack, alpha, node, workerd);
   if (!values.json) console.log(JSON.stringify(result, null, 2));
-  console.log(JSON.stringify(result));
+  return result;
   if (!result.same_in_node_and_workerd || !result.brute_force_agrees) process.exitCode = 1;
 }
 
@@ -97,5 +97,3 @@ async function bundleWorker(): Promise<string> {
   const [first] = Array.isArray(output) ? output : [output as Rolldown.RolldownOutput];
   return first!.output[0].code;
 }
-
-if (import.meta.main) await benchRescore(process.argv.slice(2));
