@@ -8,8 +8,8 @@ import { EVERY_TOKEN, nucleus } from "./nucleus.ts";
  * hash of (seed, position, token) and of nothing else, so what was drafted cannot change the text.
  */
 
-/** log 2, rounded up so that the bound below stays a bound in floating point. */
-const LOG_2 = 0.6931472;
+/** A little above log 2, so that the bound below stays a bound in floating point. */
+const BIT_NATS = Math.LN2 * (1 + 1e-9);
 
 /**
  * The token at `position` (0 is the first prompt token), given the base model's logits for it.
@@ -32,7 +32,7 @@ export function sampleToken(logits: Float32Array, sampling: Sampling, position: 
     const score = (logit - topLogit) * scale;
     const bits = noise(key, token);
     // g = -log(-log u) <= -log(1 - u), and 1 - u > 2^-(z + 1) with z leading ones in u. Most tokens end here.
-    if (score + (Math.clz32(~bits) + 1) * LOG_2 < bestScore) continue;
+    if (score + (Math.clz32(~bits) + 1) * BIT_NATS < bestScore) continue;
     const noisy = score + gumbel(bits);
     if (noisy > bestScore || (noisy === bestScore && token < best)) {
       best = token;

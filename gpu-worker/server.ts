@@ -133,17 +133,26 @@ class Server implements GpuServer {
     // A peer that resets the connection right now is no reason to stop.
     socket.on("error", () => socket.destroy());
     const engine = this.#ready;
-    if (pathOf(request) !== "/v1/step") return refuse(socket, "404 Not Found");
-    // Only browsers send an origin, and no browser has business here.
-    if (request.headers.origin !== undefined) return refuse(socket, "403 Forbidden");
-    if (!this.#admits(request)) return refuse(socket, "401 Unauthorized");
-    if (engine === null || this.#sockets.size >= this.#options.maxSockets)
-      return refuse(socket, "503 Service Unavailable");
+    const refusal = this.#refusal(request);
+    if (engine === null || refusal !== null) {
+      const status = refusal ?? "503 Service Unavailable";
+      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      return;
+    }
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       const step = new StepSocket(webSocket, engine, this.#metrics, this.#options);
       this.#sockets.add(step);
       webSocket.on("close", () => this.#sockets.delete(step));
     });
+  }
+
+  /** The status line of a refused upgrade, or null. */
+  #refusal(request: IncomingMessage): string | null {
+    if (pathOf(request) !== "/v1/step") return "404 Not Found";
+    // Only browsers send an origin, and no browser has business here.
+    if (request.headers.origin !== undefined) return "403 Forbidden";
+    if (!this.#admits(request)) return "401 Unauthorized";
+    return this.#sockets.size >= this.#options.maxSockets ? "503 Service Unavailable" : null;
   }
 
   get #ready(): Served | null {
@@ -167,8 +176,4 @@ function pathOf(request: IncomingMessage): string {
 
 function reply(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {
   response.writeHead(status, { "content-type": "application/json", ...headers }).end(JSON.stringify(body));
-}
-
-function refuse(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }

@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { type DraftTree, treeFault } from "../../shared/draft-tree.ts";
 import type {
   BundleInfo,
@@ -186,7 +186,8 @@ class FakeSession implements StepSession {
     try {
       if (signal.aborted) this.close();
       this.#closed.signal.throwIfAborted();
-      if (ms > 0) await sleep(ms, undefined, { signal: this.#closed.signal });
+      const { signal: closed } = this.#closed;
+      await (ms > 0 ? sleep(ms, undefined, { signal: closed }) : nextTurn(undefined, { signal: closed }));
     } catch {
       throw cancelled();
     } finally {
@@ -227,8 +228,10 @@ class ToyModel {
     const mass = (n: number) => ranked.slice(0, n).reduce((sum, token) => sum + probabilities[token]!, 0);
     let kept = 1;
     while (kept < ranked.length && mass(kept) < topP) kept++;
-    let drawn = new Random(seed * 65_537 + tokens.length).unit() * mass(kept);
-    return ranked.slice(0, kept).find((token) => (drawn -= probabilities[token]!) < 0) ?? ranked[0]!;
+    const drawn = new Random(seed * 65_537 + tokens.length).unit() * mass(kept);
+    let chosen = 0;
+    while (chosen < kept - 1 && mass(chosen + 1) <= drawn) chosen++;
+    return ranked[chosen]!;
   }
 
   logProbs(tokens: readonly number[], token: number, count: number): TokenLogProbs {
@@ -254,7 +257,11 @@ class ToyModel {
       const first = draw.int(0, this.#vocabSize - 1);
       const others = Array.from({ length: k + 1 }, (_, i) => (first + i) % this.#vocabSize).filter((t) => t !== truth);
       ids.push(...[...others.slice(0, rank), truth, ...others.slice(rank)].slice(0, k));
-      for (let i = 0, logProb = 0; i < k; i++) logProbs.push((logProb -= draw.int(1, 12) / 8));
+      let logProb = 0;
+      for (let i = 0; i < k; i++) {
+        logProb -= draw.int(1, 12) / 8;
+        logProbs.push(logProb);
+      }
     }
     return createLattice(heads, k, Uint32Array.from(ids), Float32Array.from(logProbs));
   }
