@@ -35,8 +35,8 @@ export async function benchRescore(args: readonly string[]): Promise<object> {
   const workerd = await runInWorkerd(pack, lattices, `?alpha=${alpha}&rounds=${rounds}&tokens=${textTokens}`);
   const result = report(pack, alpha, node, workerd);
   if (!values.json) console.log(JSON.stringify(result, null, 2));
-  return result;
   if (!result.same_in_node_and_workerd || !result.brute_force_agrees) process.exitCode = 1;
+  return result;
 }
 
 function report(pack: Uint8Array, alpha: number, node: SuiteResult, workerd: SuiteResult) {
