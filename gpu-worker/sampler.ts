@@ -49,6 +49,11 @@ export function highest(logits: Float32Array): TokenId {
   return best;
 }
 
+/** The noise that `token` gets at `position`, one by one; sampleToken computes no more of it than it must. */
+export function gumbelNoise(seed: number, position: number, token: TokenId): number {
+  return gumbel(noise(noiseKey(seed, position), token));
+}
+
 function noiseKey(seed: number, position: number): number {
   return mix(mix(seed ^ 0x9e3779b9) ^ Math.imul(position + 1, 0x85ebca6b));
 }
