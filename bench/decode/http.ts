@@ -14,7 +14,8 @@ interface Chunk {
   readonly error?: { readonly message: string };
   readonly usage?: { readonly completion_tokens: number } | null;
   readonly metrics?: {
-    readonly speculative_decoding: { readonly num_spec_steps: number };
+    /** null for plain decoding, where every token after the first is a step. */
+    readonly speculative_decoding: { readonly num_spec_steps: number } | null;
     readonly timings: { readonly step_ms: { readonly p50: number }; readonly round_trip_ms: { readonly p50: number } };
   };
 }
@@ -59,7 +60,7 @@ export async function timeAnswer(
     tokens: usage,
     // Prefill's one token opens the stream; everything after it is decoding.
     tokensPerSecond: (usage - 1) / ((last - first) / 1000),
-    steps: metrics.speculative_decoding.num_spec_steps,
+    steps: metrics.speculative_decoding?.num_spec_steps ?? usage - 1,
     stepMs: metrics.timings.step_ms.p50,
     wireMs: metrics.timings.round_trip_ms.p50,
   };
