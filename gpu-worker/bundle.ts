@@ -47,9 +47,9 @@ export async function readBundle(dir: string): Promise<Bundle> {
   const path = join(dir, "manifest.json");
   const text = await readFile(path, "utf8").catch(() => null);
   if (text === null) throw new Error(`no bundle at ${dir}: ${remedy}`);
-  const parsed = manifestSchema.safeParse(JSON.parse(text));
+  const parsed = manifestSchema.safeParse(parseJson(text));
   if (!parsed.success) {
-    const fields = parsed.error.issues.map((issue) => issue.path.join("."));
+    const fields = parsed.error.issues.map((issue) => issue.path.join(".") || "all of it");
     throw new Error(`${path} is of another format (${fields.join(", ")}): ${remedy}`);
   }
   const { name, notice, architecture, pastValues, graphs, hiddenWidth, latticeHeads, topK, tokenizer } = parsed.data;
@@ -70,6 +70,15 @@ export async function readBundle(dir: string): Promise<Bundle> {
     basePath: join(dir, graphs.base.path),
     headsPath: join(dir, graphs.heads.path),
   };
+}
+
+/** undefined where it is none. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 async function checkFile(dir: string, entry: FileEntry, remedy: string): Promise<void> {

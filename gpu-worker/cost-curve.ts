@@ -28,11 +28,11 @@ export async function measureCosts(model: Model, now: () => number): Promise<Bun
     if (forward.hidden !== null) await model.heads(forward.hidden.subarray(0, shape.hiddenWidth), 0);
     return now() - startedAt;
   };
-  const beganAt = now();
   await step(1);
+  const beganAt = now();
   const curve: [rows: number, ms: number][] = [];
   for (const rows of ROWS) {
-    if (now() - beganAt > BUDGET_MS) break;
+    if (curve.length > 0 && now() - beganAt > BUDGET_MS) break;
     let ms = Infinity;
     for (let i = 0; i < REPETITIONS && (i === 0 || now() - beganAt < BUDGET_MS); i++)
       ms = Math.min(ms, await step(rows));

@@ -1,0 +1,64 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { readBundle } from "../../gpu-worker/bundle.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+
+let tiny: string;
+let dir: string;
+beforeAll(async () => {
+  tiny = await ensureBundle("tiny");
+});
+beforeEach(async () => {
+  dir = join(await mkdtemp(join(tmpdir(), "foredraft-bundle-")), "tiny");
+  await cp(tiny, dir, { recursive: true });
+});
+afterEach(() => rm(join(dir, ".."), { recursive: true, force: true }));
+
+async function rewrite(change: (manifest: Record<string, unknown>) => void): Promise<void> {
+  const path = join(dir, "manifest.json");
+  const manifest = JSON.parse(await readFile(path, "utf8"));
+  change(manifest);
+  await writeFile(path, JSON.stringify(manifest));
+}
+
+test("a compiled bundle is read, with the shapes of its manifest", async () => {
+  const manifest: BundleManifest = JSON.parse(await readFile(join(dir, "manifest.json"), "utf8"));
+  const bundle = await readBundle(dir);
+  expect(bundle).toMatchObject({ name: "tiny", tokenizerHash: manifest.tokenizer.sha256 });
+  expect(bundle.shape).toMatchObject({
+    vocabSize: manifest.architecture.vocabSize,
+    latticeHeads: manifest.latticeHeads,
+    wideValues: manifest.pastValues === "float64",
+  });
+});
+
+test("an absent bundle is named together with the remedy", async () => {
+  await expect(readBundle(join(dir, "other"))).rejects.toThrow(/no bundle at .*other.*npm run bundle/);
+});
+
+test.each(["base.onnx", "heads.onnx", "tokenizer.json"])("a changed %s is refused", async (file) => {
+  const bytes = await readFile(join(dir, file));
+  bytes[bytes.length >> 1]! ^= 1;
+  await writeFile(join(dir, file), bytes);
+  await expect(readBundle(dir)).rejects.toThrow(`${file} is not the file its manifest names`);
+});
+
+test("a missing file is refused", async () => {
+  await rm(join(dir, "heads.onnx"));
+  await expect(readBundle(dir)).rejects.toThrow("heads.onnx cannot be read");
+});
+
+test("a manifest of another format is refused, naming the field", async () => {
+  await rewrite((manifest) => {
+    manifest.format = 2;
+  });
+  await expect(readBundle(dir)).rejects.toThrow(/another format \(format\)/);
+});
+
+test("a manifest cut short is refused", async () => {
+  await writeFile(join(dir, "manifest.json"), '{"format": 1');
+  await expect(readBundle(dir)).rejects.toThrow("another format");
+});
