@@ -57,7 +57,7 @@ function throughFile(generations: Generation[], maxTokens: number): readonly Gen
 describe("live evaluation", () => {
   test("every method gives plain decoding's tokens, and the oracle bounds the others", async () => {
     const { overall } = summarise(await live(24), METHODS, 1);
-    expect(overall["ar"]).toMatchObject({ block_efficiency: 1, prompts: 12, completions: 16, identical_to_plain: 12 });
+    expect(overall.ar).toMatchObject({ block_efficiency: 1, prompts: 12, completions: 16, identical_to_plain: 12 });
     for (const name of METHODS) expect(overall[name]?.identical_to_plain, name).toBe(12);
     const efficiency = (name: string) => overall[name]?.block_efficiency ?? 0;
     expect(efficiency("none")).toBeGreaterThan(1);
