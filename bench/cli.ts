@@ -1,18 +1,25 @@
 import { benchDecode } from "./decode.ts";
 import { benchRescore } from "./rescore.ts";
+import { benchTune } from "./tune.ts";
 
 const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
   decode: benchDecode,
   rescore: benchRescore,
+  tune: benchTune,
 };
 
 const [name = "", ...args] = process.argv.slice(2);
-const bench = BENCHES[name];
+const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
 if (bench === undefined) {
   console.error(`usage: npm run bench -- ${Object.keys(BENCHES).join("|")} [--json]`);
   process.exitCode = 1;
 } else {
-  const result = await bench(args.filter((arg) => arg !== "--json"));
-  // The last line of stdout is the result, whatever was printed before.
-  console.log(JSON.stringify(result));
+  try {
+    const result = await bench(args.filter((arg) => arg !== "--json"));
+    // The last line of stdout is the result, whatever was printed before.
+    console.log(JSON.stringify(result));
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    process.exitCode = 1;
+  }
 }

@@ -3,9 +3,9 @@ import { SingleBar } from "cli-progress";
 /** A bar on a terminal, a line now and then elsewhere. */
 export class Progress {
   readonly #bar: SingleBar;
-  constructor(total: number) {
+  constructor(total: number, unit = "rows") {
     this.#bar = new SingleBar({
-      format: "{bar} {value}/{total} rows, {duration_formatted}, {eta_formatted} to go",
+      format: `{bar} {value}/{total} ${unit}, {duration_formatted}, {eta_formatted} to go`,
       stream: process.stderr,
       clearOnComplete: false,
       noTTYOutput: true,
