@@ -13,18 +13,18 @@ SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 # file -> (share of all prompts, longest prompt in tokens, instruction put before it)
 CHAT = {
-    "instruct": (0.22, 320),
-    "instruct_oasst_eval": (0.13, 256),
-    "prompts_only": (0.04, 256),
+    "instruct": (0.20, 320),
+    "instruct_oasst_eval": (0.12, 256),
+    "prompts_only": (0.03, 256),
     "gsm8k_train": (0.13, 256),
-    "qa": (0.12, 256),
-    "t0_qa": (0.06, 320),
-    "summ": (0.06, 560),
-    "summ_wiki": (0.05, 560),
+    "qa": (0.10, 256),
+    "t0_qa": (0.09, 360),
+    "summ": (0.07, 480),
+    "summ_wiki": (0.06, 480),
     "dialogue": (0.04, 320),
 }
 # The base answers these poorly, but it is its own text that the heads must foresee.
-TRANSLATE = (0.03, 160)
+TRANSLATE = (0.06, 160)
 PLAIN = {
     "wikipedia_en_good_featured": (0.03, 72),
     "web_c4_sample": (0.02, 72),
