@@ -98,6 +98,7 @@ class Batch:
                 chosen[:, None], (at - self.pad)[:, None], self.cache, at, self._mask(at, 1), TAPS
             )
             chosen = self._emit(step + 1, chosen, hidden[:, 0], [t[:, 0] for t in taps])
+        self.cache = None  # gigabytes, while the shard still waits for its other batches
         for i, tokens in enumerate(self.tokens.tolist()):  # a finished row runs on until the next compaction
             if END in tokens[1 : self.lengths[i]]:
                 self.lengths[i] = tokens.index(END, 1) + 1

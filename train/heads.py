@@ -8,7 +8,13 @@ width, F features (taps, then the final hidden state), bonus = the token committ
   u = silu(trunk.weight z)                                                     [D2]
   logits_j = E[draft_ids] (final_hidden + head.j.weight u + head.j.bias)       head j + 2, j = 0..H-2
 Head j predicts token t + 2 + j. The output embedding E is shared and frozen, reduced to the most
-frequent tokens. A run resumes from OUT.ckpt, saved every minute.
+frequent tokens. Beside that distribution each head has a *copy* distribution over what followed the
+earlier sources of the bonus token (copies.py), of match length m_e and age n - e, gated by a
+pointer-generator mixture (See et al. 2017, arXiv 1704.04368):
+  c_j(w) = sum over sources e proposing w of softmax_e(copy.match[j, m_e] + copy.age[j] log(n - e))
+  g_j = sigmoid(copy.gate_weight[j] u + copy.gate_match[j, max m] + copy.gate_agree[j] max_w c_j(w)), 0 without a source
+  p_j(w) = (1 - g_j) softmax(logits_j)[w] + g_j c_j(w)
+A run resumes from OUT.ckpt, saved every minute.
 """
 
 import argparse
@@ -23,6 +29,7 @@ import torch
 from safetensors.torch import save_file
 from tqdm import tqdm
 
+import copies
 from base import Base
 from generate import TAPS
 
@@ -37,6 +44,16 @@ class Heads(torch.nn.Module):
         self.trunk = torch.nn.Parameter(torch.randn(inner, (features + 1) * width) / math.sqrt((features + 1) * width))
         self.heads = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(width, inner)) for _ in range(count)])
         self.bias = torch.nn.ParameterList([torch.nn.Parameter(torch.zeros(width)) for _ in range(count)])
+        zeros = lambda *shape: torch.nn.Parameter(torch.zeros(*shape))
+        self.copy = torch.nn.ParameterDict(
+            {
+                "match": torch.nn.Parameter(torch.arange(copies.MATCH + 1).float().repeat(count, 1)),
+                "age": zeros(count),
+                "gate_weight": zeros(count, inner),
+                "gate_match": torch.nn.Parameter(torch.full((count, copies.MATCH + 1), -1.0)),
+                "gate_agree": zeros(count),
+            }
+        )
 
     def inner(self, hidden, bonus):
         """hidden [B, F*D], bonus embedding [B, D] -> u [B, D2]."""
@@ -49,29 +66,84 @@ class Heads(torch.nn.Module):
         return final + (u.bfloat16() @ self.heads[j].bfloat16().T).float() + self.bias[j]
 
 
+    def copied(self, j, u, found):
+        """Copy distribution of head j: (gate [B], weights [B, S], same [B, S, S]: sources that propose one token)."""
+        tokens, match, age, valid = found.proposals(j)
+        scores = self.copy["match"][j][match] + self.copy["age"][j] * age
+        weights = torch.softmax(torch.where(valid, scores, torch.tensor(-1e4)), -1) * valid
+        same = (tokens[:, :, None] == tokens[:, None, :]) & valid[:, :, None] & valid[:, None, :]
+        agree = (weights[:, None, :] * same).sum(-1).max(-1).values
+        gate = u @ self.copy["gate_weight"][j] + self.copy["gate_match"][j][match[:, 0]]
+        gate = torch.sigmoid(gate + self.copy["gate_agree"][j] * agree) * valid[:, 0]
+        return gate, weights, same
+
+
+class Found:
+    """The copy sources of some positions, see copies.py."""
+
+    def __init__(self, data, rows):
+        self.text, self.start = data.text, data.text_start[rows][:, None]
+        self.bonus = data.bonus_at[rows][:, None]  # n [B, 1]
+        self.at, self.match = data.source_at[rows].long(), data.source_match[rows].long()
+        self.valid = self.at >= 0
+        self.age = torch.log((self.bonus - self.at).clamp(min=1).float())
+
+    def proposals(self, j):
+        """(tokens [B, S], match [B, S], log age [B, S], valid [B, S]) of head j."""
+        period = (self.bonus - self.at).clamp(min=1)
+        index = self.at.clamp(min=0) + 1 + j
+        beyond = (index - self.bonus).clamp(min=0)
+        index = index - (beyond + period - 1) // period * period
+        return self.text[self.start + index], self.match, self.age, self.valid
+
+
 class Data:
-    """All shards in memory: features [N, F*D] bf16, tokens [N], sequence end per position [N]."""
+    """All shards; features [N, F*D] bf16 stay on disk, tokens [N], sequence end per position [N]."""
 
     def __init__(self, root):
         files = sorted(p for p in Path(root).glob("*.npz") if "part" not in p.name)
-        parts = dict(features=[], tokens=[], top_ids=[], top_logp=[], end=[], greedy=[], held=[])
-        start = 0
-        for path in files:
+        names = ("tokens", "top_ids", "top_logp", "end", "greedy", "held", "source_at", "source_match")
+        parts = {key: [] for key in (*names, "text", "text_start", "bonus_at")}
+        self.shards, self.shard_start = [], []
+        start = text_start = 0
+        for path in tqdm(files, desc="shards", unit="shard"):
             z = np.load(path)
-            offsets = z["offsets"]
-            lengths = np.diff(offsets)
+            offsets, prompt_offsets = z["offsets"], z["prompt_offsets"]
+            lengths, before = np.diff(offsets), np.diff(prompt_offsets)
             for key in ("tokens", "top_ids"):
                 parts[key].append(z[key].astype(np.int32))
-            parts["features"].append(torch.from_numpy(z["features"].view(np.int16)).view(torch.bfloat16))
-            parts["top_logp"].append(z["top_logp"].astype(np.float32))
+            self.shards.append(np.load(path.with_suffix(".features.npy"), mmap_mode="r"))
+            self.shard_start.append(start)
+            parts["top_logp"].append(z["top_logp"])
             parts["end"].append(np.repeat(offsets[1:] + start, lengths))
             parts["greedy"].append(np.repeat(z["greedy"], lengths))
             parts["held"].append(np.repeat(np.arange(len(lengths)) % 25 == 7, lengths))
+            at, match = copies.sources(z["prompts"], prompt_offsets, z["tokens"], offsets)
+            parts["source_at"].append(at)
+            parts["source_match"].append(match)
+            # Prompt and generated text of each sequence end to end, where the sources are looked up.
+            for r in range(len(lengths)):
+                parts["text"].append(z["prompts"][prompt_offsets[r] : prompt_offsets[r + 1]].astype(np.int32))
+                parts["text"].append(z["tokens"][offsets[r] : offsets[r + 1]].astype(np.int32))
+            sequence = text_start + offsets[:-1] + prompt_offsets[:-1]
+            parts["text_start"].append(np.repeat(sequence, lengths))
+            within = np.arange(len(z["tokens"])) - np.repeat(offsets[:-1], lengths)
+            parts["bonus_at"].append(np.repeat(before, lengths) + within + 1)
             start += int(offsets[-1])
-        self.features = torch.cat(parts.pop("features"))
+            text_start += int(offsets[-1] + prompt_offsets[-1])
         for key, arrays in parts.items():
             setattr(self, key, torch.from_numpy(np.concatenate(arrays)))
-        self.files = len(files)
+        self.shard_start = np.array(self.shard_start)
+
+    def features(self, rows):
+        """[B, F*D] bf16"""
+        rows = rows.numpy()
+        out = np.empty((len(rows), self.shards[0].shape[1]), np.uint16)
+        shard = np.searchsorted(self.shard_start, rows, "right") - 1
+        for i in np.unique(shard):
+            mine = shard == i
+            out[mine] = self.shards[i][rows[mine] - self.shard_start[i]]
+        return torch.from_numpy(out.view(np.int16)).view(torch.bfloat16)
 
     def positions(self, held):
         """Positions with a bonus token and at least one token to foresee."""
@@ -83,7 +155,7 @@ class Data:
 
 
 class Labels:
-    """Targets inside the draft vocabulary; -1 outside it or past the end of the sequence."""
+    """Targets of the heads."""
 
     def __init__(self, data, vocab, size):
         counts = torch.bincount(data.tokens.long(), minlength=vocab)
@@ -93,47 +165,76 @@ class Labels:
         self.data = data
 
     def hard(self, at, j):
+        """(index [B] in the draft vocabulary or -1, token [B] or -1 past the end of the sequence)"""
         target = at + 2 + j
-        ok = target < self.data.end[at]
-        y = self.index[self.data.tokens[target.clamp(max=len(self.data.tokens) - 1)].long()]
-        return torch.where(ok, y, -1)
+        token = self.data.tokens[target.clamp(max=len(self.data.tokens) - 1)].long()
+        token = torch.where(target < self.data.end[at], token, -1)
+        return torch.where(token >= 0, self.index[token.clamp(min=0)], -1), token
 
     def soft(self, at, j):
         """The base's own top-8 distribution for the same token: (indices [B, 8], weights [B, 8])."""
         source = (at + 1 + j).clamp(max=len(self.data.tokens) - 1)
         index = self.index[self.data.top_ids[source].long()]
-        p = torch.where(index >= 0, self.data.top_logp[source].exp(), 0.0)
+        p = torch.where(index >= 0, self.data.top_logp[source].float().exp(), 0.0)
         return index.clamp(min=0), p / p.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
-def head_gradient(out, table, y, soft, mix):
-    """d(loss)/d(out) for softmax cross-entropy against hard labels y and the soft targets.
+def head_loss(heads, j, out, u, table, y, token, soft, mix, found):
+    """Loss of head j, and d/d(out) of its vocabulary part.
 
-    out [B, D], table [V, D] bf16, y [B]. Written by hand: one softmax in bf16, no [B, V] in fp32.
+    The loss, -log p_j(token), is left to autograd for the copy part only. Its gradient in the logits is that of
+    softmax cross-entropy times the share of p_j(token) that the vocabulary explains, so that heads need not
+    learn what copying does; soft targets are weighted alike. out [B, D], table [V, D] bf16, y, token [B].
+    Written by hand: one softmax in bf16, no [B, V] in fp32.
     """
     p = torch.softmax(out.bfloat16() @ table.T, -1)
-    ok = (y >= 0).to(p.dtype)[:, None]
+    known = y >= 0
+    at = y.clamp(min=0)[:, None]
+    vocabulary = torch.where(known, p.gather(1, at)[:, 0].float(), 0.0)
+    gate, weights, _ = heads.copied(j, u, found)
+    tokens, *_ = found.proposals(j)
+    copied = (weights * (tokens == token[:, None])).sum(-1)
+    likelihood = (1 - gate) * vocabulary + gate * copied
+    usable = (token >= 0) & (likelihood > 1e-9)
+    loss = -torch.log(likelihood.clamp(min=1e-9))[usable].sum()
+    share = torch.where(known & usable, (1 - gate.detach()) * vocabulary / likelihood.detach().clamp(min=1e-9), 0.0)
     index, weight = soft
-    p.scatter_add_(1, y.clamp(min=0)[:, None], torch.full_like(ok, -(1 - mix)))
+    p.scatter_add_(1, at, torch.full_like(vocabulary, -(1 - mix)).to(p.dtype)[:, None])
     p.scatter_add_(1, index, (-mix * weight).to(p.dtype))
-    return ((p * ok) @ table).float()
+    return loss, ((p * share.to(p.dtype)[:, None]) @ table).float()
+
+
+def lattice(heads, j, out, u, table, ids, found, k=16):
+    """The k likeliest tokens of head j [B, k]: its k likeliest of the vocabulary and the copied ones, merged."""
+    top = torch.softmax((out.bfloat16() @ table.T).float(), -1).topk(k, -1)
+    gate, weights, same = heads.copied(j, u, found)
+    proposed, _, _, valid = found.proposals(j)
+    # A token proposed by several sources counts once, with their sum, at the first of them.
+    first = valid & ~torch.tril(same, -1).any(-1)
+    mass = (weights[:, None, :] * same).sum(-1) * first
+    listed = ids[top.indices]
+    both = listed[:, :, None] == proposed[:, None, :]
+    mixed = (1 - gate)[:, None] * top.values + gate[:, None] * (both * mass[:, None, :]).sum(-1)
+    added = gate[:, None] * mass * ~both.any(1)
+    best = torch.cat([mixed, added], 1).topk(k, -1).indices
+    return torch.cat([listed, proposed.long()], 1).gather(1, best)
 
 
 @torch.no_grad()
-def evaluate(heads, data, labels, table, embedding, at, batch=2048):
+def evaluate(heads, data, labels, table, embedding, at, batch=1024):
     """Top-1/5/16 accuracy per head and the block efficiency of the top-1 chain."""
     hits = torch.zeros(heads.count, 3)
     total = torch.zeros(heads.count)
     chain_sum = chain_count = 0.0
     for rows in at.split(batch):
-        hidden = data.features[rows]
+        hidden, found = data.features(rows), Found(data, rows)
         u = heads.inner(hidden, embedding[data.tokens[rows + 1].long()])
         alive = torch.ones(len(rows))
         for j in range(heads.count):
             inside = rows + 2 + j < data.end[rows]
-            y = labels.hard(rows, j)
-            top = (heads.out(j, hidden, u).bfloat16() @ table.T).topk(16, -1).indices
-            hit = (top == y[:, None]).float()
+            _, token = labels.hard(rows, j)
+            top = lattice(heads, j, heads.out(j, hidden, u), u, table, labels.ids, found)
+            hit = (top == token[:, None]).float()
             for column, k in enumerate((1, 5, 16)):
                 hits[j, column] += hit[inside, :k].sum()
             total[j] += inside.sum()
@@ -148,6 +249,8 @@ def export(path, heads, ids, meta):
     for j in range(heads.count):
         tensors[f"head.{j}.weight"] = heads.heads[j].half()
         tensors[f"head.{j}.bias"] = heads.bias[j].half()
+    for name, values in heads.copy.items():
+        tensors[f"copy.{name}"] = values.half() if name == "gate_weight" else values.float()
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path, metadata=meta)
 
 
@@ -204,13 +307,15 @@ def train(args, base, data, heads, labels, table):
         for group in optimizer.param_groups:
             group["lr"] = args.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         rows = order[step * args.batch : (step + 1) * args.batch]
-        hidden = data.features[rows]
+        hidden, found = data.features(rows), Found(data, rows)
         u = heads.inner(hidden, base.embedding[data.tokens[rows + 1].long()])
         leaf = u.detach().requires_grad_()
         for j, share in sampled_heads(heads.count, generator):
             out = heads.out(j, hidden, leaf)
-            gradient = head_gradient(out.detach(), table, labels.hard(rows, j), labels.soft(rows, j), args.mix)
-            out.backward(gradient * (share * args.decay**j / len(rows)))
+            weight = share * args.decay**j / len(rows)
+            target = labels.hard(rows, j)
+            loss, gradient = head_loss(heads, j, out.detach(), leaf, table, *target, labels.soft(rows, j), args.mix, found)
+            torch.autograd.backward([out, loss * weight], [gradient * weight, None])
         u.backward(leaf.grad)
         torch.nn.utils.clip_grad_norm_(heads.parameters(), 1.0)
         optimizer.step()
