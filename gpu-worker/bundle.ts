@@ -11,6 +11,9 @@ import type { ModelShape } from "./model.ts";
 const count = z.int().min(1);
 const file = z.object({ path: z.string().min(1), bytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) });
 
+const scores = z.array(z.number());
+const copyHeads = z.object({ match: z.array(scores), age: scores, gateMatch: z.array(scores), gateAgree: scores });
+
 /** The part of BundleManifest that the gpu-worker acts on. */
 const manifestSchema = z.object({
   format: z.literal(MANIFEST_FORMAT),
@@ -28,6 +31,7 @@ const manifestSchema = z.object({
   hiddenWidth: count,
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
+  copyHeads: copyHeads.nullable(),
   tokenizer: file,
 });
 
@@ -65,6 +69,7 @@ export async function readBundle(dir: string): Promise<Bundle> {
       hiddenWidth,
       latticeHeads,
       topK,
+      copyHeads: parsed.data.copyHeads,
     },
     tokenizerHash: tokenizer.sha256,
     basePath: join(dir, graphs.base.path),

@@ -4,10 +4,11 @@ import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
+import { CopySources, mixCopies } from "./copy-heads.ts";
 import { InputBuilder } from "./inputs.ts";
 import { KvBudget, KvCache } from "./kv-cache.ts";
 import { tokenLogProbs } from "./log-probs.ts";
-import type { Forward, Model } from "./model.ts";
+import type { Forward, HeadsOutput, Model } from "./model.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
@@ -39,6 +40,8 @@ export interface Runner {
 interface Session {
   readonly spec: RunnerSpec;
   readonly cache: KvCache;
+  /** The committed text, for heads that copy from it; null where no head runs or none copies. */
+  readonly sources: CopySources | null;
   /** The newest committed token, not yet run; -1 before the prefill's end. */
   root: TokenId;
 }
@@ -63,12 +66,15 @@ export class ModelRunner implements Runner {
 
   open(id: number, spec: RunnerSpec): void {
     assert(!this.#sessions.has(id), "a session's id is new");
-    this.#sessions.set(id, { spec, cache: new KvCache(this.#model.shape, this.#budget), root: -1 });
+    const { shape } = this.#model;
+    const sources = spec.heads > 0 && shape.copyHeads !== null ? new CopySources() : null;
+    this.#sessions.set(id, { spec, cache: new KvCache(shape, this.#budget), sources, root: -1 });
   }
 
   async prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null> {
     const session = this.#session(id);
-    const { cache, spec } = session;
+    const { cache, spec, sources } = session;
+    for (const token of tokens) sources?.push(token);
     const inputs = this.#inputs.chain(tokens, cache.length, cache.buffers.capacity);
     const startedAt = this.#now();
     const wanted = { logits: last && needsLogits(spec), hidden: last && spec.heads > 0 };
@@ -114,12 +120,21 @@ export class ModelRunner implements Runner {
       const row = (accepted.at(-1) ?? -1) + 1;
       const hidden = forward.hidden.subarray(row * hiddenWidth, (row + 1) * hiddenWidth);
       const headsAt = this.#now();
-      lattice = narrowLattice(await this.#model.heads(hidden, bonus), spec.heads, spec.topK);
+      const output = await this.#model.heads(hidden, bonus);
       modelMs += this.#now() - headsAt;
+      commit(session.sources, draft, accepted, bonus);
+      lattice = narrowLattice(this.#withCopies(output, session.sources), spec.heads, spec.topK);
     }
     session.root = bonus;
     const outcome = { accepted, bonus, lattice, logProbs: spec.logProbs === null ? null : logProbs, modelMs };
     return { outcome, rows: [0, ...accepted.map((node) => node + 1)] };
+  }
+
+  #withCopies({ lattice, gate }: HeadsOutput, sources: CopySources | null): Lattice {
+    const { copyHeads } = this.#model.shape;
+    if (gate === null || copyHeads === null || sources === null) return lattice;
+    sources.find();
+    return mixCopies(lattice, gate, sources, copyHeads);
   }
 
   #choose(forward: Forward, row: number, { sampling }: RunnerSpec, position: number): TokenId {
@@ -144,6 +159,11 @@ export class ModelRunner implements Runner {
     if (session === undefined) throw new StepError("client_closed", "The session was closed.");
     return session;
   }
+}
+
+function commit(sources: CopySources | null, draft: DraftTree, accepted: readonly NodeIndex[], bonus: TokenId): void {
+  for (const node of accepted) sources?.push(draft.tokens[node]!);
+  sources?.push(bonus);
 }
 
 function needsLogits({ sampling, logProbs }: RunnerSpec): boolean {

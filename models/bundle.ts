@@ -16,7 +16,7 @@ import { rebuildTokenizer } from "./tokenizer.ts";
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 2;
+const COMPILER_VERSION = 3;
 
 export interface EnsureOptions {
   /** Another layout of the weights than the bundle's own. */
@@ -119,6 +119,7 @@ async function compile(
     hiddenWidth: width * (info.taps.length + 1),
     latticeHeads: info.count,
     topK: source.topK,
+    copyHeads: info.copy,
     tokenizer,
     chatTemplate: gguf.hasKey("tokenizer.chat_template") ? gguf.string("tokenizer.chat_template") : null,
     bosToken: gguf.boolean("tokenizer.ggml.add_bos_token", false) ? gguf.number("tokenizer.ggml.bos_token_id") : null,

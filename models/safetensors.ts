@@ -9,6 +9,7 @@ export interface SafeTensor {
 
 export interface SafeTensors {
   readonly metadata: Readonly<Record<string, string>>;
+  has(name: string): boolean;
   /** Throws where there is none of that name. */
   get(name: string): SafeTensor;
   floats(name: string): Float32Array;
@@ -41,6 +42,7 @@ export async function readSafetensors(path: string): Promise<SafeTensors> {
   };
   return {
     metadata: (__metadata__ as unknown as Record<string, string> | undefined) ?? {},
+    has: (name) => Object.hasOwn(entries, name),
     get,
     floats: (name) => {
       const { values } = get(name);

@@ -16,6 +16,22 @@ export interface PackEntry extends FileEntry {
   readonly ngrams: number;
 }
 
+/**
+ * The copy part of the draft heads: each head's distribution over the vocabulary is mixed with one over what
+ * followed the earlier *sources* of the bonus token in this very text, a pointer-generator mixture (See et al.
+ * 2017, arXiv 1704.04368) over exact matches. Trained by train/heads.py, which documents the same formulas.
+ */
+export interface CopyHeads {
+  /** [heads][match length + 1] score of a source by match length (LONGEST_MATCH in gpu-worker/copy-heads.ts). */
+  readonly match: readonly (readonly number[])[];
+  /** [heads] score per natural log of a source's age. */
+  readonly age: readonly number[];
+  /** [heads][match length + 1] gate by the longest match. */
+  readonly gateMatch: readonly (readonly number[])[];
+  /** [heads] gate by how much of the copy distribution agrees on one token. */
+  readonly gateAgree: readonly number[];
+}
+
 /** Defaults of the request field `speculation` for this bundle. */
 export interface SpeculationDefaults {
   readonly heads: number;
@@ -59,6 +75,8 @@ export interface BundleManifest {
   /** Rows (heads 2..H) and columns of the heads graph's output. */
   readonly latticeHeads: number;
   readonly topK: number;
+  /** null for heads that do not copy. */
+  readonly copyHeads: CopyHeads | null;
   readonly tokenizer: FileEntry;
   /** Jinja source, or null for a bundle without chat. */
   readonly chatTemplate: string | null;

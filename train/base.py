@@ -59,6 +59,7 @@ class Base:
 
         self.embedding = get("token_embd.weight")
         self.final_norm = get("output_norm.weight")
+        self.packed = device == "cpu" and dtype == torch.bfloat16
         self.blocks = []
         for i in range(c.layers):
             p = f"blk.{i}."
@@ -70,10 +71,10 @@ class Base:
                 dict(
                     n1=get(p + "attn_norm.weight"),
                     n2=get(p + "ffn_norm.weight"),
-                    qkv=torch.from_numpy(qkv).to(device, dtype),
-                    o=get(p + "attn_output.weight"),
-                    up=torch.from_numpy(up).to(device, dtype),
-                    down=get(p + "ffn_down.weight"),
+                    qkv=self._pack(torch.from_numpy(qkv).to(device, dtype)),
+                    o=self._pack(get(p + "attn_output.weight")),
+                    up=self._pack(torch.from_numpy(up).to(device, dtype)),
+                    down=self._pack(get(p + "ffn_down.weight")),
                 )
             )
         inv = c.rope_theta ** (-torch.arange(0, c.head_dim, 2).float() / c.head_dim)
@@ -81,6 +82,15 @@ class Base:
         self.cos = torch.cat([angle.cos()] * 2, -1).to(device, dtype)
         self.sin = torch.cat([angle.sin()] * 2, -1).to(device, dtype)
         self.dtype, self.device = dtype, device
+
+    def _pack(self, weight):
+        """Laid out once as oneDNN's kernels want it, which linear would otherwise do in every call (a fifth of a step)."""
+        return torch.ops.mkldnn._reorder_linear_weight(weight, 128) if self.packed else weight
+
+    def _linear(self, x, weight):
+        if self.packed:
+            return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+        return F.linear(x, weight)
 
     def new_cache(self, batch, capacity):
         """(keys [layers, B, kv_heads, head_dim, capacity], values [layers, B, kv_heads, capacity, head_dim]).
@@ -112,7 +122,7 @@ class Base:
         x = self.embedding[tokens]
         for i, w in enumerate(self.blocks):
             h = F.rms_norm(x, (c.width,), w["n1"], c.eps)
-            q, k, v = F.linear(h, w["qkv"]).split(
+            q, k, v = self._linear(h, w["qkv"]).split(
                 [c.width, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim], -1
             )
             q = self._rope(q.view(B, M, c.heads, c.head_dim).transpose(1, 2), positions)
@@ -128,9 +138,9 @@ class Base:
                 past = keys.transpose(-1, -2).repeat_interleave(group, 1)
                 a = F.scaled_dot_product_attention(q, past, values.repeat_interleave(group, 1), attn_mask=mask)
             a = a.reshape(B, c.heads, M, c.head_dim).transpose(1, 2).reshape(B, M, c.width)
-            x = x + F.linear(a, w["o"])
-            gate, up = F.linear(F.rms_norm(x, (c.width,), w["n2"], c.eps), w["up"]).chunk(2, -1)
-            x = x + F.linear(F.silu(gate) * up, w["down"])
+            x = x + self._linear(a, w["o"])
+            gate, up = self._linear(F.rms_norm(x, (c.width,), w["n2"], c.eps), w["up"]).chunk(2, -1)
+            x = x + self._linear(F.silu(gate) * up, w["down"])
             if i in taps:
                 tapped.append(x)
         return F.rms_norm(x, (c.width,), self.final_norm, c.eps), tapped

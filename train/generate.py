@@ -155,7 +155,7 @@ def main():
     bar = tqdm(total=args.tokens, initial=total, unit="tok", mininterval=10)
     shard = len(done)
     while total < args.tokens:
-        window = prompts[(shard * 1024) % len(prompts) :][:1024]
+        window = prompts[(shard * 512) % len(prompts) :][:512]
         if not window:
             break
         window.sort(key=lambda p: len(p[1]))
@@ -163,7 +163,7 @@ def main():
         batches, tasks, greedy = [], [], []
         at = 0
         while at < len(window):
-            size = 256 if len(window[min(at + 256, len(window)) - 1][1]) <= 320 else 128
+            size = 128 if len(window[min(at + 128, len(window)) - 1][1]) <= 320 else 64
             rows = window[at : at + size]
             at += size
             # Another length's turn in every shard.

@@ -1,10 +1,10 @@
 import ort from "onnxruntime-node";
 import { assert } from "../../shared/assert.ts";
-import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { createLattice } from "../../shared/lattice.ts";
 import type { Bundle } from "../bundle.ts";
 import type { ForwardInputs } from "../inputs.ts";
 import type { KvBuffers } from "../kv-cache.ts";
-import type { Forward, Model, ModelShape, Wanted } from "../model.ts";
+import type { Forward, HeadsOutput, Model, ModelShape, Wanted } from "../model.ts";
 
 export type Provider = "cpu" | "webgpu";
 
@@ -31,8 +31,12 @@ export async function loadModel(bundle: Bundle, options: OnnxOptions): Promise<M
   );
   if (bundle.shape.latticeHeads === 0) return new OnnxModel(bundle.shape, base, null);
   const heads = await load(bundle.headsPath, options);
-  checkNames(bundle.headsPath, heads, ["hidden", "bonus"], ["tokens", "log_probs"]);
+  checkNames(bundle.headsPath, heads, ["hidden", "bonus"], headsOutputs(bundle.shape));
   return new OnnxModel(bundle.shape, base, heads);
+}
+
+function headsOutputs({ copyHeads }: ModelShape): string[] {
+  return ["tokens", "log_probs", ...(copyHeads === null ? [] : ["gate"])];
 }
 
 async function load(path: string, { provider, threads, spinning }: OnnxOptions): Promise<ort.InferenceSession> {
@@ -97,9 +101,9 @@ class OnnxModel implements Model {
     };
   }
 
-  async heads(hidden: Float32Array, bonus: number): Promise<Lattice> {
+  async heads(hidden: Float32Array, bonus: number): Promise<HeadsOutput> {
     assert(this.#heads !== null, "the bundle has draft heads");
-    const { latticeHeads, topK, hiddenWidth } = this.shape;
+    const { latticeHeads, topK, hiddenWidth, copyHeads } = this.shape;
     const outputs = await this.#heads.run({
       hidden: new ort.Tensor("float32", hidden, [1, hiddenWidth]),
       bonus: new ort.Tensor("int32", Int32Array.of(bonus), [1]),
@@ -108,12 +112,11 @@ class OnnxModel implements Model {
     const logProbs = float32(outputs, "log_probs", latticeHeads * topK);
     // Rounding may lift the log-probability of a near certainty above 0.
     for (let i = 0; i < logProbs.length; i++) if (logProbs[i]! > 0) logProbs[i] = 0;
-    return createLattice(
-      latticeHeads,
-      topK,
-      new Uint32Array(tokens.buffer, tokens.byteOffset, tokens.length),
-      logProbs,
-    );
+    const ids = new Uint32Array(tokens.buffer, tokens.byteOffset, tokens.length);
+    return {
+      lattice: createLattice(latticeHeads, topK, ids, logProbs),
+      gate: copyHeads === null ? null : float32(outputs, "gate", latticeHeads),
+    };
   }
 
   async release(): Promise<void> {

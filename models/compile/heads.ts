@@ -1,3 +1,4 @@
+import type { CopyHeads } from "../../shared/manifest.ts";
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32 } from "./graph.ts";
@@ -11,17 +12,34 @@ export interface HeadsInfo {
   readonly taps: readonly number[];
   /** Lattice rows: heads 2..count + 1. */
   readonly count: number;
+  readonly copy: CopyHeads | null;
 }
 
 export function headsInfo(file: SafeTensors): HeadsInfo {
   const taps = (file.metadata.taps ?? "").split(",").filter(Boolean).map(Number);
-  return { taps, count: Number(file.metadata.heads) };
+  const count = Number(file.metadata.heads);
+  return { taps, count, copy: file.has("copy.gate_weight") ? copyHeads(file, count) : null };
+}
+
+function copyHeads(file: SafeTensors, count: number): CopyHeads {
+  const rows = (name: string) => {
+    const values = [...file.floats(name)];
+    const width = values.length / count;
+    return Array.from({ length: count }, (_, j) => values.slice(j * width, (j + 1) * width));
+  };
+  return {
+    match: rows("copy.match"),
+    age: rows("copy.age").flat(),
+    gateMatch: rows("copy.gate_match"),
+    gateAgree: rows("copy.gate_agree").flat(),
+  };
 }
 
 /**
  * The heads graph: features [1, F D] and the bonus token -> the lattice [heads, topK].
  *   z = concat(f / rms(f) per feature, emb(bonus) / rms) * in_norm;  u = silu(trunk z)
  *   logits_j = E[draft_ids] (final hidden + head.j u + bias.j), log-softmax over the draft vocabulary
+ * and, for heads that copy, gate [heads] = copy.gate_weight u.
  */
 export async function buildHeads(
   llama: LlamaWeights,
@@ -29,7 +47,7 @@ export async function buildHeads(
   topK: number,
   precision: Precision,
 ): Promise<Uint8Array> {
-  const { taps, count } = headsInfo(file);
+  const { taps, count, copy } = headsInfo(file);
   const { width } = llama.config;
   const features = taps.length + 1;
   const graph = new GraphBuilder();
@@ -69,6 +87,10 @@ export async function buildHeads(
   graph.output("log_probs", graph.op("Sub", [top!, mass]), FLOAT, [count, topK]);
   const ids = graph.op("Gather", [graph.int32s("draft_ids", draftIds), index!], { axis: 0 });
   graph.output("tokens", ids, INT32, [count, topK]);
+  if (copy !== null) {
+    const gate = addMatrix(graph, "copy_gate", dense(file, "copy.gate_weight"), "fp32").multiply(u);
+    graph.output("gate", graph.op("Reshape", [gate, graph.ints([count])]), FLOAT, [count]);
+  }
   return graph.build("heads");
 }
 

@@ -110,6 +110,7 @@ export const TOY_MANIFEST: BundleManifest = {
   hiddenWidth: 0,
   latticeHeads: TOY_HEADS,
   topK: TOY_TOP_K,
+  copyHeads: null,
   tokenizer: FILE,
   chatTemplate: null,
   bosToken: null,

@@ -76,6 +76,7 @@ export function manifestOf(name: string, change: Partial<BundleManifest> = {}): 
     hiddenWidth: 1,
     latticeHeads: 8,
     topK: 4,
+    copyHeads: null,
     tokenizer: { path: "tokenizer.json", bytes: TOKENIZER.length, sha256: TOKENIZER_HASH },
     chatTemplate: CHATML,
     bosToken: null,

@@ -1,6 +1,6 @@
 import type { ForwardInputs } from "../../gpu-worker/inputs.ts";
 import type { KvBuffers } from "../../gpu-worker/kv-cache.ts";
-import type { Forward, Model, ModelShape, Wanted } from "../../gpu-worker/model.ts";
+import type { Forward, HeadsOutput, Model, ModelShape, Wanted } from "../../gpu-worker/model.ts";
 import { assert } from "../../shared/assert.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 
@@ -14,6 +14,7 @@ export const TOY_SHAPE: ModelShape = {
   contextTokens: 600,
   latticeHeads: 3,
   topK: 4,
+  copyHeads: null,
 };
 
 /**
@@ -46,9 +47,11 @@ export class ToyModel implements Model {
     };
   }
 
-  async heads(hidden: Float32Array, bonus: number): Promise<Lattice> {
+  async heads(hidden: Float32Array, bonus: number): Promise<HeadsOutput> {
     this.headsCalls++;
-    return toyLattice((hidden[0]! | (hidden[1]! << 16)) >>> 0, bonus, this.shape);
+    const hash = (hidden[0]! | (hidden[1]! << 16)) >>> 0;
+    const gate = this.shape.copyHeads === null ? null : new Float32Array(this.shape.latticeHeads);
+    return { lattice: toyLattice(hash, bonus, this.shape), gate };
   }
 
   async release(): Promise<void> {}

@@ -1,7 +1,7 @@
 import ort from "onnxruntime-node";
 import { describe, expect, it } from "vitest";
 import { buildBase } from "../../models/compile/base.ts";
-import { buildHeads } from "../../models/compile/heads.ts";
+import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
 import type { Precision } from "../../models/compile/matrix.ts";
 import { GGML } from "../../models/dequantise.ts";
 import { halfSplitRows } from "../../models/llama.ts";
@@ -87,6 +87,11 @@ function randomHeads(
     ["in_norm.weight", { shape: [inputs], values: fill(1, inputs).map((v) => v + 1) }],
     ["trunk.weight", { shape: [HEADS.inner, inputs], values: fill(HEADS.inner, inputs) }],
     ["draft_ids", { shape: [draftIds.length], values: draftIds }],
+    ["copy.gate_weight", { shape: [HEADS.count, HEADS.inner], values: fill(HEADS.count, HEADS.inner) }],
+    ["copy.match", { shape: [HEADS.count, 9], values: fill(HEADS.count, 9) }],
+    ["copy.gate_match", { shape: [HEADS.count, 9], values: fill(HEADS.count, 9) }],
+    ["copy.age", { shape: [HEADS.count], values: fill(1, HEADS.count) }],
+    ["copy.gate_agree", { shape: [HEADS.count], values: fill(1, HEADS.count) }],
   ]);
   for (let j = 0; j < HEADS.count; j++) {
     tensors.set(`head.${j}.weight`, { shape: [width, HEADS.inner], values: fill(width, HEADS.inner) });
@@ -94,6 +99,7 @@ function randomHeads(
   }
   return {
     metadata: { taps: HEADS.taps.join(","), heads: String(HEADS.count) },
+    has: (name) => tensors.has(name),
     get: (name) => tensors.get(name)!,
     floats: (name) => tensors.get(name)!.values as Float32Array,
     at: (name) => [...tensors.get(name)!.values],
@@ -138,6 +144,9 @@ describe("a random heads graph", () => {
     const logProbs = out.log_probs!.data as Float32Array;
     expect(out.tokens!.dims).toEqual([HEADS.count, HEADS.topK]);
     const tolerance = precision === "fp32" ? 1e-4 : 0.15;
+    const gates = product(file.at("copy.gate_weight"), HEADS.count, u);
+    expect(out.gate!.dims).toEqual([HEADS.count]);
+    for (const [j, gate] of gates.entries()) expect(Math.abs((out.gate!.data[j] as number) - gate)).toBeLessThan(tolerance);
     expected.forEach((byToken, j) => {
       const best = [...byToken.values()].sort((a, b) => b - a);
       for (let k = 0; k < HEADS.topK; k++) {
@@ -149,6 +158,16 @@ describe("a random heads graph", () => {
       expect(new Set(tokens.subarray(j * HEADS.topK, (j + 1) * HEADS.topK)).size).toBe(HEADS.topK);
     });
   });
+});
+
+it("reads what copying needs beside the graph, head by head", () => {
+  const file = randomHeads(8, Int32Array.of(1, 4), new Random(4));
+  const { copy } = headsInfo(file);
+  expect(copy!.match).toHaveLength(HEADS.count);
+  expect(copy!.match.flat()).toEqual(file.at("copy.match"));
+  expect(copy!.gateMatch.flat()).toEqual(file.at("copy.gate_match"));
+  expect(copy).toMatchObject({ age: file.at("copy.age"), gateAgree: file.at("copy.gate_agree") });
+  expect(headsInfo({ ...file, has: () => false }).copy).toBeNull();
 });
 
 describe("halfSplitRows", () => {
