@@ -7,8 +7,11 @@ import { createThreadEngine } from "../../gpu-worker/threaded.ts";
 import { chain, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import { median } from "./stats.ts";
 
-const PAST = 128;
+/** Prompt tokens: the engine's cache then keeps one capacity while a session commits a token in each round. */
+const PAST = 132;
 const ROUNDS = 40;
+/** What the engine's cache holds midway, so that both attend to as much. */
+const BARE_PAST = PAST + ROUNDS / 2;
 const ROWS = [1, 2, 4, 8, 16, 32];
 
 export interface EngineCosts {
@@ -31,15 +34,16 @@ export async function measureEngine(bundleDir: string): Promise<EngineCosts> {
   const engine = await createThreadEngine(bundleDir, { threads });
   const signal = new AbortController().signal;
   const vocab = bundle.shape.vocabSize;
-  const prompt = Uint32Array.from({ length: PAST }, (_, i) => (i * 7919 + 11) % vocab);
+  const text = Uint32Array.from({ length: BARE_PAST }, (_, i) => (i * 7919 + 11) % vocab);
+  const prompt = text.subarray(0, PAST);
   const cache = new KvCache(bundle.shape, new KvBudget(Infinity));
   const inputs = new InputBuilder();
   const wanted = { logits: false, hidden: false };
-  const first = await model.forward(inputs.chain(prompt, 0, cache.buffers.capacity), cache.buffers, wanted);
-  cache.append(first.newKv, PAST, [...prompt.keys()]);
+  const first = await model.forward(inputs.chain(text, 0, cache.buffers.capacity), cache.buffers, wanted);
+  cache.append(first.newKv, BARE_PAST, [...text.keys()]);
   const bare = async (draft: DraftTree) => {
     const at = performance.now();
-    await model.forward(inputs.tree(5, draft, PAST, cache.buffers.capacity), cache.buffers, wanted);
+    await model.forward(inputs.tree(5, draft, BARE_PAST, cache.buffers.capacity), cache.buffers, wanted);
     return performance.now() - at;
   };
   // Token 0 is a control token that the model never writes here: the draft is rejected, the cache stays short.
