@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import copies
@@ -254,6 +254,20 @@ def export(path, heads, ids, meta):
     save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path, metadata=meta)
 
 
+def warm_start(heads, path):
+    """Starts from an exported file; what it lacks (heads that do not copy yet) keeps its initial values."""
+    tensors = load_file(path)
+    with torch.no_grad():
+        heads.in_norm.copy_(tensors["in_norm.weight"])
+        heads.trunk.copy_(tensors["trunk.weight"])
+        for j in range(heads.count):
+            heads.heads[j].copy_(tensors[f"head.{j}.weight"])
+            heads.bias[j].copy_(tensors[f"head.{j}.bias"])
+        for name, values in heads.copy.items():
+            if f"copy.{name}" in tensors:
+                values.copy_(tensors[f"copy.{name}"])
+
+
 def report(accuracy, efficiency):
     rows = [f"  head {j + 2}: top-1 {a[0]:.3f}  top-5 {a[1]:.3f}  top-16 {a[2]:.3f}" for j, a in enumerate(accuracy)]
     return "\n".join([*rows, f"  block efficiency of the top-1 chain: {efficiency:.3f}"])
@@ -274,7 +288,7 @@ def arguments():
     a.add_argument("--decay", type=float, default=0.9, help="loss weight of head j: decay ** j")
     a.add_argument("--mix", type=float, default=0.5, help="share of the soft target in the loss")
     a.add_argument("--limit", type=int, default=0, help="use only so many training positions (trials)")
-    a.add_argument("--init", default="", help="continue from the weights of this checkpoint (.ckpt of another run)")
+    a.add_argument("--init", default="", help="continue from the weights of this exported file")
     a.add_argument("--seed", type=int, default=1)
     return a.parse_args()
 
@@ -336,7 +350,7 @@ def main():
     c = base.config
     heads = Heads(c.width, len(TAPS) + 1, args.inner, args.count)
     if args.init:
-        heads.load_state_dict(torch.load(args.init)["heads"])
+        warm_start(heads, args.init)
     small = Labels(data, c.vocab, args.train_vocab)
     positions, held = train(args, base, data, heads, small, base.embedding[small.ids].contiguous())
     full = Labels(data, c.vocab, args.draft_vocab)
