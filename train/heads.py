@@ -34,6 +34,7 @@ from base import Base
 from generate import TAPS
 
 EPS = 1e-5
+SCALARS = 20.0  # learning rate of the copy part's few numbers over that of the matrices
 
 
 class Heads(torch.nn.Module):
@@ -306,7 +307,14 @@ def train(args, base, data, heads, labels, table):
         at = at[torch.randperm(len(at))[: args.limit]]
     held = held[torch.randperm(len(held))[:12288]]
     steps = int(len(at) * args.epochs / args.batch)
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    # A few numbers that act directly on probabilities want larger steps than matrices, and no decay.
+    scalars = [values for name, values in heads.copy.items() if name != "gate_weight"]
+    few = {id(values) for values in scalars}
+    groups = [
+        dict(params=[values for values in heads.parameters() if id(values) not in few], weight_decay=0.01, scale=1.0),
+        dict(params=scalars, weight_decay=0.0, scale=SCALARS),
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
     checkpoint, first = Path(args.out + ".ckpt"), 0
     if checkpoint.exists():
         state = torch.load(checkpoint)
@@ -319,7 +327,7 @@ def train(args, base, data, heads, labels, table):
     for step in tqdm(range(first, steps), initial=first, total=steps, unit="step", mininterval=10):
         warm = min(1.0, (step + 1) / 100)
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            group["lr"] = args.lr * group["scale"] * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         rows = order[step * args.batch : (step + 1) * args.batch]
         hidden, found = data.features(rows), Found(data, rows)
         u = heads.inner(hidden, base.embedding[data.tokens[rows + 1].long()])
