@@ -159,7 +159,8 @@ class Labels:
     """Targets of the heads."""
 
     def __init__(self, data, vocab, size):
-        counts = torch.bincount(data.tokens.long(), minlength=vocab)
+        # Prompts included: what they speak of, answers to other prompts speak of too.
+        counts = torch.bincount(data.text.long(), minlength=vocab)
         self.ids = counts.topk(size).indices.sort().values
         self.index = torch.full((vocab,), -1, dtype=torch.long)
         self.index[self.ids] = torch.arange(size)
