@@ -63,16 +63,16 @@ async function inputsOf(source: BundleSource, precision: Precision): Promise<str
     source.heads,
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
-    ...(await packFiles(dir)),
+    ...(await packFiles(dir, [".fdlm", ".json"])),
   ];
   const hashes = await Promise.all(files.map(async (f) => `${f} ${await sha256OfFile(join(dir, f))}`));
   return sha256([`compiler ${COMPILER_VERSION}`, precision, ...hashes].join("\n"));
 }
 
-async function packFiles(dir: string): Promise<string[]> {
+async function packFiles(dir: string, endings: readonly string[]): Promise<string[]> {
   const names = await readdir(join(dir, "packs")).catch(() => []);
   return names
-    .filter((n) => n.endsWith(".fdlm"))
+    .filter((n) => endings.some((ending) => n.endsWith(ending)))
     .sort()
     .map((n) => join("packs", n));
 }
@@ -134,7 +134,7 @@ async function compile(
 async function copyPacks(name: string, dir: string, tokenizerHash: string): Promise<PackEntry[]> {
   await mkdir(join(dir, "packs"));
   const packs: PackEntry[] = [];
-  for (const path of await packFiles(join(MODELS_DIR, name))) {
+  for (const path of await packFiles(join(MODELS_DIR, name), [".fdlm"])) {
     const from = join(MODELS_DIR, name, path);
     const header = readPackHeader(await readFile(from));
     if (header.tokenizerHash !== tokenizerHash)
@@ -149,7 +149,17 @@ async function copyPacks(name: string, dir: string, tokenizerHash: string): Prom
       name: pack,
       order: header.order,
       ngrams: header.ngrams,
+      ...(await trainingNotes(from)),
     });
   }
   return packs;
+}
+
+/** What `npm run ngram -- train` wrote beside a pack, if it held text out. */
+async function trainingNotes(pack: string): Promise<{ devPerplexity?: number }> {
+  const text = await readFile(pack.replace(/\.fdlm$/, ".json"), "utf8").catch(() => null);
+  if (text === null) return {};
+  const { devPerplexity }: { devPerplexity?: unknown } = JSON.parse(text);
+  if (typeof devPerplexity !== "number") throw new Error(`${pack}: no devPerplexity in the .json beside it`);
+  return { devPerplexity };
 }

@@ -14,6 +14,8 @@ export interface PackEntry extends FileEntry {
   readonly name: string;
   readonly order: number;
   readonly ngrams: number;
+  /** On text held out when it was trained; absent where nothing was. */
+  readonly devPerplexity?: number;
 }
 
 /**

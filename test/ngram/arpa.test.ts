@@ -71,12 +71,13 @@ describe("ARPA", () => {
   });
 });
 
-test("a pack read back as a table writes the same scores again", () => {
-  const model = loadPack(writePack(table, HASH));
-  const again = loadPack(writePack(tableOfPack(model), HASH));
-  expect(again.shape).toEqual(model.shape);
+test("a pack exported as ARPA and imported again scores the same to the last bit", async () => {
+  const pack = writePack(table, HASH);
+  const again = writePack(await readArpa(arpaLines(tableOfPack(loadPack(pack))), vocabSize), HASH);
+  // A table of codes has room for values that nothing uses, so codes may differ where scores may not.
+  const [model, back] = [loadPack(pack), loadPack(again)];
+  expect(back.shape).toEqual(model.shape);
   for (let state = 0; state < model.shape.contexts.reduce((a, b) => a + b, 0); state++) {
-    for (let token = 0; token < vocabSize; token++)
-      expect(again.score(state, token)).toBeCloseTo(model.score(state, token), 1);
+    for (let token = 0; token < vocabSize; token++) expect(back.score(state, token)).toBe(model.score(state, token));
   }
 });

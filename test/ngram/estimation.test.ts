@@ -5,6 +5,7 @@ import { keepWithin, keptBytes, pruneTable, pruningCosts } from "../../train/ngr
 import { adjustedCounts } from "../../train/ngram/kneser-ney.ts";
 import { writePack } from "../../train/ngram/pack.ts";
 import { type NgramTable, tableLogProb } from "../../train/ngram/table.ts";
+import { TableModel } from "../../train/ngram/table-model.ts";
 import { SEPARATOR } from "../../train/ngram/token-file.ts";
 import { HASH, prng, type Toy, toyModel } from "./helpers.ts";
 
@@ -97,6 +98,22 @@ describe.each([2, 3, 4])("order %i", (order) => {
         for (const history of sampleHistories(toy, vocabSize, length)) expect(mass(pruned, history)).toBeCloseTo(1, 4);
       }
       expect(writePack(pruned, HASH).length).toBeLessThanOrEqual(fraction * writePack(toy.table, HASH).length);
+    }
+    expect(() => prune(toy, 0.01)).toThrow(/cannot hold the vocabulary/);
+  });
+
+  test("the table scored token by token gives the definition's probabilities", () => {
+    const toy = toyModel({ seed: 31, order, vocabSize, thresholds: [0, 0, 1, 1].slice(0, order) });
+    const model = new TableModel(toy.table);
+    const random = prng(3);
+    const history: number[] = [];
+    let state = 0;
+    for (let i = 0; i < 1000; i++) {
+      const token = i % 4 === 0 ? Math.floor(random() * vocabSize) : toy.tokens[i % 80]!;
+      const expected = tableLogProb(toy.table, history.slice(-(order - 1)), token);
+      expect(model.score(state, token)).toBeCloseTo(expected, 10);
+      state = model.next;
+      history.push(token);
     }
   });
 

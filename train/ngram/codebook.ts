@@ -4,10 +4,13 @@ const FINE = 1 << 14;
 const ROUNDS = 40;
 
 /**
- * `size` values, rising, near the given ones: Lloyd's algorithm on a histogram, started from quantiles. `always`
- * is among them.
+ * `size` values, rising, `always` among them: the given ones themselves where there are few enough, so that a pack
+ * exported and imported again loses nothing; else near them, by Lloyd's algorithm on a histogram, started from
+ * quantiles.
  */
 export function fitCodebook(values: Iterable<Float32Array>, always: number, size: number = CODES): Float32Array {
+  const few = distinctValues(values, always, size);
+  if (few !== null) return few;
   const histogram = new Float64Array(FINE);
   let low = always;
   let high = always;
@@ -23,6 +26,20 @@ export function fitCodebook(values: Iterable<Float32Array>, always: number, size
   const centres = lloyd(histogram, size - 1);
   const table = Float32Array.from(centres, (centre) => low + (centre + 0.5) * width);
   return Float32Array.from([...table, always]).sort();
+}
+
+/** All different values and `always`, the latter repeated to fill the table; null where they are more than `size`. */
+function distinctValues(values: Iterable<Float32Array>, always: number, size: number): Float32Array | null {
+  const seen = new Set([always]);
+  for (const part of values) {
+    for (const value of part) {
+      seen.add(value);
+      if (seen.size > size) return null;
+    }
+  }
+  const table = new Float32Array(size).fill(always);
+  table.set([...seen]);
+  return table.sort();
 }
 
 /** Centres, in fine bins, of `size` cells. The square root spreads some codes over rare, extreme values. */

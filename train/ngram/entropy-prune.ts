@@ -80,10 +80,12 @@ function countFlags(flags: Uint8Array): number {
   return count;
 }
 
-/** The entries to keep for the largest pack within `bytes`: the threshold is found by bisection. */
+/** The entries to keep for the largest pack within `bytes`: the threshold is found by bisection. Throws where unigrams alone are larger. */
 export function keepWithin(table: NgramTable, costs: readonly Float32Array[], bytes: number): Uint8Array[] {
   const everything = keepAbove(table, costs, -Infinity);
   if (keptBytes(table, everything) <= bytes) return everything;
+  const least = keptBytes(table, keepAbove(table, costs, Infinity));
+  if (least > bytes) throw new Error(`a pack of ${bytes} bytes cannot hold the vocabulary, which alone takes ${least}`);
   let low = Math.log(1e-14);
   let high = 0;
   for (let round = 0; round < 20; round++) {

@@ -1,4 +1,4 @@
-import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
+import type { Scorer } from "./table-model.ts";
 import { eachDocument, type TokenSource } from "./token-file.ts";
 
 export interface Perplexity {
@@ -9,13 +9,13 @@ export interface Perplexity {
 }
 
 /** Every token of every document, each document from the empty history; its end is not scored. */
-export function perplexityOf(model: NgramModel, sources: readonly TokenSource[]): Perplexity {
+export function perplexityOf(model: Scorer, sources: readonly TokenSource[]): Perplexity {
   const matched = new Float64Array(model.order + 1);
   let tokens = 0;
   let logProb = 0;
   for (const source of sources) {
     eachDocument(source, (start, end) => {
-      let state = EMPTY_STATE;
+      let state = 0;
       for (let i = start; i < end; i++) {
         logProb += model.score(state, source.tokens[i]!);
         state = model.next;

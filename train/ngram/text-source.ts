@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { mkdir, open, readFile, rename, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { createInterface } from "node:readline";
+import { pipeline } from "node:stream/promises";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { withExactSplits } from "../../shared/tokenizer-json.ts";
 import { SEPARATOR } from "./token-file.ts";
@@ -16,8 +16,14 @@ export interface LoadedTokenizer {
   readonly hash: string;
 }
 
+export async function readInputFile(path: string): Promise<Buffer> {
+  return readFile(path).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(error.code === "ENOENT" ? `${path}: no such file` : `${path}: ${error.message}`);
+  });
+}
+
 export async function loadTokenizer(path: string): Promise<LoadedTokenizer> {
-  const bytes = await readFile(path);
+  const bytes = await readInputFile(path);
   const json: { model: { vocab: Record<string, number> }; added_tokens?: { id: number }[] } = JSON.parse(
     bytes.toString("utf8"),
   );
@@ -30,21 +36,31 @@ export async function loadTokenizer(path: string): Promise<LoadedTokenizer> {
   };
 }
 
+/** Told how much of the file, compressed or not, has been read: 0..1. */
+export type OnRead = (done: number) => void;
+
 /**
  * The token file of a text input, made on first use and kept in `cacheDir`: `.u16` is taken as it is; `.txt`
  * (documents separated by two blank lines) and `.jsonl` (every string in a row's prompt, response, text and turns
- * is one document), also `.xz`, are tokenised.
+ * is one document; a turn may be a row with a text itself), also `.xz`, are tokenised.
  */
-export async function tokenFileOf(path: string, tokenizer: LoadedTokenizer, cacheDir: string): Promise<string> {
+export async function tokenFileOf(
+  path: string,
+  tokenizer: LoadedTokenizer,
+  cacheDir: string,
+  onRead: OnRead = () => undefined,
+): Promise<string> {
+  const { size, mtimeMs } = await stat(path).catch(() => {
+    throw new Error(`${path}: no such file`);
+  });
   if (path.endsWith(".u16")) return path;
-  const { size, mtimeMs } = await stat(path);
   const key = createHash("sha256").update(`${path}\0${size}\0${mtimeMs}\0${tokenizer.hash}`).digest("hex").slice(0, 16);
   const target = join(cacheDir, `${basename(path)}.${key}.u16`);
   if (existsSync(target)) return target;
   await mkdir(cacheDir, { recursive: true });
   const file = await open(`${target}.part`, "w");
   try {
-    for await (const document of documentsOf(path)) {
+    for await (const document of documentsOf(path, (bytes) => onRead(bytes / size))) {
       await file.write(new Uint8Array(Uint16Array.from([...tokenizer.encode(document), SEPARATOR]).buffer));
     }
     await file.write(new Uint8Array(Uint16Array.of(SEPARATOR).buffer));
@@ -55,29 +71,67 @@ export async function tokenFileOf(path: string, tokenizer: LoadedTokenizer, cach
   return target;
 }
 
-async function* documentsOf(path: string): AsyncGenerator<string> {
+async function* documentsOf(path: string, onBytes: (read: number) => void): AsyncGenerator<string> {
   const plain = path.replace(/\.xz$/, "");
-  const lines = readLines(path);
   if (plain.endsWith(".jsonl")) {
-    for await (const line of lines) if (line.trim() !== "") yield* rowTexts(JSON.parse(line));
+    let number = 0;
+    for await (const line of readLines(path, onBytes)) {
+      number++;
+      if (line.trim() !== "") yield* rowTexts(parseRow(line, `${path}, line ${number}`));
+    }
   } else if (plain.endsWith(".txt")) {
-    yield* splitDocuments(lines);
+    yield* splitDocuments(readLines(path, onBytes));
   } else {
     throw new Error(`${path}: expected .txt, .jsonl (both also .xz) or .u16`);
   }
 }
 
-async function* readLines(path: string): AsyncGenerator<string> {
+function parseRow(line: string, where: string): Record<string, unknown> {
+  try {
+    const row: unknown = JSON.parse(line);
+    if (typeof row === "object" && row !== null) return row as Record<string, unknown>;
+  } catch {
+    // Said below, with the place.
+  }
+  throw new Error(`${where}: not a JSON object`);
+}
+
+async function* readLines(path: string, onBytes: (read: number) => void): AsyncGenerator<string> {
+  const file = createReadStream(path);
+  file.on("data", () => onBytes(file.bytesRead));
   if (!path.endsWith(".xz")) {
-    yield* createInterface({ input: createReadStream(path), crlfDelay: Infinity });
+    yield* linesOf(file);
     return;
   }
-  const child = spawn("xz", ["-dc", path], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn("xz", ["-dc"], { stdio: ["pipe", "pipe", "inherit"] });
   const ended = new Promise<number | null>((done, failed) => child.on("close", done).on("error", failed));
-  yield* createInterface({ input: child.stdout, crlfDelay: Infinity });
-  const code = await ended;
-  if (code !== 0) throw new Error(`xz -dc ${path} ended with code ${code}`);
+  // A reader that stops early would leave xz waiting on a full pipe, and this process waiting for xz.
+  const piped = pipeline(file, child.stdin).catch(() => undefined);
+  try {
+    yield* linesOf(child.stdout);
+    const code = await ended;
+    if (code !== 0) throw new Error(`xz -dc < ${path} ended with code ${code}`);
+  } finally {
+    child.kill();
+    file.destroy();
+    await piped;
+  }
 }
+
+/** Lines end at a line feed and nowhere else: `readline` ends them at U+2028 too, which JSON strings may hold. */
+export async function* linesOf(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of chunks) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) yield withoutReturn(line);
+  }
+  rest += decoder.decode();
+  if (rest !== "") yield withoutReturn(rest);
+}
+
+const withoutReturn = (line: string): string => (line.endsWith("\r") ? line.slice(0, -1) : line);
 
 /** Documents are separated by two blank lines or more. */
 export async function* splitDocuments(lines: AsyncIterable<string> | Iterable<string>): AsyncGenerator<string> {
@@ -101,6 +155,8 @@ export async function* splitDocuments(lines: AsyncIterable<string> | Iterable<st
 }
 
 function* rowTexts(row: Record<string, unknown>): Generator<string> {
-  const fields = [row.prompt, row.response, row.text, ...(Array.isArray(row.turns) ? row.turns : [])];
-  for (const field of fields) if (typeof field === "string" && field !== "") yield field;
+  const turns = Array.isArray(row.turns) ? row.turns.map((turn) => turn?.text ?? turn) : [];
+  for (const field of [row.prompt, row.response, row.text, ...turns]) {
+    if (typeof field === "string" && field !== "") yield field;
+  }
 }

@@ -1,13 +1,16 @@
 """Tokenise documents into a .u16 file for the n-gram trainer, faster than the JavaScript tokenizer can.
 
-  python train/ngram/token_ids.py --tokenizer tokenizer.json --out FILE.u16 INPUT...
+  python train/ngram/token_ids.py --tokenizer tokenizer.json --out FILE.u16 [--tasks A,B] INPUT...
 
-INPUT: .txt or .txt.xz (documents separated by two blank lines), or .npz shards of train/generate.py
-(`tokens`, `offsets`: one document per sequence). Each document is followed by the separator 65535; each
-input file is followed by a second separator (an empty document), so that document numbers can restart.
+INPUT: .txt or .txt.xz (documents separated by two blank lines); .jsonl or .jsonl.xz (each string of prompt,
+response, text and turns is a document); or .npz shards of train/generate.py (one document per sequence: what
+the base model wrote, led by the last token of its prompt). --tasks takes only these tasks out of shards. Each
+document is followed by the separator 65535; each input file is followed by a second separator (an empty
+document), so that document numbers can restart.
 """
 
 import argparse
+import json
 import lzma
 from pathlib import Path
 
@@ -21,14 +24,24 @@ def texts(path):
     """The documents of one text file."""
     data = lzma.open(path, "rt", encoding="utf-8", newline="") if path.suffix == ".xz" else path.open(newline="")
     with data as file:
-        return [document.strip("\n") for document in file.read().split("\n\n\n") if document.strip("\n")]
+        text = file.read()
+    if ".jsonl" in path.suffixes:
+        return [field for line in text.split("\n") if line.strip() for field in row_texts(json.loads(line))]
+    return [document.strip("\n") for document in text.split("\n\n\n") if document.strip("\n")]
 
 
-def documents(path, tokenizer):
+def row_texts(row):
+    turns = [turn["text"] if isinstance(turn, dict) else turn for turn in row.get("turns", [])]
+    return [text for text in (row.get("prompt"), row.get("response"), row.get("text"), *turns) if text]
+
+
+def documents(path, tokenizer, tasks):
     """Token id arrays of one input's documents."""
     if path.suffix == ".npz":
         with np.load(path) as shard:
-            yield from np.split(shard["tokens"], shard["offsets"][1:-1])
+            written = np.split(shard["tokens"], shard["offsets"][1:-1])
+            wanted = np.isin(shard["tasks"], tasks) if tasks else np.ones(len(written), bool)
+            yield from (ids for ids, keep in zip(written, wanted, strict=True) if keep)
         return
     batch = texts(path)
     for start in range(0, len(batch), 256):
@@ -40,6 +53,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--out", required=True)
+    parser.add_argument("--tasks", type=lambda names: names.split(","), default=[])
     parser.add_argument("inputs", nargs="+", type=Path)
     args = parser.parse_args()
     tokenizer = Tokenizer.from_file(args.tokenizer)
@@ -49,7 +63,7 @@ def main():
     with partial.open("wb") as out:
         for path in args.inputs:
             count = 0
-            for ids in documents(path, tokenizer):
+            for ids in documents(path, tokenizer, args.tasks):
                 out.write(ids.astype("<u2").tobytes() + separator.tobytes())
                 count += len(ids)
             out.write(separator.tobytes())
