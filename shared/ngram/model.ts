@@ -44,7 +44,6 @@ export class NgramModel {
   /** Contexts from here on are longer than this order allows. */
   private readonly limit: number;
   private readonly vocabSize: number;
-  private readonly oneTokenContexts: number;
   /** @param order at most the pack's: a pack serves lower orders too, by shorter histories. */
   constructor(shape: PackShape, arrays: PackArrays, order: number = shape.order) {
     assert(order >= 1 && order <= shape.order, `order ${order} of a pack of order ${shape.order}`);
@@ -52,7 +51,6 @@ export class NgramModel {
     this.arrays = arrays;
     this.order = order;
     this.vocabSize = shape.vocabSize;
-    this.oneTokenContexts = shape.contexts[1]!;
     this.limit = shape.contexts.slice(0, order).reduce((a, b) => a + b, 0);
   }
 
@@ -90,6 +88,12 @@ export class NgramModel {
     return logProb;
   }
 
+  /** log p(token) after the empty history. */
+  unigram(token: TokenId): LogProb {
+    const { probTable, probs } = this.arrays;
+    return probTable[token < this.vocabSize ? probs[token]! : 0]!;
+  }
+
   /** The entry `token` after `context`, or -1. */
   find(context: LmState, token: TokenId): number {
     const { words } = this.arrays;
@@ -98,14 +102,44 @@ export class NgramModel {
     return at < end && words[at] === token ? at + this.vocabSize : -1;
   }
 
-  /** Where the context's children start in `arrays.words`; those of the empty context are not in it. */
-  childStart(context: LmState): number {
-    return (this.arrays.childLow[context]! | (this.arrays.childHigh[context]! << 16)) - this.vocabSize;
+  /**
+   * The entries of the tokens `tokens[from]`..`tokens[from + count - 1]` after `context`, each or -1, written to
+   * `entries` from index `to` on. `count` is a multiple of four; tokens in any order. Four binary searches advance
+   * together, so that their cache misses overlap: one after the other they would take four times as long.
+   */
+  findEach(context: LmState, tokens: Uint32Array, from: number, count: number, entries: Int32Array, to: number): void {
+    const { words } = this.arrays;
+    const start = this.childStart(context);
+    const children = this.childStart(context + 1) - start;
+    if (children === 0) entries.fill(-1, to, to + count);
+    for (let j = 0; j < count && children > 0; j += 4) {
+      const token0 = tokens[from + j]! | 0;
+      const token1 = tokens[from + j + 1]! | 0;
+      const token2 = tokens[from + j + 2]! | 0;
+      const token3 = tokens[from + j + 3]! | 0;
+      let at0 = start;
+      let at1 = start;
+      let at2 = start;
+      let at3 = start;
+      // Each ends at the last child not above its token, or at the first child.
+      for (let left = children; left > 1; ) {
+        const half = left >>> 1;
+        at0 += ~((token0 - words[at0 + half]!) >> 31) & half;
+        at1 += ~((token1 - words[at1 + half]!) >> 31) & half;
+        at2 += ~((token2 - words[at2 + half]!) >> 31) & half;
+        at3 += ~((token3 - words[at3 + half]!) >> 31) & half;
+        left -= half;
+      }
+      entries[to + j] = words[at0] === token0 ? at0 + this.vocabSize : -1;
+      entries[to + j + 1] = words[at1] === token1 ? at1 + this.vocabSize : -1;
+      entries[to + j + 2] = words[at2] === token2 ? at2 + this.vocabSize : -1;
+      entries[to + j + 3] = words[at3] === token3 ? at3 + this.vocabSize : -1;
+    }
   }
 
-  /** The entry at an index of `arrays.words`. */
-  entryAt(index: number): number {
-    return index + this.vocabSize;
+  /** Where the context's children start in `arrays.words`; those of the empty context are not in it. */
+  private childStart(context: LmState): number {
+    return (this.arrays.childLow[context]! | (this.arrays.childHigh[context]! << 16)) - this.vocabSize;
   }
 
   /** The context without its oldest token. */
@@ -131,9 +165,10 @@ export class NgramModel {
     return token < this.vocabSize;
   }
 
-  /** Whether a state remembers one token or none. */
-  isOneToken(context: LmState): boolean {
-    return context <= this.oneTokenContexts;
+  /** [bigrams] code of an upper bound of log p(token | any history ending in the bigram's context) at this order. */
+  bigramBounds(): Uint8Array {
+    const { probs, bounds } = this.arrays;
+    return this.order === 2 ? probs.subarray(this.vocabSize, this.vocabSize + bounds.length) : bounds;
   }
 
   /** At least the sum of backoff weights from any longer history down to a context of at most one token. */
@@ -153,7 +188,7 @@ export class NgramModel {
  * The first index in [low, high) whose word is not below `token`; `high` where there is none. Halves without
  * branching on what is read: mispredicted branches would cost most of a lookup.
  */
-export function lowerBound(words: PackArrays["words"], low: number, high: number, token: TokenId): number {
+function lowerBound(words: PackArrays["words"], low: number, high: number, token: TokenId): number {
   let from = low;
   let left = high - low;
   while (left > 1) {

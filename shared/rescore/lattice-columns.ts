@@ -28,6 +28,7 @@ export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
 /** Row width: candidates of a column. */
 export const K = LIMITS.topK;
 export const COLUMNS = LIMITS.latticeHeads;
+
 /** A lattice's candidates as the search needs them, K to a column whatever the lattice's width. */
 export class LatticeColumns {
   readonly tokens = new Uint32Array(COLUMNS * K);
@@ -39,9 +40,6 @@ export class LatticeColumns {
   readonly known = new Float64Array(COLUMNS * K);
   /** [columns * K] one-token context of each candidate */
   readonly contexts = new Uint32Array(COLUMNS * K);
-  /** [columns * K] ranks by rising token, repeated tokens left out; `distinct` of them per column */
-  readonly byToken = new Uint8Array(COLUMNS * K);
-  readonly distinct = new Uint8Array(COLUMNS);
   private readonly model: NgramModel | null;
   private readonly alpha: number;
 
@@ -55,25 +53,18 @@ export class LatticeColumns {
   }
 
   private copyColumn(lattice: Lattice, i: number): void {
-    const { model, tokens, byToken } = this;
+    const { model, alpha, tokens } = this;
     const { k } = lattice;
-    const base = i * K;
-    let distinct = 0;
-    for (let r = 0; r < k; r++) {
+    for (let r = 0, at = i * K; r < k; r++, at++) {
       const token = lattice.tokens[i * k + r]!;
-      tokens[base + r] = token;
-      this.heads[base + r] = -Infinity;
-      this.known[base + r] = model?.has(token) ? 1 : 0;
-      this.unigrams[base + r] = model === null ? 0 : edgeScore(this.alpha, 0, model.score(EMPTY_STATE, token));
-      this.contexts[base + r] = model?.has(token) ? model.contextOf(token) : EMPTY_STATE;
-      let at = distinct;
-      while (at > 0 && tokens[base + byToken[base + at - 1]!]! > token) at--;
-      if (at > 0 && tokens[base + byToken[base + at - 1]!] === token) continue;
-      for (let j = distinct; j > at; j--) byToken[base + j] = byToken[base + j - 1]!;
-      byToken[base + at] = r;
-      this.heads[base + r] = headScore(this.alpha, lattice.logProbs[i * k + r]!);
-      distinct++;
+      tokens[at] = token;
+      let earlier = i * K;
+      while (tokens[earlier] !== token) earlier++;
+      this.heads[at] = earlier === at ? headScore(alpha, lattice.logProbs[i * k + r]!) : -Infinity;
+      const known = model?.has(token) ?? false;
+      this.known[at] = known ? 1 : 0;
+      this.unigrams[at] = model === null ? 0 : edgeScore(alpha, 0, model.unigram(token));
+      this.contexts[at] = model !== null && known ? model.contextOf(token) : EMPTY_STATE;
     }
-    this.distinct[i] = distinct;
   }
 }
