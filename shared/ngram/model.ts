@@ -1,6 +1,6 @@
 import { assert } from "../assert.ts";
 import type { LogProb, TokenId } from "../ids.ts";
-import type { PackShape } from "./layout.ts";
+import { CODES, type PackShape } from "./layout.ts";
 
 /**
  * What the model remembers of a history: the number of the longest context of the pack that the history ends
@@ -88,57 +88,61 @@ export class NgramModel {
     return logProb;
   }
 
-  /** log p(token) after the empty history. */
-  unigram(token: TokenId): LogProb {
-    const { probTable, probs } = this.arrays;
-    return probTable[token < this.vocabSize ? probs[token]! : 0]!;
-  }
-
   /** The entry `token` after `context`, or -1. */
   find(context: LmState, token: TokenId): number {
-    const { words } = this.arrays;
-    const end = this.childStart(context + 1);
-    const at = lowerBound(words, this.childStart(context), end, token);
-    return at < end && words[at] === token ? at + this.vocabSize : -1;
+    return this.findBetween(this.childStart(context), this.childStart(context + 1), token);
   }
 
   /**
-   * The entries of the tokens `tokens[from]`..`tokens[from + count - 1]` after `context`, each or -1, written to
-   * `entries` from index `to` on. `count` is a multiple of four; tokens in any order. Four binary searches advance
-   * together, so that their cache misses overlap: one after the other they would take four times as long.
+   * The entry `token` among the children of a context, which lie from `start` to before `end`, or -1. Halves without
+   * branching on what is read: mispredicted branches would cost most of a lookup.
    */
-  findEach(context: LmState, tokens: Uint32Array, from: number, count: number, entries: Int32Array, to: number): void {
+  findBetween(start: number, end: number, token: TokenId): number {
     const { words } = this.arrays;
-    const start = this.childStart(context);
-    const children = this.childStart(context + 1) - start;
-    if (children === 0) entries.fill(-1, to, to + count);
-    for (let j = 0; j < count && children > 0; j += 4) {
-      const token0 = tokens[from + j]! | 0;
-      const token1 = tokens[from + j + 1]! | 0;
-      const token2 = tokens[from + j + 2]! | 0;
-      const token3 = tokens[from + j + 3]! | 0;
-      let at0 = start;
-      let at1 = start;
-      let at2 = start;
-      let at3 = start;
-      // Each ends at the last child not above its token, or at the first child.
-      for (let left = children; left > 1; ) {
-        const half = left >>> 1;
-        at0 += ~((token0 - words[at0 + half]!) >> 31) & half;
-        at1 += ~((token1 - words[at1 + half]!) >> 31) & half;
-        at2 += ~((token2 - words[at2 + half]!) >> 31) & half;
-        at3 += ~((token3 - words[at3 + half]!) >> 31) & half;
-        left -= half;
-      }
-      entries[to + j] = words[at0] === token0 ? at0 + this.vocabSize : -1;
-      entries[to + j + 1] = words[at1] === token1 ? at1 + this.vocabSize : -1;
-      entries[to + j + 2] = words[at2] === token2 ? at2 + this.vocabSize : -1;
-      entries[to + j + 3] = words[at3] === token3 ? at3 + this.vocabSize : -1;
+    let at = start;
+    for (let left = end - start; left > 1; ) {
+      const half = left >>> 1;
+      at += ~((token - words[at + half]!) >> 31) & half;
+      left -= half;
     }
+    return start < end && words[at] === token ? at + this.vocabSize : -1;
+  }
+
+  /**
+   * As `findBetween` for `tokens[from]`..`tokens[from + 3]`; writes four entries from `entries[to]` on. The searches
+   * advance together, so that their cache misses overlap: one after the other they would take three times as long.
+   */
+  findFour(start: number, end: number, tokens: Uint32Array, from: number, entries: Int32Array, to: number): void {
+    const { words } = this.arrays;
+    const { vocabSize } = this;
+    if (start === end) {
+      entries.fill(-1, to, to + 4);
+      return;
+    }
+    const token0 = tokens[from]! | 0;
+    const token1 = tokens[from + 1]! | 0;
+    const token2 = tokens[from + 2]! | 0;
+    const token3 = tokens[from + 3]! | 0;
+    let at0 = start;
+    let at1 = start;
+    let at2 = start;
+    let at3 = start;
+    for (let left = end - start; left > 1; ) {
+      const half = left >>> 1;
+      at0 += ~((token0 - words[at0 + half]!) >> 31) & half;
+      at1 += ~((token1 - words[at1 + half]!) >> 31) & half;
+      at2 += ~((token2 - words[at2 + half]!) >> 31) & half;
+      at3 += ~((token3 - words[at3 + half]!) >> 31) & half;
+      left -= half;
+    }
+    entries[to] = words[at0] === token0 ? at0 + vocabSize : -1;
+    entries[to + 1] = words[at1] === token1 ? at1 + vocabSize : -1;
+    entries[to + 2] = words[at2] === token2 ? at2 + vocabSize : -1;
+    entries[to + 3] = words[at3] === token3 ? at3 + vocabSize : -1;
   }
 
   /** Where the context's children start in `arrays.words`; those of the empty context are not in it. */
-  private childStart(context: LmState): number {
+  childStart(context: LmState): number {
     return (this.arrays.childLow[context]! | (this.arrays.childHigh[context]! << 16)) - this.vocabSize;
   }
 
@@ -184,20 +188,25 @@ export class NgramModel {
   }
 }
 
-/**
- * The first index in [low, high) whose word is not below `token`; `high` where there is none. Halves without
- * branching on what is read: mispredicted branches would cost most of a lookup.
- */
-function lowerBound(words: PackArrays["words"], low: number, high: number, token: TokenId): number {
-  let from = low;
-  let left = high - low;
-  while (left > 1) {
-    const half = left >>> 1;
-    from += ((words[from + half - 1]! - token) >> 31) & half;
-    left -= half;
-  }
-  return left === 1 && words[from]! < token ? from + 1 : from;
-}
+/** Knows no token: all score 0 after any history. */
+export const EMPTY_MODEL = new NgramModel(
+  { order: 2, vocabSize: 0, entries: [0, 0], contexts: [1, 0] },
+  {
+    probTable: new Float32Array(CODES),
+    backoffTable: new Float32Array(CODES),
+    marks: new Uint32Array(0),
+    childLow: new Uint16Array(2),
+    childHigh: new Uint8Array(2),
+    suffixLow: new Uint16Array(1),
+    suffixHigh: new Uint8Array(1),
+    backoffs: new Uint8Array(1),
+    words: new Uint16Array(0),
+    probs: new Uint8Array(0),
+    bounds: new Uint8Array(0),
+    excess: new Uint8Array(0),
+    excessUnit: 0,
+  },
+);
 
 /** Set bits of a 32-bit word. */
 function ones(word: number): number {

@@ -1,19 +1,16 @@
 import { assert } from "../assert.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import type { LmState, NgramModel } from "../ngram/model.ts";
+import { EMPTY_MODEL, EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { Beam } from "./beam.ts";
 import { copyInto } from "./grow.ts";
 import { K } from "./lattice-columns.ts";
-import { LatticeGraph } from "./lattice-graph.ts";
+import { LatticeGraph, lowestBit } from "./lattice-graph.ts";
 import { PathHeap } from "./path-heap.ts";
 
 const RANK_BITS = 4;
 const RANKS_PER_KEY = 32 / RANK_BITS;
 assert(K === 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
-
-/** Prefixes that the beam keeps, unless more paths are wanted. */
-const BEAM = 8;
 
 /**
  * Exact p-best paths of lattice x LM, in four passes over the lattice graph:
@@ -36,7 +33,6 @@ export class PathSearch {
   private readonly graph: LatticeGraph;
   private readonly beam: Beam;
   private readonly heap = new PathHeap();
-  private floor = 0;
   /** Nodes met by pass 2, column by column. */
   private queue = new Int32Array(1024);
   private queued = 0;
@@ -45,7 +41,7 @@ export class PathSearch {
   constructor(model: NgramModel | null, alpha: number) {
     assert(alpha >= 0 && alpha <= 1, `alpha ${alpha}`);
     assert(model !== null || alpha === 0, "alpha > 0 needs a language model");
-    this.graph = new LatticeGraph(alpha === 0 ? null : model, alpha);
+    this.graph = new LatticeGraph(alpha === 0 || model === null ? EMPTY_MODEL : model, alpha);
     this.beam = new Beam(this.graph);
   }
 
@@ -55,8 +51,8 @@ export class PathSearch {
     assert(pBest >= 1 && pBest <= LIMITS.pBest, `p-best ${pBest}`);
     this.count = 0;
     if (columns === 0 || lattice.k === 0) return;
-    const root = this.graph.reset(lattice, columns, state);
-    this.floor = this.beam.run(root, pBest);
+    const root = this.graph.reset(lattice, columns, this.graph.model === EMPTY_MODEL ? EMPTY_STATE : state);
+    this.beam.run(root, pBest);
     this.forward(root);
     this.backward();
     this.enumerate(root, pBest);
@@ -69,42 +65,43 @@ export class PathSearch {
   }
 
   private forward(root: number): void {
-    const { graph, floor } = this;
-    const { k, columns, toGo } = graph;
+    const { graph } = this;
+    const { toGo, columns } = graph.columns;
+    const { floor } = graph;
     this.queued = 0;
-    this.reach(root, 0);
+    this.enqueue(root);
     for (let i = 0; i < this.queued; i++) {
       const node = this.queue[i]!;
       const score = graph.reached[node]!;
       const column = graph.depth[node]!;
-      graph.score(node);
-      let open = 0;
-      for (let r = 0; r < k; r++) {
-        const there = score + graph.edge[node * K + r]!;
-        if (!(there + toGo[column * K + r]! >= floor)) continue;
-        open |= 1 << r;
-        if (column + 1 < columns) this.reach(graph.follow(node, r), there);
+      let alive = 0;
+      for (let left = graph.open(node); left !== 0; left &= left - 1) {
+        const slot = lowestBit(left);
+        graph.evaluate(node, slot);
+        const there = score + graph.edge[node * K + slot]!;
+        if (!(there + toGo[column * K + slot]! >= floor)) continue;
+        alive |= 1 << slot;
+        if (column + 1 === columns) continue;
+        const after = graph.follow(node, slot);
+        const { reached } = graph;
+        if (reached[after] === -Infinity) this.enqueue(after);
+        if (there > reached[after]!) reached[after] = there;
       }
-      graph.open[node] = open;
+      graph.alive[node] = alive;
     }
-  }
-
-  private reach(node: number, score: number): void {
-    const { reached } = this.graph;
-    if (reached[node] === -Infinity) this.enqueue(node);
-    if (score > reached[node]!) reached[node] = score;
   }
 
   private backward(): void {
     const { graph } = this;
-    const { edge, open, best, depth, columns } = graph;
+    const { edge, alive, best, depth } = graph;
+    const { columns } = graph.columns;
     for (let i = this.queued - 1; i >= 0; i--) {
       const node = this.queue[i]!;
       const last = depth[node]! + 1 === columns;
       let most = -Infinity;
-      for (let left = open[node]!; left !== 0; left &= left - 1) {
-        const r = 31 - Math.clz32(left & -left);
-        const score = edge[node * K + r]! + (last ? 0 : best[graph.follow(node, r)]!);
+      for (let left = alive[node]!; left !== 0; left &= left - 1) {
+        const slot = lowestBit(left);
+        const score = edge[node * K + slot]! + (last ? 0 : best[graph.follow(node, slot)]!);
         if (score > most) most = score;
       }
       best[node] = most;
@@ -119,9 +116,9 @@ export class PathSearch {
   private enumerate(root: number, pBest: number): void {
     const { heap, graph } = this;
     heap.clear();
-    heap.insert(heap.add(0, graph.best[root]!, 0, 0, root, 0));
+    heap.insert(heap.add(0, 0, root, 0));
     for (let top = heap.pop(); top >= 0; top = heap.pop()) {
-      if (heap.depth[top] === graph.columns) {
+      if (heap.depth[top] === graph.columns.columns) {
         this.scores[this.count] = heap.score[top]!;
         this.keysHigh[this.count] = heap.keyHigh[top]!;
         this.keysLow[this.count] = heap.keyLow[top]!;
@@ -132,24 +129,28 @@ export class PathSearch {
     }
   }
 
-  private extend(slot: number): void {
-    const { heap, graph, floor } = this;
-    const depth = heap.depth[slot]!;
-    const node = heap.node[slot]!;
-    const score = heap.score[slot]!;
-    const keyHigh = heap.keyHigh[slot]!;
-    const keyLow = heap.keyLow[slot]!;
+  private extend(hypothesis: number): void {
+    const { heap, graph } = this;
+    const depth = heap.depth[hypothesis]!;
+    const node = heap.node[hypothesis]!;
+    const score = heap.score[hypothesis]!;
+    const keyHigh = heap.keyHigh[hypothesis]!;
+    const keyLow = heap.keyLow[hypothesis]!;
     const shift = 32 - RANK_BITS * ((depth % RANKS_PER_KEY) + 1);
-    const last = depth + 1 === graph.columns;
-    for (let left = graph.open[node]!; left !== 0; left &= left - 1) {
-      const r = 31 - Math.clz32(left & -left);
-      const there = score + graph.edge[node * K + r]!;
-      const after = last ? node : graph.follow(node, r);
+    const last = depth + 1 === graph.columns.columns;
+    for (let left = graph.alive[node]!; left !== 0; left &= left - 1) {
+      const slot = lowestBit(left);
+      const there = score + graph.edge[node * K + slot]!;
+      const after = last ? node : graph.follow(node, slot);
       const bound = last ? there : there + graph.best[after]!;
-      if (!(bound >= floor)) continue;
+      if (!(bound >= graph.floor)) continue;
+      const r = graph.columns.ranks[depth * K + slot]!;
       const high = depth < RANKS_PER_KEY ? (keyHigh | (r << shift)) >>> 0 : keyHigh;
       const low = depth < RANKS_PER_KEY ? keyLow : (keyLow | (r << shift)) >>> 0;
-      heap.insert(heap.add(there, bound, high, low, after, depth + 1));
+      const longer = heap.add(high, low, after, depth + 1);
+      heap.score[longer] = there;
+      heap.bound[longer] = bound;
+      heap.insert(longer);
     }
   }
 }
