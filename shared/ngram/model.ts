@@ -11,7 +11,7 @@ export type LmState = number;
 /** The empty history. */
 export const EMPTY_STATE: LmState = 0;
 
-/** Sections of a pack as views; see layout.ts. */
+/** Sections of a pack as views, see layout.ts; and joined, what a lookup needs together: one cache line, not five. */
 export interface PackArrays {
   readonly probTable: Float32Array;
   readonly backoffTable: Float32Array;
@@ -26,6 +26,10 @@ export interface PackArrays {
   readonly bounds: Uint8Array;
   readonly excess: Uint8Array;
   readonly excessUnit: number;
+  /** [2 * (contexts + 1)] where its children start in `words` and, in the low byte, its backoff's code; its suffix */
+  readonly contexts: Uint32Array;
+  /** [bigrams] code of the probability; in the high byte that of the bound */
+  readonly bigrams: Uint16Array;
 }
 
 /**
@@ -61,7 +65,7 @@ export class NgramModel {
 
   /** log p(token | state), natural log; sets `next` and `matched`. A token outside the vocabulary scores as the rarest. */
   score(state: LmState, token: TokenId): LogProb {
-    const { backoffs, backoffTable, probTable, probs } = this.arrays;
+    const { backoffTable, probTable, probs } = this.arrays;
     if (!(token < this.vocabSize)) {
       this.next = EMPTY_STATE;
       this.matched = 0;
@@ -73,7 +77,7 @@ export class NgramModel {
     while (context !== 0) {
       entry = this.find(context, token);
       if (entry >= 0) break;
-      backoff += backoffTable[backoffs[context]!]!;
+      backoff += backoffTable[this.backoffCode(context)]!;
       context = this.suffix(context);
     }
     if (context === 0) entry = token;
@@ -143,12 +147,17 @@ export class NgramModel {
 
   /** Where the context's children start in `arrays.words`; those of the empty context are not in it. */
   childStart(context: LmState): number {
-    return (this.arrays.childLow[context]! | (this.arrays.childHigh[context]! << 16)) - this.vocabSize;
+    return this.arrays.contexts[2 * context]! >>> 8;
+  }
+
+  /** Code of the context's backoff weight. */
+  backoffCode(context: LmState): number {
+    return this.arrays.contexts[2 * context]! & 0xff;
   }
 
   /** The context without its oldest token. */
   suffix(context: LmState): LmState {
-    return this.arrays.suffixLow[context]! | (this.arrays.suffixHigh[context]! << 16);
+    return this.arrays.contexts[2 * context + 1]!;
   }
 
   /** The number of the context that `entry` (-1: none) is, or 0 where it is none at this order. */
@@ -167,12 +176,6 @@ export class NgramModel {
   /** Whether `token` is in the vocabulary. */
   has(token: TokenId): boolean {
     return token < this.vocabSize;
-  }
-
-  /** [bigrams] code of an upper bound of log p(token | any history ending in the bigram's context) at this order. */
-  bigramBounds(): Uint8Array {
-    const { probs, bounds } = this.arrays;
-    return this.order === 2 ? probs.subarray(this.vocabSize, this.vocabSize + bounds.length) : bounds;
   }
 
   /** At least the sum of backoff weights from any longer history down to a context of at most one token. */
@@ -205,6 +208,8 @@ export const EMPTY_MODEL = new NgramModel(
     bounds: new Uint8Array(0),
     excess: new Uint8Array(0),
     excessUnit: 0,
+    contexts: new Uint32Array(4),
+    bigrams: new Uint16Array(0),
   },
 );
 

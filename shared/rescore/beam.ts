@@ -51,7 +51,7 @@ export class Beam {
     for (let prefix = 0; prefix < this.kept; prefix++) {
       const score = this.score[prefix]!;
       const row = graph.row[this.node[prefix]!]!;
-      for (let slot = 0; slot < slots && score + ahead[column * K + slot]! + graph.top > lowest; slot++) {
+      for (let slot = 0; slot < slots && score + ahead[column * K + slot]! + graph.bounds.top > lowest; slot++) {
         if (bounds.width[row]! <= slot) bounds.widen(row);
         const value = score + bounds.bounds[row * K + slot]!;
         if (value <= lowest) continue;

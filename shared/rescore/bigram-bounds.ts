@@ -1,7 +1,7 @@
 import type { Lattice } from "../lattice.ts";
-import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";
+import { EMPTY_STATE } from "../ngram/model.ts";
 import { COLUMNS, K, LatticeColumns } from "./lattice-columns.ts";
-import { type LmScores, NONE } from "./lm-scores.ts";
+import { type LmScores, NO_LM, NONE } from "./lm-scores.ts";
 
 /** Slots looked up together. */
 const GROUP = 4;
@@ -19,6 +19,8 @@ export class BigramBounds {
   readonly columns = new LatticeColumns();
   /** [rows * K] bound of the slot's edge and of what follows, where `width` says so */
   readonly bounds = new Float64Array(ROWS * K);
+  /** [rows * K] score of the slot's edge after the candidate alone, likewise */
+  readonly edges = new Float64Array(ROWS * K);
   /** [rows * K] entry of the slot's token after the candidate's, or NONE, likewise */
   readonly entries = new Int32Array(ROWS * K);
   /** [rows] slots looked up */
@@ -33,16 +35,16 @@ export class BigramBounds {
   private readonly toGo = new Float64Array(COLUMNS * K);
   /** [columns * K] by slot: the LM's score of the token alone */
   readonly unigrams = new Float64Array(COLUMNS * K);
-  private readonly lm: LmScores;
-  private readonly model: NgramModel;
+  /** At least the LM's part of any edge. */
+  top = 0;
+  private lm = NO_LM;
+  private model = NO_LM.model;
 
-  constructor(lm: LmScores) {
+  reset(lm: LmScores, lattice: Lattice, columns: number): void {
     this.lm = lm;
     this.model = lm.model;
-  }
-
-  reset(lattice: Lattice, columns: number, alpha: number): void {
-    this.columns.copy(lattice, columns, alpha);
+    this.top = lm.top;
+    this.columns.copy(lattice, columns, lm.alpha);
     this.width.fill(0);
     const last = (columns - 1) * K;
     for (let i = 0; i + 1 < columns; i++) {
@@ -58,17 +60,21 @@ export class BigramBounds {
 
   /** Looks up the row's next four slots. */
   widen(row: number): void {
-    const { columns, lm, entries, bounds, unigrams } = this;
+    const { columns, lm, entries, bounds, edges, unigrams } = this;
     const slot = this.width[row]!;
     const next = ((row / K) | 0) * K + K + slot;
     const first = row * K + slot;
     this.model.findFour(this.start[row]!, this.end[row]!, columns.tokens, next, entries, first);
-    const backoff = this.backoffBound[row]!;
+    const backoff = this.backoff[row]!;
+    const mostBackoff = this.backoffBound[row]!;
     for (let j = 0; j < GROUP; j++) {
       const entry = entries[first + j]!;
       const known = this.model.has(columns.tokens[next + j]!);
-      const score = entry === NONE ? unigrams[next + j]! + (known ? backoff : 0) : lm.bigramBound(entry);
-      bounds[first + j] = columns.ahead[next + j]! + score;
+      const unigram = unigrams[next + j]!;
+      const bound = entry === NONE ? unigram + (known ? mostBackoff : 0) : lm.bigramBound(entry);
+      bounds[first + j] = columns.ahead[next + j]! + bound;
+      const score = entry === NONE ? unigram + (known ? backoff : 0) : lm.bigram(entry);
+      edges[first + j] = columns.heads[next + j]! + score;
     }
     this.width[row] = slot + GROUP;
   }
@@ -95,7 +101,7 @@ export class BigramBounds {
     const { bounds } = this;
     const { ahead, slots } = this.columns;
     let best = -Infinity;
-    for (let j = 0; j < slots && ahead[next + j]! + this.lm.top > best; j += GROUP) {
+    for (let j = 0; j < slots && ahead[next + j]! + this.top > best; j += GROUP) {
       this.widen(row);
       for (let at = row * K + j; at < row * K + j + GROUP; at++) if (bounds[at]! > best) best = bounds[at]!;
     }

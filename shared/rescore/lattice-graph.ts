@@ -1,9 +1,9 @@
 import type { Lattice } from "../lattice.ts";
-import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
+import { EMPTY_STATE, type LmState } from "../ngram/model.ts";
 import { BigramBounds, ROOT_ROW } from "./bigram-bounds.ts";
 import { copyInto } from "./grow.ts";
 import { K, type LatticeColumns } from "./lattice-columns.ts";
-import { LmScores, NONE } from "./lm-scores.ts";
+import { type LmScores, NO_LM, NONE } from "./lm-scores.ts";
 
 /**
  * Nodes of one-token histories come first: the candidate of rank r in column i is node i * K + r, like its row of
@@ -21,7 +21,8 @@ const FIRST_NODES = 512;
  * Nothing is allocated once the arrays have grown; no method takes or gives a fraction, which V8 would box.
  */
 export class LatticeGraph {
-  readonly columns: LatticeColumns;
+  readonly bounds = new BigramBounds();
+  readonly columns: LatticeColumns = this.bounds.columns;
   /** The score to beat: edges that cannot reach it are not looked at. */
   floor = 0;
   /** [nodes * K] edge scores by slot, once evaluated */
@@ -34,12 +35,8 @@ export class LatticeGraph {
   alive = new Uint16Array(FIRST_NODES);
 
   private count = 0;
-  readonly bounds: BigramBounds;
-  readonly model: NgramModel;
-  /** At least the LM's part of any edge. */
-  readonly top: number;
-  private readonly alpha: number;
-  private readonly lm: LmScores;
+  private lm = NO_LM;
+  private model = NO_LM.model;
   /** [nodes] the node with a shorter history; the row of bounds for its last token */
   private shorter = new Int32Array(FIRST_NODES);
   row = new Int32Array(FIRST_NODES);
@@ -53,13 +50,7 @@ export class LatticeGraph {
   private entry = new Int32Array(FIRST_NODES * K);
   private next = new Int32Array(FIRST_NODES * K);
 
-  constructor(model: NgramModel, alpha: number) {
-    this.model = model;
-    this.alpha = alpha;
-    this.lm = new LmScores(model, alpha);
-    this.top = this.lm.top;
-    this.bounds = new BigramBounds(this.lm);
-    this.columns = this.bounds.columns;
+  constructor() {
     for (let node = 0; node <= EMPTY; node++) {
       this.depth[node] = node === EMPTY ? 0 : Math.floor(node / K) + 1;
       this.row[node] = node;
@@ -67,13 +58,14 @@ export class LatticeGraph {
   }
 
   /** Starts over; returns the node before the first column. */
-  reset(lattice: Lattice, columns: number, state: LmState): number {
+  reset(lm: LmScores, lattice: Lattice, columns: number, state: LmState): number {
     const { bounds } = this;
+    this.lm = lm;
+    this.model = lm.model;
     this.count = FIRST_FREE;
-    bounds.reset(lattice, columns, this.alpha);
+    bounds.reset(lm, lattice, columns);
     this.evaluated.fill(0, 0, FIRST_FREE);
     this.reached.fill(-Infinity, 0, FIRST_FREE);
-    this.backoff.set(bounds.backoff);
     const root = this.rootOf(state);
     this.reached[root] = 0;
     for (let slot = 0; slot < this.columns.k; slot++) {
@@ -106,21 +98,37 @@ export class LatticeGraph {
     if ((this.evaluated[node]! & bit) !== 0) return;
     this.evaluated[node]! |= bit;
     const at = node * K + slot;
+    this.next[at] = NONE;
+    if (node <= EMPTY) {
+      this.evaluateShort(node, slot);
+      return;
+    }
     const candidate = this.depth[node]! * K + slot;
     const token = this.columns.tokens[candidate]!;
-    const entry = node > EMPTY ? this.model.findBetween(this.start[node]!, this.end[node]!, token) : this.bigram(node, slot);
+    const entry = this.model.findBetween(this.start[node]!, this.end[node]!, token);
     this.entry[at] = entry;
-    this.next[at] = NONE;
     if (entry !== NONE) {
       this.edge[at] = this.columns.heads[candidate]! + this.lm.entry(entry);
       return;
     }
-    let shorter = this.columns.heads[candidate]! + this.bounds.unigrams[candidate]!;
-    if (node > EMPTY) {
-      this.evaluate(this.shorter[node]!, slot);
-      shorter = this.edge[this.shorter[node]! * K + slot]!;
+    const shorter = this.shorter[node]!;
+    this.evaluate(shorter, slot);
+    const score = this.edge[shorter * K + slot]!;
+    this.edge[at] = this.model.has(token) ? score + this.backoff[node]! : score;
+  }
+
+  /** After one token or none. */
+  private evaluateShort(node: number, slot: number): void {
+    const { bounds } = this;
+    const at = node * K + slot;
+    if (node === EMPTY) {
+      this.entry[at] = NONE;
+      this.edge[at] = this.columns.heads[slot]! + bounds.unigrams[slot]!;
+      return;
     }
-    this.edge[at] = this.model.has(token) ? shorter + this.backoff[node]! : shorter;
+    while (bounds.width[node]! <= slot) bounds.widen(node);
+    this.entry[at] = bounds.entries[at]!;
+    this.edge[at] = bounds.edges[at]!;
   }
 
   /** The node after an evaluated edge. */
@@ -140,12 +148,6 @@ export class LatticeGraph {
     if (context !== EMPTY_STATE) after = this.add(this.depth[node]! + 1, context, after);
     this.next[at] = after;
     return after;
-  }
-
-  private bigram(node: number, slot: number): number {
-    if (node === EMPTY) return NONE;
-    while (this.bounds.width[node]! <= slot) this.bounds.widen(node);
-    return this.bounds.entries[node * K + slot]!;
   }
 
   /** The node of the history before the first column, and of every shorter one. */

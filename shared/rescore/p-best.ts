@@ -1,16 +1,23 @@
 import { assert } from "../assert.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import { EMPTY_MODEL, EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
+import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { Beam } from "./beam.ts";
 import { copyInto } from "./grow.ts";
 import { K } from "./lattice-columns.ts";
 import { LatticeGraph, lowestBit } from "./lattice-graph.ts";
+import { type LmScores, lmScores, NO_LM } from "./lm-scores.ts";
 import { PathHeap } from "./path-heap.ts";
 
 const RANK_BITS = 4;
 const RANKS_PER_KEY = 32 / RANK_BITS;
 assert(K === 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
+
+/** A search is over before another starts, so all share their memory, and it stays in the processor's cache. */
+const GRAPH = new LatticeGraph();
+const BEAM = new Beam(GRAPH);
+const HEAP = new PathHeap();
+let queue = new Int32Array(1024);
 
 /**
  * Exact p-best paths of lattice x LM, in four passes over the lattice graph:
@@ -30,19 +37,17 @@ export class PathSearch {
   private readonly keysHigh = new Uint32Array(LIMITS.pBest);
   private readonly keysLow = new Uint32Array(LIMITS.pBest);
 
-  private readonly graph: LatticeGraph;
-  private readonly beam: Beam;
-  private readonly heap = new PathHeap();
+  private readonly lm: LmScores;
+  private readonly graph = GRAPH;
+  private readonly heap = HEAP;
   /** Nodes met by pass 2, column by column. */
-  private queue = new Int32Array(1024);
   private queued = 0;
 
   /** @param model may be null where alpha is 0: the heads alone decide */
   constructor(model: NgramModel | null, alpha: number) {
     assert(alpha >= 0 && alpha <= 1, `alpha ${alpha}`);
     assert(model !== null || alpha === 0, "alpha > 0 needs a language model");
-    this.graph = new LatticeGraph(alpha === 0 || model === null ? EMPTY_MODEL : model, alpha);
-    this.beam = new Beam(this.graph);
+    this.lm = model === null || alpha === 0 ? NO_LM : lmScores(model, alpha);
   }
 
   /** Finds the `pBest` best paths through the first `columns` columns after history `state`. */
@@ -51,8 +56,8 @@ export class PathSearch {
     assert(pBest >= 1 && pBest <= LIMITS.pBest, `p-best ${pBest}`);
     this.count = 0;
     if (columns === 0 || lattice.k === 0) return;
-    const root = this.graph.reset(lattice, columns, this.graph.model === EMPTY_MODEL ? EMPTY_STATE : state);
-    this.beam.run(root, pBest);
+    const root = GRAPH.reset(this.lm, lattice, columns, this.lm === NO_LM ? EMPTY_STATE : state);
+    BEAM.run(root, pBest);
     this.forward(root);
     this.backward();
     this.enumerate(root, pBest);
@@ -71,7 +76,7 @@ export class PathSearch {
     this.queued = 0;
     this.enqueue(root);
     for (let i = 0; i < this.queued; i++) {
-      const node = this.queue[i]!;
+      const node = queue[i]!;
       const score = graph.reached[node]!;
       const column = graph.depth[node]!;
       let alive = 0;
@@ -96,7 +101,7 @@ export class PathSearch {
     const { edge, alive, best, depth } = graph;
     const { columns } = graph.columns;
     for (let i = this.queued - 1; i >= 0; i--) {
-      const node = this.queue[i]!;
+      const node = queue[i]!;
       const last = depth[node]! + 1 === columns;
       let most = -Infinity;
       for (let left = alive[node]!; left !== 0; left &= left - 1) {
@@ -109,8 +114,8 @@ export class PathSearch {
   }
 
   private enqueue(node: number): void {
-    if (this.queued === this.queue.length) this.queue = copyInto(new Int32Array(2 * this.queued), this.queue);
-    this.queue[this.queued++] = node;
+    if (this.queued === queue.length) queue = copyInto(new Int32Array(2 * this.queued), queue);
+    queue[this.queued++] = node;
   }
 
   private enumerate(root: number, pBest: number): void {
