@@ -88,7 +88,7 @@ function packArrays(bytes: Uint8Array, shape: PackShape, layout: PackLayout): Pa
   const u8 = (offset: number, length: number) => new Uint8Array(bytes.buffer, base + offset, length);
   const u16 = (offset: number, length: number) => new Uint16Array(bytes.buffer, base + offset, length);
   const wordCount = entryCount - shape.vocabSize;
-  return {
+  const sections = {
     probTable: new Float32Array(bytes.buffer, base + at.probTable, CODES),
     backoffTable: new Float32Array(bytes.buffer, base + at.backoffTable, CODES),
     marks: new Uint32Array(bytes.buffer, base + at.marks, 3 * layout.blocks),
@@ -104,6 +104,27 @@ function packArrays(bytes: Uint8Array, shape: PackShape, layout: PackLayout): Pa
     excess: u8(at.excess, shape.contexts[1]!),
     excessUnit: new DataView(bytes.buffer, base).getFloat32(OFFSET.excessUnit, true),
   };
+  return { ...sections, contexts: joinContexts(shape, sections), bigrams: joinBigrams(shape, sections) };
+}
+
+type Sections = Omit<PackArrays, "contexts" | "bigrams">;
+
+function joinContexts(shape: PackShape, sections: Sections): Uint32Array {
+  const { childLow, childHigh, suffixLow, suffixHigh, backoffs } = sections;
+  const joined = new Uint32Array(2 * childLow.length);
+  // The empty context's children, the unigrams, are not in `words`.
+  for (let c = 0; c < childLow.length; c++) {
+    const start = c === 0 ? 0 : (childLow[c]! | (childHigh[c]! << 16)) - shape.vocabSize;
+    joined[2 * c] = (start << 8) | (c < backoffs.length ? backoffs[c]! : 0);
+    joined[2 * c + 1] = c < backoffs.length ? suffixLow[c]! | (suffixHigh[c]! << 16) : 0;
+  }
+  return joined;
+}
+
+function joinBigrams(shape: PackShape, { probs, bounds }: Sections): Uint16Array {
+  const joined = new Uint16Array(bounds.length);
+  for (let i = 0; i < joined.length; i++) joined[i] = probs[shape.vocabSize + i]! | (bounds[i]! << 8);
+  return joined;
 }
 
 function tableFault({ probTable, backoffTable, excessUnit }: PackArrays): string | null {

@@ -2,7 +2,6 @@ import type { LogProb } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { TICKS } from "../ngram/layout.ts";
-import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";
 
 /**
  * Scores are sums of integers, so that they are exact, associative and tie alike on every machine: alpha counts in
@@ -28,52 +27,63 @@ export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
 /** Row width: candidates of a column. */
 export const K = LIMITS.topK;
 export const COLUMNS = LIMITS.latticeHeads;
-/** A lattice's candidates as the search needs them, K to a column whatever the lattice's width. */
+
+/**
+ * A lattice's candidates, K to a column whatever the lattice's width. Within a column they have a *rank*, their place
+ * in the lattice, and a *slot*, their place by falling `ahead`: a search that goes through slots can stop early.
+ */
 export class LatticeColumns {
+  /** Candidates a column, and the same rounded up to whole groups of four; columns in use. */
+  k = 0;
+  slots = 0;
+  columns = 0;
+  /** [columns * K] by rank: token; the heads' part of an edge, -Infinity where an earlier rank holds the same token */
+  readonly tokenAt = new Uint32Array(COLUMNS * K);
+  readonly headAt = new Float64Array(COLUMNS * K);
+  /** [columns * K] by slot: rank, token, heads' part, bound of the score still to come, the sum of both */
+  readonly ranks = new Uint8Array(COLUMNS * K);
   readonly tokens = new Uint32Array(COLUMNS * K);
-  /** [columns * K] the heads' part of each edge; -Infinity where an earlier rank holds the same token */
   readonly heads = new Float64Array(COLUMNS * K);
-  /** [columns * K] the LM's score of the token alone */
-  readonly unigrams = new Float64Array(COLUMNS * K);
-  /** [columns * K] 0 for a token outside the model's vocabulary, which scores the same after any history; else 1 */
-  readonly known = new Float64Array(COLUMNS * K);
-  /** [columns * K] one-token context of each candidate */
-  readonly contexts = new Uint32Array(COLUMNS * K);
-  /** [columns * K] ranks by rising token, repeated tokens left out; `distinct` of them per column */
-  readonly byToken = new Uint8Array(COLUMNS * K);
-  readonly distinct = new Uint8Array(COLUMNS);
-  private readonly model: NgramModel | null;
-  private readonly alpha: number;
+  readonly toGo = new Float64Array(COLUMNS * K);
+  readonly ahead = new Float64Array(COLUMNS * K);
 
-  constructor(model: NgramModel | null, alpha: number) {
-    this.model = model;
-    this.alpha = alpha;
-  }
-
-  copy(lattice: Lattice, columns: number): void {
-    for (let i = 0; i < columns; i++) this.copyColumn(lattice, i);
-  }
-
-  private copyColumn(lattice: Lattice, i: number): void {
-    const { model, tokens, byToken } = this;
+  copy(lattice: Lattice, columns: number, alpha: number): void {
     const { k } = lattice;
-    const base = i * K;
-    let distinct = 0;
-    for (let r = 0; r < k; r++) {
-      const token = lattice.tokens[i * k + r]!;
-      tokens[base + r] = token;
-      this.heads[base + r] = -Infinity;
-      this.known[base + r] = model?.has(token) ? 1 : 0;
-      this.unigrams[base + r] = model === null ? 0 : edgeScore(this.alpha, 0, model.score(EMPTY_STATE, token));
-      this.contexts[base + r] = model?.has(token) ? model.contextOf(token) : EMPTY_STATE;
-      let at = distinct;
-      while (at > 0 && tokens[base + byToken[base + at - 1]!]! > token) at--;
-      if (at > 0 && tokens[base + byToken[base + at - 1]!] === token) continue;
-      for (let j = distinct; j > at; j--) byToken[base + j] = byToken[base + j - 1]!;
-      byToken[base + at] = r;
-      this.heads[base + r] = headScore(this.alpha, lattice.logProbs[i * k + r]!);
-      distinct++;
+    this.k = k;
+    this.slots = (k + 3) & ~3;
+    this.columns = columns;
+    for (let i = 0; i < columns; i++) {
+      for (let r = 0, at = i * K; r < k; r++, at++) {
+        const token = lattice.tokens[i * k + r]!;
+        this.tokenAt[at] = token;
+        let earlier = i * K;
+        while (this.tokenAt[earlier] !== token) earlier++;
+        this.headAt[at] = earlier === at ? headScore(alpha, lattice.logProbs[i * k + r]!) : -Infinity;
+      }
     }
-    this.distinct[i] = distinct;
+  }
+
+  /** Assigns the slots of column i. @param toGo [columns * K] by rank, bound of the score still to come */
+  sort(i: number, toGo: Float64Array): void {
+    const { ahead, ranks, tokenAt, headAt, k } = this;
+    const first = i * K;
+    for (let r = 0; r < k; r++) {
+      const value = headAt[first + r]! + toGo[first + r]!;
+      let at = first + r;
+      for (; at > first && ahead[at - 1]! < value; at--) {
+        ahead[at] = ahead[at - 1]!;
+        ranks[at] = ranks[at - 1]!;
+      }
+      ahead[at] = value;
+      ranks[at] = r;
+    }
+    for (let at = first; at < first + k; at++) {
+      const from = first + ranks[at]!;
+      this.tokens[at] = tokenAt[from]!;
+      this.heads[at] = headAt[from]!;
+      this.toGo[at] = toGo[from]!;
+    }
+    // What fills up the last group of four is never chosen.
+    for (let at = first + k; at < first + this.slots; at++) ahead[at] = -Infinity;
   }
 }

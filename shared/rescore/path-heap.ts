@@ -26,12 +26,12 @@ export class PathHeap {
     this.size = 0;
   }
 
-  /** Stores a hypothesis outside the heap; returns its slot. */
-  add(score: number, bound: number, keyHigh: number, keyLow: number, node: number, depth: number): number {
+  /** Stores a hypothesis outside the heap, with score and bound 0 until the caller sets them; returns its slot. */
+  add(keyHigh: number, keyLow: number, node: number, depth: number): number {
     if (this.slots === this.score.length) this.grow();
     const slot = this.slots++;
-    this.score[slot] = score;
-    this.bound[slot] = bound;
+    this.score[slot] = 0;
+    this.bound[slot] = 0;
     this.keyHigh[slot] = keyHigh;
     this.keyLow[slot] = keyLow;
     this.node[slot] = node;
