@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../shared/manifest.ts";
 import { readPackHeader } from "../shared/ngram/format.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
+import { CALIBRATION_FILE, calibrationPath, hasCalibration, readCalibration } from "./calibration.ts";
 import { buildBase } from "./compile/base.ts";
 import { buildHeads, headsInfo } from "./compile/heads.ts";
 import { PRECISIONS, type Precision } from "./compile/matrix.ts";
@@ -64,6 +65,7 @@ async function inputsOf(source: BundleSource, precision: Precision): Promise<str
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
     ...(await packFiles(dir)),
+    ...((await hasCalibration(source.name)) ? [CALIBRATION_FILE] : []),
   ];
   const hashes = await Promise.all(files.map(async (f) => `${f} ${await sha256OfFile(join(dir, f))}`));
   return sha256([`compiler ${COMPILER_VERSION}`, precision, ...hashes].join("\n"));
@@ -124,6 +126,7 @@ async function compile(
     bosToken: gguf.boolean("tokenizer.ggml.add_bos_token", false) ? gguf.number("tokenizer.ggml.bos_token_id") : null,
     eosTokens: source.eosTokens,
     packs: await copyPacks(source.name, dir, tokenizer.sha256),
+    calibration: (await hasCalibration(source.name)) ? await readCalibration(calibrationPath(source.name)) : null,
     defaults: source.defaults,
   };
   await put("manifest.json", `${JSON.stringify(manifest, null, 2)}\n`);

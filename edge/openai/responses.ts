@@ -239,6 +239,7 @@ export function modelBody(manifest: BundleManifest, created: number) {
           order: defaults.rescorer.order,
           alpha: defaults.rescorer.alpha,
           p_best: defaults.rescorer.pBest,
+          prompt: defaults.rescorer.prompt ?? false,
         },
       },
     },
