@@ -2,6 +2,7 @@ import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
 import { NO_MATCH, PromptModel } from "../../shared/ngram/prompt.ts";
 import { COMMITTED, Continuations, UNLISTED } from "../../shared/rescore/continuations.ts";
 import { Features } from "../../shared/rescore/features.ts";
+import { History } from "../../shared/rescore/history.ts";
 import type { Generation } from "../eval/trace.ts";
 
 /**
@@ -48,7 +49,8 @@ type Growing = { outcomes: number[]; truth: number[]; features: number[]; ids: n
 
 function collect({ prompt, output, lattices }: Generation, options: ExampleOptions, out: Growing): void {
   const memory = options.prompt ? new PromptModel() : null;
-  const after = new Continuations(options.model, memory);
+  const history = new History(options.model, memory);
+  const after = new Continuations(history);
   const features = new Features();
   const put = () => {
     for (let i = 0; i < features.count; i++) {
@@ -57,10 +59,10 @@ function collect({ prompt, output, lattices }: Generation, options: ExampleOptio
     }
     out.features.push(out.ids.length);
   };
-  for (const token of prompt) memory?.push(token);
+  history.commit(prompt);
   const lmStates = statesAlong(options.model, [...prompt, ...output], prompt.length);
   for (let at = 0; at + 1 < output.length; at++) {
-    memory?.push(output[at]!);
+    history.commit([output[at]!]);
     after.begin(lattices[at]!);
     let promptState = memory?.state ?? NO_MATCH;
     let token = output[at]!;

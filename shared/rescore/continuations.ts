@@ -3,6 +3,8 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts";
+import type { CopyTrust } from "./copy-trust.ts";
+import type { History } from "./history.ts";
 import { exp, ln } from "./real.ts";
 
 const K = LIMITS.topK;
@@ -48,6 +50,8 @@ export class Continuations {
   rest: LogProb = 0;
   /** Length of the longest end of the path that the prompt knows. */
   matched = 0;
+  /** How far a copy after such an end was to be trusted lately, 0..1. */
+  trust = 0;
   readonly tokens = new Uint32Array(CANDIDATES);
   /** Rank in the column, or UNLISTED. */
   readonly ranks = new Int8Array(CANDIDATES);
@@ -71,9 +75,12 @@ export class Continuations {
   private readonly width = new Uint8Array(COLUMNS);
   private readonly rests = new Float64Array(COLUMNS);
 
-  constructor(model: NgramModel | null, prompt: PromptModel | null) {
+  private readonly copyTrust: CopyTrust | null;
+
+  constructor({ model, prompt, trust }: History) {
     this.model = model;
     this.prompt = prompt;
+    this.copyTrust = trust;
   }
 
   /** Takes the lattice that paths go through from now on. */
@@ -119,6 +126,7 @@ export class Continuations {
     const listed = this.count;
     const most = listed + PROPOSALS;
     this.matched = prompt.lengthOf(state);
+    this.trust = this.copyTrust?.of(this.matched) ?? 0;
     for (let context = state; context !== NO_MATCH && this.count < most; context = prompt.shorten(context)) {
       const from = this.count;
       const offered = prompt.continuations(context, tokens, from, most - from);

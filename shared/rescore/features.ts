@@ -29,6 +29,7 @@ const BLOCKS = {
   share: MATCH_GROUPS,
   times: MATCH_GROUPS,
   newest: MATCH_GROUPS,
+  trust: MATCHES,
   parentListed: PARENTS,
   parentHead: PARENTS,
   parentLm: PARENTS,
@@ -90,7 +91,9 @@ export class Features {
     this.add(listed ? "listedSeen" : "unlistedSeen", matched, 1);
     this.add("share", group, ln(seen / after.outOf[c]!));
     this.add("times", group, ln(seen < MOST_SEEN ? seen : MOST_SEEN));
-    if (after.newest[c] === 1) this.add("newest", group, 1);
+    if (after.newest[c] === 0) return;
+    this.add("newest", group, 1);
+    if (matched > 0 && matched === after.matched) this.add("trust", matched, logOdds(after.trust));
   }
 
   /** The outcome that the next token is none of those listed. */
@@ -113,6 +116,11 @@ export class Features {
     this.ids[this.count] = OFFSETS[block] + index;
     this.values[this.count++] = value;
   }
+}
+
+/** `p` is neither 0 nor 1: a prior keeps it off them. */
+function logOdds(p: number): number {
+  return ln(p / (1 - p));
 }
 
 /** Columns beyond the heads share the last index. */

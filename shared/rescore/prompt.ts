@@ -4,7 +4,7 @@ import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import type { NgramModel } from "../ngram/model.ts";
-import { PROMPT_ORDER, PromptModel } from "../ngram/prompt.ts";
+import { PromptModel } from "../ngram/prompt.ts";
 import { CANDIDATES, Continuations, UNLISTED } from "./continuations.ts";
 import { History } from "./history.ts";
 import type { RescorerSpec } from "./index.ts";
@@ -22,24 +22,11 @@ import type { DraftScope, Rescorer } from "./rescorer.ts";
 export function promptRescorer(spec: RescorerSpec & { type: "ngram" }, pack: NgramModel | null): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const prompt = new PromptModel();
-  const history = new History(model, prompt);
-  const trust = new CopyTrust(prompt);
-  const tree = new PathTree(new Continuations(model, prompt), mixture(spec.alpha, trust));
-  let prefilled = false;
+  const history = new History(model, new PromptModel());
+  const tree = new PathTree(new Continuations(history), mixture(spec.alpha));
 
   return {
-    commit(tokens: ArrayLike<TokenId>): void {
-      // How the prompt repeats itself says little of how the answer will.
-      if (!prefilled) history.commit(tokens);
-      else {
-        for (let i = 0; i < tokens.length; i++) {
-          trust.observe(tokens[i]!);
-          history.commit([tokens[i]!]);
-        }
-      }
-      prefilled = true;
-    },
+    commit: (tokens: ArrayLike<TokenId>) => history.commit(tokens),
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);
       if (maxNodes === 0) return EMPTY_TREE;
@@ -50,36 +37,7 @@ export function promptRescorer(spec: RescorerSpec & { type: "ngram" }, pack: Ngr
   };
 }
 
-/** What the prior counts for, in observations. */
-const PRIOR_WEIGHT = 4;
-const KEEP = 0.95;
-
-/** How often lately the latest continuation of the longest match was right, by the match's length. */
-class CopyTrust {
-  private readonly prompt: PromptModel;
-  private readonly right = new Float64Array(PROMPT_ORDER);
-  private readonly asked = new Float64Array(PROMPT_ORDER);
-
-  constructor(prompt: PromptModel) {
-    this.prompt = prompt;
-  }
-
-  /** Before `token` is committed. */
-  observe(token: TokenId): void {
-    const { state } = this.prompt;
-    const matched = this.prompt.lengthOf(state);
-    const hit = this.prompt.find(state, token) && this.prompt.matched === matched && this.prompt.newest;
-    this.right[matched] = this.right[matched]! * KEEP + (hit ? 1 : 0);
-    this.asked[matched] = this.asked[matched]! * KEEP + 1;
-  }
-
-  of(matched: number): number {
-    const prior = matched / (matched + 2);
-    return (this.right[matched]! + PRIOR_WEIGHT * prior) / (this.asked[matched]! + PRIOR_WEIGHT);
-  }
-}
-
-function mixture(alpha: number, trust: CopyTrust): NextTokenModel {
+function mixture(alpha: number): NextTokenModel {
   const probabilities = new Float64Array(CANDIDATES);
   return {
     probabilities,
@@ -91,7 +49,7 @@ function mixture(alpha: number, trust: CopyTrust): NextTokenModel {
         probabilities[c] = exp((1 - alpha) * after.heads[c]! + alpha * after.lm[c]!);
         total += probabilities[c]!;
       }
-      const copied = after.matched === 0 ? 0 : trust.of(after.matched);
+      const copied = after.trust;
       for (let c = 0; c < after.count; c++) {
         // What no head lists is the language model's to judge, in the mass that the head leaves.
         const p =

@@ -28,7 +28,7 @@ export function treeRescorer(
   const evidence = evidenceOf(model !== null, spec.prompt);
   const weights = calibration.weights[evidence];
   assert(weights !== undefined, `calibration for ${evidence}`);
-  const tree = new PathTree(new Continuations(model, history.prompt), new AcceptanceModel(weights));
+  const tree = new PathTree(new Continuations(history), new AcceptanceModel(weights));
 
   return {
     choosesNodes: true,
