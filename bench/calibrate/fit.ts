@@ -33,8 +33,14 @@ export function fit(examples: Examples, penalty: number, rounds: number): Fit {
       if (nextValue <= value + 1e-4 * scale * slope) break;
     }
     if (!(nextValue < value)) break;
-    remember(steps, next.map((w, i) => w - weights[i]!));
-    remember(changes, nextGradient.map((g, i) => g - gradient[i]!));
+    remember(
+      steps,
+      next.map((w, i) => w - weights[i]!),
+    );
+    remember(
+      changes,
+      nextGradient.map((g, i) => g - gradient[i]!),
+    );
     const gained = value - nextValue;
     weights = next;
     gradient = nextGradient;

@@ -106,7 +106,11 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
     case "ngram":
       return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null));
     case "tree":
-      return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null), draft.calibration);
+      return createRescorer(
+        draft,
+        draft.pack === null ? null : (packs.get(draft.pack.name) ?? null),
+        draft.calibration,
+      );
     case "oracle":
       return oracleRescorer(promptLength, truth, draft.topK);
     case "prompt-lookup":

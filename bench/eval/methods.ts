@@ -1,6 +1,6 @@
 import { LIMITS } from "../../shared/limits.ts";
-import type { Calibration } from "../../shared/rescore/calibration.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+import type { Calibration } from "../../shared/rescore/calibration.ts";
 
 /** How a method drafts; everything else about decoding is the same for all. */
 export type DraftSpec =
