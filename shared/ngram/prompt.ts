@@ -46,6 +46,10 @@ export class PromptModel {
   /** Lengths of `ends` in use: 0 .. endings - 1. */
   private endings = 1;
 
+  /** [length] the end of `traced` of that length; nodes keep their suffixes, so pushes change nothing here. */
+  private readonly path = new Int32Array(PROMPT_ORDER);
+  private traced: PromptState = NO_MATCH;
+
   /** Filled by `find`: evidence for one token after one history. */
   matched = 0;
   seen = 0;
@@ -106,17 +110,21 @@ export class PromptModel {
    * longest such end, `seen` how often, `outOf` how often anything followed it, `newest` whether `token` was last.
    */
   find(state: PromptState, token: TokenId): boolean {
-    for (let context = state; ; context = this.suffix[context]!) {
-      const child = this.child(context, token);
-      if (child !== NONE) {
-        this.matched = this.length[context]!;
-        this.seen = this.count[child]!;
-        this.outOf = this.total[context]!;
-        this.newest = this.first[context] === child;
-        return true;
-      }
-      if (context === NO_MATCH) return false;
+    this.trace(state);
+    // What followed a longer end followed every shorter one, and most tokens followed none.
+    let found: number = NONE;
+    for (let length = 0; length <= this.length[state]!; length++) {
+      const child = this.child(this.path[length]!, token);
+      if (child === NONE) break;
+      found = child;
     }
+    if (found === NONE) return false;
+    const context = this.parent[found]!;
+    this.matched = this.length[context]!;
+    this.seen = this.count[found]!;
+    this.outOf = this.total[context]!;
+    this.newest = this.first[context] === found;
+    return true;
   }
 
   /** Writes up to `most` tokens that followed `state` itself into `out` from `at`, the latest first; how many. */
@@ -126,6 +134,16 @@ export class PromptModel {
       out[at + listed++] = this.token[child]!;
     }
     return listed;
+  }
+
+  /** Notes the ends of a state in `path`; many tokens are asked about after one state. */
+  private trace(state: PromptState): void {
+    if (this.traced === state) return;
+    this.traced = state;
+    for (let context = state; ; context = this.suffix[context]!) {
+      this.path[this.length[context]!] = context;
+      if (context === NO_MATCH) return;
+    }
   }
 
   private child(context: number, token: TokenId): number {
