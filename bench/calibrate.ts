@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBundle } from "../models/bundle.ts";
 import { calibrationPath } from "../models/calibration.ts";
@@ -61,7 +62,8 @@ export async function benchCalibrate(args: readonly string[]) {
   } finally {
     bar.stop();
   }
-  const command = `npm run bench -- calibrate ${args.join(" ")}`;
+  // Where a trace lay on this machine is of no use to anybody.
+  const command = `npm run bench -- calibrate ${args.map((arg) => basename(arg)).join(" ")}`;
   const calibration: Calibration = { version: CALIBRATION_VERSION, command, pack, weights };
   const path = values.out ?? calibrationPath(name);
   await writeFile(path, `${JSON.stringify(calibration)}\n`);

@@ -42,7 +42,7 @@ import type { StepTrace } from "./trace.ts";
  *   character spread over several tokens is in the text of the token that completes it, so a text may be
  *   "". `drafted[].text` is each token by itself, incomplete bytes written \xNN, control tokens by name.
  *
- * `/v1/models` entries: `context_tokens`, `notice`, and `speculation: {heads, top_k, packs, defaults}`.
+ * `/v1/models` entries: `context_tokens`, `notice`, and `speculation: {heads, top_k, packs, rescorers, defaults}`.
  */
 export interface ResponseContext {
   readonly api: "chat" | "completions";
