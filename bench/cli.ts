@@ -1,8 +1,10 @@
+import { benchCalibrate } from "./calibrate.ts";
 import { benchDecode } from "./decode.ts";
 import { benchRescore } from "./rescore.ts";
 import { benchTune } from "./tune.ts";
 
 const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
+  calibrate: benchCalibrate,
   decode: benchDecode,
   rescore: benchRescore,
   tune: benchTune,

@@ -48,6 +48,7 @@ function report(pack: Uint8Array, alpha: number, node: SuiteResult, workerd: Sui
     queries_per_s: both((result) => result.queriesPerS),
     one_best_us: both((result) => result.oneBestUs),
     p16_best_us: both((result) => result.p16BestUs),
+    tree_us: both((result) => result.treeUs),
     brute_force_us: both((result) => result.bruteForceUs),
     brute_force_agrees: node.bruteForceAgrees && workerd.bruteForceAgrees,
     checksum: node.checksum.toString(16).padStart(8, "0"),

@@ -45,7 +45,7 @@ export async function prepare(params: CompletionParams, bundles: Bundles): Promi
         logProbs: params.logProbs,
       },
       limits: { maxTokens, eosTokens: manifest.eosTokens },
-      rescorer: createRescorer(plan.rescorer, pack),
+      rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),
       maxNodes: plan.maxNodes,
       autoNodes: plan.autoNodes,
       tokenizerHash: manifest.tokenizer.sha256,

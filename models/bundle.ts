@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../shared/manifest.ts";
 import { readPackHeader } from "../shared/ngram/format.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
+import { calibrationOf } from "./calibration.ts";
 import { buildBase } from "./compile/base.ts";
 import { buildHeads, headsInfo } from "./compile/heads.ts";
 import { PRECISIONS, type Precision } from "./compile/matrix.ts";
@@ -40,7 +41,10 @@ export async function ensureBundle(name: string, options: EnsureOptions = {}): P
   const target = join(root, own ? name : `${name}-${precision}`);
   const inputs = await inputsOf(source, precision);
   const stamp = await readFile(join(target, "inputs.sha256"), "utf8").catch(() => "");
-  if (stamp === inputs && !options.force) return target;
+  if (stamp === inputs && !options.force) {
+    await renewCalibration(name, target);
+    return target;
+  }
   const progress = options.onProgress ?? (() => undefined);
   const weights = await pull(source, progress, options.signal);
   await mkdir(root, { recursive: true });
@@ -56,7 +60,21 @@ export async function ensureBundle(name: string, options: EnsureOptions = {}): P
   return target;
 }
 
-/** What decides the compiled bytes, as one hash: the committed inputs, the precision, the compiler. */
+/** A calibration is fitted again more often than graphs change, and is in the manifest alone. */
+async function renewCalibration(name: string, dir: string): Promise<void> {
+  const path = join(dir, "manifest.json");
+  const manifest = JSON.parse(await readFile(path, "utf8")) as BundleManifest;
+  const calibration = await calibrationOf(name);
+  if (JSON.stringify(manifest.calibration ?? null) === JSON.stringify(calibration)) return;
+  await writeFile(`${path}.part`, manifestText({ ...manifest, calibration }));
+  await rename(`${path}.part`, path);
+}
+
+function manifestText(manifest: BundleManifest): string {
+  return `${JSON.stringify(manifest, null, 2)}\n`;
+}
+
+/** What decides the compiled graphs, as one hash: the committed inputs, the precision, the compiler. */
 async function inputsOf(source: BundleSource, precision: Precision): Promise<string> {
   const dir = join(MODELS_DIR, source.name);
   const files = [
@@ -125,9 +143,10 @@ async function compile(
     bosToken: gguf.boolean("tokenizer.ggml.add_bos_token", false) ? gguf.number("tokenizer.ggml.bos_token_id") : null,
     eosTokens: source.eosTokens,
     packs: await copyPacks(source.name, dir, tokenizer.sha256),
+    calibration: await calibrationOf(source.name),
     defaults: source.defaults,
   };
-  await put("manifest.json", `${JSON.stringify(manifest, null, 2)}\n`);
+  await put("manifest.json", manifestText(manifest));
   stage(stages);
 }
 

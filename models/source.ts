@@ -6,11 +6,12 @@ import * as z from "zod";
 export const MODELS_DIR = import.meta.dirname;
 
 const rescorer = z.strictObject({
-  type: z.enum(["none", "ngram"]),
+  type: z.enum(["none", "ngram", "tree"]),
   model: z.string(),
   order: z.number().int().min(2).max(5),
   alpha: z.number().min(0).max(1),
   pBest: z.number().int().min(1).max(16),
+  prompt: z.boolean().optional(),
 });
 
 const schema = z.strictObject({

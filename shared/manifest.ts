@@ -1,3 +1,5 @@
+import type { Calibration } from "./rescore/calibration.ts";
+
 /** The files of a compiled bundle directory and what they hold. Written by `models/`, read by all. */
 
 export const MANIFEST_FORMAT = 1;
@@ -39,11 +41,13 @@ export interface SpeculationDefaults {
   readonly heads: number;
   readonly topK: number;
   readonly rescorer: {
-    readonly type: "none" | "ngram";
+    readonly type: "none" | "ngram" | "tree";
     readonly model: string;
     readonly order: number;
     readonly alpha: number;
     readonly pBest: number;
+    /** Whether n-grams of the request's own tokens take part; false where left out. */
+    readonly prompt?: boolean | undefined;
   };
 }
 
@@ -86,5 +90,7 @@ export interface BundleManifest {
   /** Any of these ends a completion. */
   readonly eosTokens: readonly number[];
   readonly packs: readonly PackEntry[];
+  /** What rescorer type `tree` knows of this bundle's heads; null or left out: nothing, so there is no such type. */
+  readonly calibration?: Calibration | null;
   readonly defaults: SpeculationDefaults;
 }

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
+import { readCalibration } from "../../models/calibration.ts";
 import { ROOT } from "../../scripts/paths.ts";
 import { liveCases, type Model, replayCases } from "./cases.ts";
 import { type EvalCase, evaluate, type RowResult } from "./evaluate.ts";
@@ -94,7 +95,8 @@ async function runCases(
   onCase: () => void,
   say: (line: string) => void = note,
 ): Promise<RowResult[]> {
-  const methods = options.methods.map((name) => parseMethod(name, bundle.manifest, options));
+  const calibration = options.calibration === null ? null : await readCalibration(options.calibration);
+  const methods = options.methods.map((name) => parseMethod(name, bundle.manifest, { ...options, calibration }));
   return evaluate(cases, {
     methods,
     packs: await bundle.packs(methods),

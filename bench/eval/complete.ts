@@ -3,7 +3,6 @@ import { decode } from "../../edge/decode/run.ts";
 import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
-import { LIMITS } from "../../shared/limits.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 import { noneRescorer } from "../../shared/rescore/none.ts";
@@ -50,8 +49,7 @@ export async function complete(
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
   const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
-  const maxNodes = method.draft.type === "plain" ? 0 : LIMITS.draftNodes;
-  return run(task, engine, rescorer, maxNodes, greedySpec(task, method.heads, method.topK, logProbs), counters);
+  return run(task, engine, rescorer, method.maxNodes, greedySpec(task, method.heads, method.topK, logProbs), counters);
 }
 
 /**
@@ -107,6 +105,12 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
       return noneRescorer();
     case "ngram":
       return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null));
+    case "tree":
+      return createRescorer(
+        draft,
+        draft.pack === null ? null : (packs.get(draft.pack.name) ?? null),
+        draft.calibration,
+      );
     case "oracle":
       return oracleRescorer(promptLength, truth, draft.topK);
     case "prompt-lookup":

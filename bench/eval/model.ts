@@ -26,7 +26,7 @@ export async function loadBundle(bundleDir: string, name: string): Promise<Loade
     async packs(methods) {
       const packs = new Map<string, NgramModel>();
       for (const { draft } of methods) {
-        if (draft.type !== "ngram" || draft.pack === null || packs.has(draft.pack.name)) continue;
+        if (!("pack" in draft) || draft.pack === null || packs.has(draft.pack.name)) continue;
         packs.set(draft.pack.name, await bundles.pack(manifest, draft.pack));
       }
       return packs;

@@ -7,13 +7,16 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --prompts FILE      JSONL, also .xz: rows with prompt, messages or turns, and perhaps category, split, id
   --bundle NAME       the model (FOREDRAFT_BUNDLE, smollm2-135m)
   --methods A,B       ${DEFAULT_METHODS.join(",")}
-                      also ngram-N-Pbest, 0gram-Pbest, oracle-K, prompt-lookup
+                      also ngram-N-Pbest, 0gram-Pbest, ngram-N-prompt, ngram-N-Pbest-prompt, tree, tree-NODES,
+                      tree-NODES-heads, oracle-K, prompt-lookup
   --max-tokens N      completion tokens per answer (128)
   --limit N           the first N rows;  --per-category N  the first N of each category
   --split tune|test   only these rows
   --alpha X           weight of the n-gram model (the bundle's default)
   --pack NAME         n-gram pack (one of the method's order)
   --heads N --top-k N the first N lattice rows, columns (all)
+  --max-nodes N       drafted tokens per step at most, for every method (63)
+  --calibration FILE  in place of the bundle's, for tree
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
   --replay FILE       replay the methods over a stored trace: no model, no prompts
   --provider P        cpu or webgpu;  --threads N  model threads
@@ -34,6 +37,9 @@ export interface EvalOptions {
   readonly pack: string | null;
   readonly heads: number | null;
   readonly topK: number | null;
+  readonly maxNodes: number | null;
+  /** A file. */
+  readonly calibration: string | null;
   readonly seed: number;
   readonly saveTrace: string | null;
   readonly replay: string | null;
@@ -60,6 +66,8 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
       pack: text,
       heads: text,
       "top-k": text,
+      "max-nodes": text,
+      calibration: text,
       seed: text,
       "save-trace": text,
       replay: text,
@@ -92,6 +100,8 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     pack: values.pack ?? null,
     heads: count("--heads", values.heads, LIMITS.latticeHeads),
     topK: count("--top-k", values["top-k"], LIMITS.topK),
+    maxNodes: count("--max-nodes", values["max-nodes"], LIMITS.draftNodes),
+    calibration: values.calibration ?? null,
     seed: count("--seed", values.seed) ?? 1,
     saveTrace: values["save-trace"] ?? null,
     replay,

@@ -37,8 +37,8 @@ export function wireLattice(lattice: Lattice): Lattice {
 export function recordRescorer(rescorer: Rescorer, counters: Counters): Rescorer {
   return {
     commit: (tokens) => rescorer.commit(tokens),
-    draft(lattice, maxNodes) {
-      const tree = rescorer.draft(lattice, maxNodes);
+    draft(lattice, maxNodes, scope) {
+      const tree = rescorer.draft(lattice, maxNodes, scope);
       const path = firstPath(tree);
       // The same depth on both sides, so that a shorter draft does not look less repetitive.
       const rows = Math.min(path.length, lattice.heads);

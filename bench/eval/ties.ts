@@ -25,7 +25,7 @@ export interface Difference {
  */
 export const TIE_LOGITS = 0.01;
 
-const PLAIN: Method = { name: "ar", draft: { type: "plain" }, heads: 0, topK: 1 };
+const PLAIN: Method = { name: "ar", draft: { type: "plain" }, heads: 0, topK: 1, maxNodes: 0 };
 
 /** Runs both again up to their first difference, with log-probabilities; null where they agree. */
 export async function explainDifference(

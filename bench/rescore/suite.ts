@@ -5,6 +5,7 @@ import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 import { edgeScore } from "../../shared/rescore/lattice-columns.ts";
 import { type Case, HEADS, sampleText } from "./inputs.ts";
+import { measureTrees } from "./trees.ts";
 
 export interface SuiteOptions {
   readonly alpha: number;
@@ -27,6 +28,8 @@ export interface SuiteResult {
   readonly queriesPerS: number;
   readonly oneBestUs: Table;
   readonly p16BestUs: Table;
+  /** By nodes, then by k. */
+  readonly treeUs: Table;
   /** Enumeration of every path at k = 4, p = 1, and whether it found the same path. */
   readonly bruteForceUs: number;
   readonly bruteForceAgrees: boolean;
@@ -51,8 +54,9 @@ export function runSuite(pack: Uint8Array, options: SuiteOptions): SuiteResult {
   const queriesPerS = measureQueries(model, options, sum);
   const oneBestUs = measureDrafts(model, 1, options, sum);
   const p16BestUs = measureDrafts(model, 16, options, sum);
+  const treeUs = measureTrees(model, options, WIDTHS, (tree) => sum.addTree(tree));
   const brute = measureBruteForce(model, options);
-  return { loadMs: median(loads), queriesPerS, oneBestUs, p16BestUs, ...brute, checksum: sum.value };
+  return { loadMs: median(loads), queriesPerS, oneBestUs, p16BestUs, treeUs, ...brute, checksum: sum.value };
 }
 
 class Checksum {

@@ -28,17 +28,17 @@ const PROBE_EVERY = 24;
  * and in a large one. n = 0 is a plain step. Deterministic: the same calls give the same choices.
  */
 export class DraftBudget {
-  readonly #curve: CostCurve;
   readonly #firstPath: number;
   readonly #accepted: Float64Array;
   readonly #seen: Float64Array;
+  readonly #costs: Float64Array;
   #overheadMs = 0;
   #observed = 0;
   #chosenSinceProbe = 0;
 
   /** `firstPath`: nodes of the best path, normally the number of heads. */
   constructor(curve: CostCurve, maxNodes: number, firstPath: number) {
-    this.#curve = curve;
+    this.#costs = Float64Array.from({ length: maxNodes + 1 }, (_, nodes) => costMs(curve, nodes + 1));
     this.#firstPath = firstPath;
     this.#accepted = new Float64Array(maxNodes);
     this.#seen = new Float64Array(maxNodes);
@@ -69,6 +69,11 @@ export class DraftBudget {
     return best;
   }
 
+  /** [maxNodes + 1] expected time of a step that drafts i nodes, ms: for a rescorer that knows its nodes' probabilities. */
+  stepTimes(): Float64Array {
+    return this.#costs.map((ms) => ms + this.#overheadMs);
+  }
+
   /**
    * What became of a step: how many nodes were drafted, which were accepted, and how long the step took
    * beyond waiting for the model and running it, ms.
@@ -88,7 +93,7 @@ export class DraftBudget {
   }
 
   #stepMs(nodes: number): number {
-    return costMs(this.#curve, nodes + 1) + this.#overheadMs;
+    return this.#costs[nodes]! + this.#overheadMs;
   }
 }
 

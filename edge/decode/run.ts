@@ -21,7 +21,7 @@ export interface DecodeRequest {
   readonly rescorer: Rescorer;
   /** Upper bound of drafted nodes per step; 0 drafts nothing. */
   readonly maxNodes: number;
-  /** true: at most `maxNodes`, chosen each step by cost and acceptance; false: always `maxNodes`. */
+  /** true: at most `maxNodes`, chosen each step by cost and acceptance; false: `maxNodes`. */
   readonly autoNodes: boolean;
   /** Hex SHA-256 the engine's tokenizer must have; null trusts it. */
   readonly tokenizerHash: string | null;
@@ -106,11 +106,14 @@ class Drafter {
 
   next(state: DecodeState, result: StepResult): DraftTree {
     const { limits, maxNodes, rescorer } = this.#request;
-    const nodes = this.#budget === null ? maxNodes : this.#budget.choose();
     // Tokens beyond the limit would be thrown away, and their positions may not exist.
-    const lattice = narrowLattice(result.lattice, draftDepth(state, limits), result.lattice.k);
-    if (nodes === 0 || lattice.heads === 0) return EMPTY_TREE;
-    return rescorer.draft(lattice, nodes);
+    const depth = draftDepth(state, limits);
+    const lattice = narrowLattice(result.lattice, depth, result.lattice.k);
+    if (maxNodes === 0 || lattice.heads === 0) return EMPTY_TREE;
+    if (this.#budget === null) return rescorer.draft(lattice, maxNodes, { depth, stepMs: null });
+    if (rescorer.choosesNodes) return rescorer.draft(lattice, maxNodes, { depth, stepMs: this.#budget.stepTimes() });
+    const nodes = this.#budget.choose();
+    return nodes === 0 ? EMPTY_TREE : rescorer.draft(lattice, nodes, { depth, stepMs: null });
   }
 
   observe(draft: DraftTree, result: StepResult, wallMs: number): void {

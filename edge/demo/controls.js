@@ -3,6 +3,9 @@ import { find, make } from "./dom.js";
 
 const DEFAULTS = { max: "192", t: "0", seed: "0" };
 
+/** Value of a ticked box; an empty one's is "". */
+const ON = "1";
+
 /** The form: what the reader asks for, as a request body and as the address's hash. */
 export class Controls {
   /** @type {Model[]} */
@@ -88,14 +91,15 @@ export class Controls {
       ...(this.#value("lm") === "" ? {} : { model: this.#value("lm") }),
       ...given("order", this.#number("order")),
       ...given("alpha", this.#number("a")),
-      ...given("p_best", this.#number("pb")),
+      ...(type === "ngram" ? given("p_best", this.#number("pb")) : {}),
+      prompt: this.#value("copy") === ON,
     };
     return {
       trace: true,
       ...given("heads", this.#number("heads")),
       ...given("top_k", this.#number("k")),
       ...given("max_nodes", this.#number("nodes")),
-      rescorer: type === "ngram" ? { type, ...ngram } : { type },
+      rescorer: type === "none" ? { type } : { type, ...ngram },
     };
   }
 
@@ -103,7 +107,7 @@ export class Controls {
   #defaults() {
     const bundle = this.model?.speculation.defaults;
     if (bundle === undefined) return DEFAULTS;
-    const { type, model, order, alpha, p_best } = bundle.rescorer;
+    const { type, model, order, alpha, p_best, prompt } = bundle.rescorer;
     const packs = this.model?.speculation.packs ?? [];
     return {
       ...DEFAULTS,
@@ -115,11 +119,15 @@ export class Controls {
       order: String(order),
       a: String(alpha),
       pb: String(p_best),
+      copy: prompt ? ON : "",
     };
   }
 
   #fillForModel() {
-    const { heads = 0, top_k = 1, packs = [] } = this.model?.speculation ?? {};
+    const { heads = 0, top_k = 1, packs = [], rescorers = [] } = this.model?.speculation ?? {};
+    for (const option of this.#field("type").querySelectorAll("option")) {
+      option.toggleAttribute("disabled", !rescorers.includes(option.value));
+    }
     const counts = Array.from({ length: heads }, (_, i) => String(i + 1));
     fillSelect(this.#field("heads"), [["", "auto"], ...counts.map((n) => /** @type {[string, string]} */ ([n, n]))]);
     fillSelect(
@@ -147,8 +155,9 @@ export class Controls {
       orders.map((n) => [n, n]),
     );
     this.#set("order", orders.includes(wanted) ? wanted : (orders.at(-1) ?? ""));
-    const ngram = this.#value("type") === "ngram";
-    for (const name of ["lm", "order", "a", "pb"]) this.#field(name).toggleAttribute("disabled", !ngram);
+    const type = this.#value("type");
+    for (const name of ["lm", "order", "a", "copy"]) this.#field(name).toggleAttribute("disabled", type === "none");
+    this.#field("pb").toggleAttribute("disabled", type !== "ngram");
     find("#alpha-value", HTMLOutputElement).textContent = Number(this.#value("a")).toFixed(2);
   }
 
@@ -175,7 +184,9 @@ export class Controls {
 
   /** @param {string} name */
   #value(name) {
-    return this.#field(name).value;
+    const field = this.#field(name);
+    if (isCheckbox(field)) return field.checked ? ON : "";
+    return field.value;
   }
 
   /**
@@ -183,7 +194,9 @@ export class Controls {
    * @param {string} value
    */
   #set(name, value) {
-    this.#field(name).value = value;
+    const field = this.#field(name);
+    if (isCheckbox(field)) field.checked = value === ON;
+    else field.value = value;
   }
 
   /** @param {string} name */
@@ -191,6 +204,14 @@ export class Controls {
     const value = this.#value(name);
     return value === "" ? null : Number(value);
   }
+}
+
+/**
+ * @param {Element} field
+ * @returns {field is HTMLInputElement}
+ */
+function isCheckbox(field) {
+  return field instanceof HTMLInputElement && field.type === "checkbox";
 }
 
 /**

@@ -20,11 +20,12 @@ export interface SpeculationParams {
   readonly topK: number | null;
   readonly maxNodes: number | null;
   readonly rescorer: {
-    readonly type: "none" | "ngram" | null;
+    readonly type: "none" | "ngram" | "tree" | null;
     readonly model: string | null;
     readonly order: number | null;
     readonly alpha: number | null;
     readonly pBest: number | null;
+    readonly prompt: boolean | null;
   };
   readonly trace: boolean;
 }
@@ -105,6 +106,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
         order: rescorer.order ?? null,
         alpha: rescorer.alpha ?? null,
         pBest: rescorer.p_best ?? null,
+        prompt: rescorer.prompt ?? null,
       },
       trace: speculation.trace ?? false,
     },

@@ -42,7 +42,7 @@ import type { StepTrace } from "./trace.ts";
  *   character spread over several tokens is in the text of the token that completes it, so a text may be
  *   "". `drafted[].text` is each token by itself, incomplete bytes written \xNN, control tokens by name.
  *
- * `/v1/models` entries: `context_tokens`, `notice`, and `speculation: {heads, top_k, packs, defaults}`.
+ * `/v1/models` entries: `context_tokens`, `notice`, and `speculation: {heads, top_k, packs, rescorers, defaults}`.
  */
 export interface ResponseContext {
   readonly api: "chat" | "completions";
@@ -230,6 +230,7 @@ export function modelBody(manifest: BundleManifest, created: number) {
       heads: manifest.latticeHeads,
       top_k: manifest.topK,
       packs: manifest.packs.map(({ name, order, ngrams }) => ({ name, order, ngrams })),
+      rescorers: ["none", "ngram", ...(manifest.calibration == null ? [] : ["tree"])],
       defaults: {
         heads: defaults.heads,
         top_k: defaults.topK,
@@ -239,6 +240,7 @@ export function modelBody(manifest: BundleManifest, created: number) {
           order: defaults.rescorer.order,
           alpha: defaults.rescorer.alpha,
           p_best: defaults.rescorer.pBest,
+          prompt: defaults.rescorer.prompt ?? false,
         },
       },
     },

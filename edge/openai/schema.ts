@@ -18,7 +18,7 @@ const stopString = z.string().min(1).max(LIMITS.stopLength);
 
 const rescorer = z
   .strictObject({
-    type: z.enum(["none", "ngram"]).nullish(),
+    type: z.enum(["none", "ngram", "tree"]).nullish(),
     model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
     order: z.int().min(2).max(LIMITS.ngramOrder).nullish().meta({ description: "At most the pack's order." }),
     alpha: z
@@ -26,8 +26,17 @@ const rescorer = z
       .min(0)
       .max(1)
       .nullish()
-      .meta({ description: "Weight of the n-gram model; 0 is the heads alone." }),
-    p_best: z.int().min(1).max(LIMITS.pBest).nullish().meta({ description: "Paths merged into the draft tree." }),
+      .meta({ description: "Weight of the n-gram model; 0 leaves it out. `tree` knows any other weight by itself." }),
+    p_best: z
+      .int()
+      .min(1)
+      .max(LIMITS.pBest)
+      .nullish()
+      .meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
+    prompt: z
+      .boolean()
+      .nullish()
+      .meta({ description: "n-grams of the prompt and of the text so far take part, and propose tokens themselves." }),
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
 

@@ -31,20 +31,25 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
   atMost("speculation.rescorer.order", params.rescorer.order, pack?.order ?? LIMITS.ngramOrder);
   const heads = Math.min(params.heads ?? defaults.heads, manifest.latticeHeads);
   const rescorer = rescorerSpec(type, params.rescorer, manifest, pack);
-  // Without a rescorer the draft is the top path alone.
-  const paths = rescorer.type === "none" ? 1 : rescorer.pBest;
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
-    maxNodes: params.enabled ? (params.maxNodes ?? Math.min(heads * paths, LIMITS.draftNodes)) : 0,
-    autoNodes: params.enabled && params.maxNodes === null && params.heads === null,
+    maxNodes: params.enabled ? (params.maxNodes ?? mostNodes(rescorer, heads, params.heads === null)) : 0,
+    autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || rescorer.type === "tree"),
     rescorer,
     pack: rescorer.type === "none" || rescorer.alpha === 0 ? null : pack,
   };
 }
 
+/** Nodes of the largest draft worth considering: a copy of the prompt may go on beyond the heads. */
+function mostNodes(rescorer: RescorerSpec, heads: number, chosenEachStep: boolean): number {
+  if (rescorer.type === "none") return heads;
+  if (rescorer.type === "tree" || (rescorer.prompt && chosenEachStep)) return LIMITS.draftNodes;
+  return Math.min(heads * rescorer.pBest, LIMITS.draftNodes);
+}
+
 function rescorerSpec(
-  type: "none" | "ngram",
+  type: "none" | "ngram" | "tree",
   wanted: SpeculationParams["rescorer"],
   manifest: BundleManifest,
   pack: PackEntry | null,
@@ -55,12 +60,13 @@ function rescorerSpec(
   if (pack === null && alpha > 0) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }
-  return {
-    type,
-    order: wanted.order ?? Math.min(defaults.order, pack?.order ?? defaults.order),
-    alpha,
-    pBest: wanted.pBest ?? defaults.pBest,
-  };
+  const order = wanted.order ?? Math.min(defaults.order, pack?.order ?? defaults.order);
+  const prompt = wanted.prompt ?? defaults.prompt ?? false;
+  if (type === "ngram") return { type, order, alpha, pBest: wanted.pBest ?? defaults.pBest, prompt };
+  if (manifest.calibration == null) {
+    throw invalid("speculation.rescorer.type", `model ${manifest.name} has no calibration, which 'tree' needs`);
+  }
+  return { type, order, alpha, prompt };
 }
 
 function findPack(name: string | null, manifest: BundleManifest): PackEntry | null {

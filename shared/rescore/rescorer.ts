@@ -2,13 +2,29 @@ import type { DraftTree } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 
+/** What bounds a draft beside its number of nodes. */
+export interface DraftScope {
+  /** Deepest useful node: drafts may go beyond the lattice where the prompt's n-grams lead further. */
+  readonly depth: number;
+  /**
+   * [nodes + 1] expected time of a step that drafts i nodes, ms. A rescorer that knows how likely its nodes are drafts
+   * as many as give the most expected tokens per millisecond; null: as many as it may.
+   */
+  readonly stepMs: Float64Array | null;
+}
+
 /**
- * Turns a lattice into the next draft. One per request; pure in (committed tokens, lattice): the same
+ * Turns a lattice into the next draft. One per request; pure in (committed tokens, lattice, bounds): the same
  * inputs give the same draft in Node and in workerd, byte for byte.
  */
 export interface Rescorer {
+  /** true: it heeds `scope.stepMs`. */
+  readonly choosesNodes?: boolean;
   /** Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. */
   commit(tokens: ArrayLike<TokenId>): void;
-  /** A draft continuing the last committed token, of at most `maxNodes` nodes. */
-  draft(lattice: Lattice, maxNodes: number): DraftTree;
+  /**
+   * A draft continuing the last committed token, of at most `maxNodes` nodes. Without `scope` it is as deep as the
+   * lattice.
+   */
+  draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree;
 }

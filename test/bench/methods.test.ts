@@ -28,6 +28,31 @@ describe("method names", () => {
     expect(parseMethod("ar", manifest, OPTIONS)).toMatchObject({ heads: 0 });
   });
 
+  test("give the nodes of a tree, and what it may look at", () => {
+    const calibrated = { ...manifest, calibration: { version: 1, command: "", pack: null, weights: {} } };
+    expect(parseMethod("tree", calibrated, OPTIONS)).toMatchObject({
+      maxNodes: 63,
+      draft: { type: "tree", order: 3, alpha: 0.4, prompt: true, pack: { name: "general-3" } },
+    });
+    expect(parseMethod("tree-32-heads", calibrated, OPTIONS)).toMatchObject({
+      maxNodes: 32,
+      draft: { alpha: 0, prompt: false, pack: null },
+    });
+    expect(parseMethod("tree-32", calibrated, { ...OPTIONS, maxNodes: 16 }).maxNodes).toBe(16);
+    expect(() => parseMethod("tree-64", calibrated, OPTIONS)).toThrow("nodes");
+    expect(() => parseMethod("tree", manifest, OPTIONS)).toThrow("no calibration");
+  });
+
+  test("let n-grams of the prompt take part, and bound every method's nodes", () => {
+    expect(parseMethod("ngram-4-16best-prompt", manifest, OPTIONS).draft).toMatchObject({ pBest: 16, prompt: true });
+    expect(parseMethod("ngram-4-prompt", manifest, OPTIONS)).toMatchObject({ maxNodes: 63, draft: { pBest: 1 } });
+    expect(parseMethod("ngram-4-16best", manifest, { ...OPTIONS, maxNodes: 16 })).toMatchObject({
+      maxNodes: 16,
+      draft: { prompt: false },
+    });
+    expect(parseMethod("ar", manifest, OPTIONS).maxNodes).toBe(0);
+  });
+
   test("take the pack of their own order, the default first", () => {
     const packOf = (name: string, wanted: string | null = null) => {
       const { draft } = parseMethod(name, manifest, { ...OPTIONS, pack: wanted });

@@ -172,7 +172,7 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
       speculation: {
         trace: true,
         top_k: 8,
-        rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.35, p_best: 2 },
+        rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.35, p_best: 2, prompt: false },
       },
     });
     await page.selectOption("[name=heads]", "4");
@@ -186,6 +186,13 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
       max_nodes: 12,
       rescorer: { type: "none" },
     });
+    await page.selectOption("[name=type]", "tree");
+    await page.check("[name=copy]");
+    expect(await page.isDisabled("[name=pb]")).toBe(true);
+    await run(page, "Why?");
+    expect(server.asked[2]?.speculation).toMatchObject({
+      rescorer: { type: "tree", model: "general", order: 3, alpha: 0.35, prompt: true },
+    });
   });
 
   test("keeps its settings in the address, the API key never", async () => {
@@ -193,6 +200,7 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
     await page.fill("#prompt", "Why & how?");
     await page.selectOption("[name=lm]", "small");
     await page.fill("[name=a]", "0.8");
+    await page.check("[name=copy]");
     await page.fill("#key", "secret");
     const { hash } = new URL(page.url());
     expect(Object.fromEntries(new URLSearchParams(hash.slice(1)))).toEqual({
@@ -200,6 +208,7 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
       lm: "small",
       order: "2",
       a: "0.8",
+      copy: "1",
     });
     const copy = await open({}, hash);
     expect(await copy.inputValue("#prompt")).toBe("Why & how?");
@@ -211,6 +220,7 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
       order: 2,
       alpha: 0.8,
       p_best: 2,
+      prompt: true,
     });
   });
 

@@ -55,8 +55,9 @@ const MODEL = {
     defaults: {
       heads: 6,
       top_k: 8,
-      rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.35, p_best: 2 },
+      rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.35, p_best: 2, prompt: false },
     },
+    rescorers: ["none", "ngram", "tree"],
   },
 };
 

@@ -44,6 +44,12 @@ const NONE = [
 const NGRAM = [0, 0.3, 1].flatMap((alpha) =>
   [1, 4, 16].map((p_best) => ({ max_nodes: 40, rescorer: { type: "ngram", order: 2, alpha, p_best } })),
 );
+const COPYING = [
+  { rescorer: { prompt: true } },
+  { max_nodes: 20, rescorer: { type: "ngram", alpha: 0.3, p_best: 4, prompt: true } },
+  { rescorer: { type: "tree", prompt: true } },
+  { max_nodes: 30, rescorer: { type: "tree", alpha: 0, prompt: false } },
+];
 
 describe.each(PROMPTS)("%j", (prompt) => {
   test("greedy text is that of plain decoding under every rescorer", async () => {
@@ -52,6 +58,7 @@ describe.each(PROMPTS)("%j", (prompt) => {
     const settings = [
       {},
       ...NONE,
+      ...COPYING,
       ...models.flatMap((model) => NGRAM.map((s) => ({ ...s, rescorer: { ...s.rescorer, model } }))),
     ];
     for (const speculation of settings) {

@@ -6,6 +6,7 @@ import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import { writePack } from "../../train/ngram/pack.ts";
 import { toyModel } from "../ngram/helpers.ts";
+import { randomCalibration } from "../rescore/helpers.ts";
 import { manifestOf, sha256, TOKENIZER, TOKENIZER_HASH, tokenizer } from "./fixture.ts";
 
 function packOf(seed: number, hash = TOKENIZER_HASH): Uint8Array<ArrayBuffer> {
@@ -24,7 +25,7 @@ function deploy(packs: Readonly<Record<string, Uint8Array<ArrayBuffer>>>): {
   manifest: BundleManifest;
 } {
   const entries = Object.entries(packs).map(([name, bytes]) => entryOf(name, bytes));
-  const manifest = manifestOf("toy", { packs: entries });
+  const manifest = manifestOf("toy", { packs: entries, calibration: randomCalibration(() => 0.5) });
   const files = new Map([
     ["toy/manifest.json", new TextEncoder().encode(JSON.stringify(manifest))],
     ["toy/tokenizer.json", TOKENIZER],
@@ -100,6 +101,20 @@ describe("speculation given explicitly", () => {
     [
       { enabled: false, heads: 3 },
       { maxNodes: 0, autoNodes: false },
+    ],
+    // A copy of the prompt may go on beyond the heads; how far is chosen each step, unless the request says.
+    [{ rescorer: { prompt: true } }, { maxNodes: 63, autoNodes: true }],
+    [
+      { heads: 3, rescorer: { prompt: true } },
+      { maxNodes: 3, autoNodes: false },
+    ],
+    [
+      { heads: 3, rescorer: { type: "tree" } },
+      { maxNodes: 63, autoNodes: true, spec: { heads: 3 } },
+    ],
+    [
+      { max_nodes: 9, rescorer: { type: "tree" } },
+      { maxNodes: 9, autoNodes: false },
     ],
   ])("%j is respected exactly", async (speculation, expected) => {
     const { bundles } = deploy({ general: packOf(1) });

@@ -3,12 +3,12 @@ import { advance, draftDepth, INITIAL_STATE } from "../../edge/decode/advance.ts
 import { costMs, DraftBudget } from "../../edge/decode/budget.ts";
 import { type DecodeRequest, decode, type StepEvent } from "../../edge/decode/run.ts";
 import { DecodeStats, quantile } from "../../edge/decode/stats.ts";
-import { chain, type DraftTree, mergePaths } from "../../shared/draft-tree.ts";
+import { chain, type DraftTree, EMPTY_TREE, mergePaths } from "../../shared/draft-tree.ts";
 import type { StepResult } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { EMPTY_LATTICE } from "../../shared/lattice.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
-import type { Rescorer } from "../../shared/rescore/rescorer.ts";
+import type { DraftScope, Rescorer } from "../../shared/rescore/rescorer.ts";
 import { Random } from "../helpers/random.ts";
 import { randomTree } from "../helpers/trees.ts";
 import { IM_END, INFO } from "./fixture.ts";
@@ -151,6 +151,26 @@ describe("decoding", () => {
     );
     expect(tokens).toHaveLength(7);
     expect(engine.drafts.map((d) => d.tokens.length)).toEqual([4, 0]);
+  });
+
+  test("a rescorer that knows how likely its nodes are is told the time of a step, others a number of nodes", async () => {
+    const first = async (choosesNodes: boolean) => {
+      const asked: { maxNodes: number; scope: DraftScope | undefined }[] = [];
+      const rescorer: Rescorer = {
+        choosesNodes,
+        commit() {},
+        draft(_, maxNodes, scope) {
+          asked.push({ maxNodes, scope });
+          return EMPTY_TREE;
+        },
+      };
+      await collect({ tokens: [5, 6, 7, 8] }, requestOf({ rescorer, autoNodes: true, maxNodes: 20 }));
+      return asked[0]!;
+    };
+    // One token of 40 is committed, and a bonus token will be.
+    const stepMs = Float64Array.from({ length: 21 }, (_, nodes) => costMs(INFO.costCurve, nodes + 1));
+    expect(await first(true)).toEqual({ maxNodes: 20, scope: { depth: 38, stepMs } });
+    expect(await first(false)).toMatchObject({ scope: { depth: 38, stepMs: null } });
   });
 
   test("a consumer that leaves ends the session", async () => {

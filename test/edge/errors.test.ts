@@ -63,6 +63,18 @@ const chatCases: readonly Case[] = [
     "speculation.rescorer.alpha",
   ],
   [
+    "prompt that is no boolean",
+    { messages: user("x"), speculation: { rescorer: { prompt: "yes" } } },
+    "invalid_request",
+    "speculation.rescorer.prompt",
+  ],
+  [
+    "a tree without a calibration",
+    { messages: user("x"), speculation: { rescorer: { type: "tree", alpha: 0 } } },
+    "invalid_request",
+    "speculation.rescorer.type",
+  ],
+  [
     "p_best out of range",
     { messages: user("x"), speculation: { rescorer: { p_best: 17 } } },
     "invalid_request",

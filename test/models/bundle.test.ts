@@ -1,9 +1,10 @@
-import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ensureBundle } from "../../models/bundle.ts";
 import { sha256OfFile } from "../../models/cache.ts";
+import { calibrationPath, readCalibration } from "../../models/calibration.ts";
 import { readSource } from "../../models/source.ts";
 import { type BundleManifest, MANIFEST_FORMAT } from "../../shared/manifest.ts";
 import { readPackHeader } from "../../shared/ngram/format.ts";
@@ -51,6 +52,16 @@ describe("ensureBundle", () => {
     expect(await readdir(join(cache, "bundles"))).toEqual(["tiny"]);
   });
 
+  it("takes another calibration into the manifest without compiling again", async () => {
+    const graph = join(dir, manifest.graphs.base.path);
+    const { mtimeMs } = await stat(graph);
+    await writeFile(join(dir, "manifest.json"), JSON.stringify({ ...manifest, calibration: null }));
+    await ensureBundle("tiny");
+    expect(JSON.parse(await readFile(join(dir, "manifest.json"), "utf8"))).toEqual(manifest);
+    expect(manifest.calibration?.pack).toBe(manifest.defaults.rescorer.model);
+    expect((await stat(graph)).mtimeMs).toBe(mtimeMs);
+  });
+
   it("compiles to the same bytes when forced to", async () => {
     const before = await madeAt();
     await ensureBundle("tiny", { force: true });
@@ -86,6 +97,12 @@ describe("ensureBundle", () => {
 });
 
 describe("the committed sources", () => {
+  it.each(["tiny", "smollm2-135m"])("%s has a calibration of this version, with its default pack", async (name) => {
+    const { pack, weights } = await readCalibration(calibrationPath(name));
+    expect(pack).toBe((await readSource(name)).defaults.rescorer.model);
+    expect(Object.keys(weights)).toHaveLength(4);
+  });
+
   it.each(["tiny", "smollm2-135m"])("%s has defaults within what its graphs yield", async (name) => {
     const { defaults, topK } = await readSource(name);
     expect(defaults.topK).toBeLessThanOrEqual(topK);

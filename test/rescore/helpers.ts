@@ -1,5 +1,7 @@
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
+import { CALIBRATION_VERSION, type Calibration } from "../../shared/rescore/calibration.ts";
+import { WEIGHTS } from "../../shared/rescore/features.ts";
 import { edgeScore } from "../../shared/rescore/lattice-columns.ts";
 
 export interface LatticeOptions {
@@ -70,4 +72,15 @@ export function allPaths(
     return i < 0 ? 0 : a[i]! - b[i]!;
   };
   return out.sort((a, b) => b.score - a.score || earlier(a.ranks, b.ranks));
+}
+
+/** Weights without meaning but of a plausible size: what holds for them holds for any. */
+export function randomCalibration(random: () => number): Calibration {
+  const weights = () => Array.from({ length: WEIGHTS }, () => 2 * random() - 0.5);
+  return {
+    version: CALIBRATION_VERSION,
+    command: "",
+    pack: null,
+    weights: { heads: weights(), "heads+lm": weights(), "heads+prompt": weights(), "heads+lm+prompt": weights() },
+  };
 }

@@ -8,11 +8,14 @@ import { writePack } from "../../train/ngram/pack.ts";
 import { createFakeEngine, type FakeEngine } from "../fakes/fake-engine.ts";
 import { Random } from "../helpers/random.ts";
 import { HASH, toyModel } from "../ngram/helpers.ts";
+import { randomCalibration } from "../rescore/helpers.ts";
 
 /** One random toy model, and one random setting of everything a request can choose. */
 export interface Scene {
   readonly engine: FakeEngine;
   readonly prompt: readonly number[];
+  /** Whether drafts may go on beyond the heads. */
+  readonly copies: boolean;
   /** `signal` is the test's own. */
   readonly request: Omit<DecodeRequest, "signal">;
   /** What plain decoding, one token after the other, makes of it. */
@@ -35,16 +38,22 @@ export function randomScene(seed: number): Scene {
   };
   const heads = random.int(0, bundle.latticeHeads);
   const topK = random.int(1, bundle.topK);
+  const rescorer = randomRescorer(random);
   const request = {
     spec: { model: engine.bundle.model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null },
     limits,
-    rescorer: createRescorer(randomRescorer(random), packFor(vocabSize)),
+    rescorer: createRescorer(
+      rescorer,
+      packFor(vocabSize),
+      randomCalibration(() => random.unit()),
+    ),
     maxNodes: random.pick([0, 1, 2, 8, 63, random.int(0, 63)]),
     autoNodes: random.chance(0.4),
     tokenizerHash: engine.bundle.tokenizerHash,
     now: () => 0,
   };
-  return { engine, prompt, request, plain: plainTokens(engine, prompt, request, sampling) };
+  const copies = rescorer.type !== "none" && rescorer.prompt === true;
+  return { engine, prompt, copies, request, plain: plainTokens(engine, prompt, request, sampling) };
 }
 
 /** Through the token that ends the text, or up to the limit. */
@@ -64,9 +73,12 @@ function plainTokens(
 }
 
 function randomRescorer(random: Random): RescorerSpec {
-  if (random.chance(0.25)) return { type: "none" };
+  const type = random.pick(["none", "ngram", "ngram", "tree", "tree"] as const);
+  if (type === "none") return { type };
   const alpha = random.pick([0, 1, random.unit()]);
-  return { type: "ngram", order: random.int(2, 4), alpha, pBest: random.int(1, 16) };
+  const order = random.int(2, 4);
+  const prompt = random.chance(0.5);
+  return type === "tree" ? { type, order, alpha, prompt } : { type, order, alpha, pBest: random.int(1, 16), prompt };
 }
 
 const packs = new Map<number, NgramModel>();

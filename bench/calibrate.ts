@@ -1,0 +1,86 @@
+import { writeFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { parseArgs } from "node:util";
+import { ensureBundle } from "../models/bundle.ts";
+import { calibrationPath } from "../models/calibration.ts";
+import type { NgramModel } from "../shared/ngram/model.ts";
+import { CALIBRATION_VERSION, type Calibration, type Evidence, evidenceOf } from "../shared/rescore/calibration.ts";
+import { collectExamples } from "./calibrate/examples.ts";
+import { fit } from "./calibrate/fit.ts";
+import { parseMethod } from "./eval/methods.ts";
+import { loadBundle } from "./eval/model.ts";
+import { Progress } from "./eval/progress.ts";
+import { readTrace } from "./eval/trace.ts";
+
+const HELP = `npm run bench -- calibrate --replay FILE [--replay FILE ...] [options]
+Fits what rescorer type tree believes of heads, n-gram model and prompt to how the model went on. Makes no model calls;
+a trace of the tune split comes from
+  npm run eval -- --prompts FILE --split tune --methods ar --save-trace TRACE
+  --pack NAME     n-gram pack (the bundle's default)
+  --penalty X     of the squared weights (3)
+  --out FILE      (models/<bundle>/calibration.json)`;
+
+/** Copies of the prompt go on beyond the heads. */
+const DEPTH = 16;
+const ROUNDS = 200;
+const DIGITS = 4;
+
+/** Prints the fit of each set of evidence; resolves nats per choice by evidence, and the file. */
+export async function benchCalibrate(args: readonly string[]) {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      replay: { type: "string", multiple: true, default: [] as string[] },
+      pack: { type: "string" },
+      penalty: { type: "string", default: "3" },
+      out: { type: "string" },
+    },
+  });
+  if (values.replay.length === 0) throw new Error(HELP);
+  const penalty = Number(values.penalty);
+  if (!(penalty > 0)) throw new Error("--penalty: a number above 0");
+  const traces = await Promise.all(values.replay.map(readTrace));
+  const name = traces[0]!.header.bundle;
+  if (traces.some(({ header }) => header.bundle !== name)) throw new Error("the traces are of several bundles");
+  const generations = traces.flatMap((trace) => trace.generations);
+  const { model, pack } = await loadPack(name, values.pack ?? null);
+
+  const weights: Partial<Record<Evidence, number[]>> = {};
+  const loss: Partial<Record<Evidence, number>> = {};
+  const kinds = [false, true].flatMap((lm) => [false, true].map((prompt) => ({ lm, prompt })));
+  const bar = new Progress(kinds.length, "fits");
+  let choices = 0;
+  try {
+    for (const { lm, prompt } of kinds.filter((kind) => model !== null || !kind.lm)) {
+      const examples = collectExamples(generations, { model: lm ? model : null, prompt, depth: DEPTH });
+      const fitted = fit(examples, penalty, ROUNDS);
+      weights[evidenceOf(lm, prompt)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
+      loss[evidenceOf(lm, prompt)] = fitted.loss;
+      choices = examples.choices;
+      bar.step();
+    }
+  } finally {
+    bar.stop();
+  }
+  // Where a trace lay on this machine is of no use to anybody.
+  const command = `npm run bench -- calibrate ${args.map((arg) => basename(arg)).join(" ")}`;
+  const calibration: Calibration = { version: CALIBRATION_VERSION, command, pack, weights };
+  const path = values.out ?? calibrationPath(name);
+  await writeFile(path, `${JSON.stringify(calibration)}\n`);
+  return { path, completions: generations.length, choices, nats_per_choice: loss };
+}
+
+/** The pack and order that a request without wishes gets. */
+async function loadPack(
+  name: string,
+  wanted: string | null,
+): Promise<{ readonly model: NgramModel | null; readonly pack: string | null }> {
+  const bundle = await loadBundle(await ensureBundle(name), name);
+  const { packs, defaults } = bundle.manifest;
+  if (packs.length === 0) return { model: null, pack: null };
+  const { order } = defaults.rescorer;
+  const options = { alpha: null, pack: wanted ?? defaults.rescorer.model, heads: null, topK: null };
+  const method = parseMethod(`ngram-${order}`, bundle.manifest, options);
+  const [[pack, model] = [null, null]] = await bundle.packs([method]);
+  return { model: model?.withOrder(order) ?? null, pack };
+}

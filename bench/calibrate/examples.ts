@@ -1,0 +1,101 @@
+import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
+import { NO_MATCH, PromptModel } from "../../shared/ngram/prompt.ts";
+import { COMMITTED, Continuations, UNLISTED } from "../../shared/rescore/continuations.ts";
+import { Features } from "../../shared/rescore/features.ts";
+import { History } from "../../shared/rescore/history.ts";
+import type { Generation } from "../eval/trace.ts";
+
+/**
+ * Choices that the base model made where a drafter stood: sparse features of every outcome, and which one came true.
+ * Outcome 0 of a choice is "none of those listed".
+ */
+export interface Examples {
+  readonly choices: number;
+  /** [choices + 1] first outcome of each */
+  readonly outcomes: Uint32Array;
+  /** [choices] the true outcome's place among them */
+  readonly truth: Uint8Array;
+  /** [outcomes + 1] first feature of each */
+  readonly features: Uint32Array;
+  readonly ids: Uint16Array;
+  readonly values: Float64Array;
+}
+
+export interface ExampleOptions {
+  readonly model: NgramModel | null;
+  readonly prompt: boolean;
+  /** How far a path is followed. */
+  readonly depth: number;
+}
+
+/**
+ * From every position of every completion, along the completion as far as each token is among those listed: a drafted
+ * node matters only where its parent was accepted, so these are the conditional probabilities that a tree is made of.
+ */
+export function collectExamples(generations: readonly Generation[], options: ExampleOptions): Examples {
+  const out = { outcomes: [0], truth: [] as number[], features: [0], ids: [] as number[], values: [] as number[] };
+  for (const generation of generations) collect(generation, options, out);
+  return {
+    choices: out.truth.length,
+    outcomes: Uint32Array.from(out.outcomes),
+    truth: Uint8Array.from(out.truth),
+    features: Uint32Array.from(out.features),
+    ids: Uint16Array.from(out.ids),
+    values: Float64Array.from(out.values),
+  };
+}
+
+type Growing = { outcomes: number[]; truth: number[]; features: number[]; ids: number[]; values: number[] };
+
+function collect({ prompt, output, lattices }: Generation, options: ExampleOptions, out: Growing): void {
+  const memory = options.prompt ? new PromptModel() : null;
+  const history = new History(options.model, memory);
+  const after = new Continuations(history);
+  const features = new Features();
+  const put = () => {
+    for (let i = 0; i < features.count; i++) {
+      out.ids.push(features.ids[i]!);
+      out.values.push(features.values[i]!);
+    }
+    out.features.push(out.ids.length);
+  };
+  history.commit(prompt);
+  const lmStates = statesAlong(options.model, [...prompt, ...output], prompt.length);
+  for (let at = 0; at + 1 < output.length; at++) {
+    history.commit([output[at]!]);
+    after.begin(lattices[at]!);
+    let promptState = memory?.state ?? NO_MATCH;
+    let token = output[at]!;
+    let rank = COMMITTED;
+    for (let depth = 0; depth < options.depth && at + 1 + depth < output.length; depth++) {
+      const end = { depth, lm: lmStates[at + depth]!, prompt: promptState, token, rank };
+      after.list(end);
+      features.describeOther(after, end);
+      put();
+      token = output[at + 1 + depth]!;
+      let truth = 0;
+      for (let c = 0; c < after.count; c++) {
+        features.describe(after, c, end);
+        put();
+        if (after.tokens[c] === token) truth = c + 1;
+      }
+      out.outcomes.push(out.features.length - 1);
+      out.truth.push(truth);
+      if (truth === 0) break;
+      rank = after.ranks[truth - 1]! === UNLISTED ? UNLISTED : after.ranks[truth - 1]!;
+      promptState = memory?.follow(promptState, token) ?? NO_MATCH;
+    }
+  }
+}
+
+/** [i] the model's state after the token at `from + i`. */
+function statesAlong(model: NgramModel | null, tokens: readonly number[], from: number): Uint32Array {
+  const states = new Uint32Array(tokens.length - from);
+  let state = EMPTY_STATE;
+  for (const [i, token] of tokens.entries()) {
+    model?.score(state, token);
+    state = model?.next ?? EMPTY_STATE;
+    if (i >= from) states[i - from] = state;
+  }
+  return states;
+}

@@ -1,0 +1,41 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as z from "zod";
+import { type Calibration, calibrationFault } from "../shared/rescore/calibration.ts";
+import { MODELS_DIR } from "./source.ts";
+
+const weights = z.array(z.number()).optional();
+
+const schema = z.strictObject({
+  version: z.number(),
+  command: z.string(),
+  pack: z.string().nullable(),
+  weights: z.strictObject({ heads: weights, "heads+lm": weights, "heads+prompt": weights, "heads+lm+prompt": weights }),
+});
+
+/** Beside source.json; written by `npm run bench -- calibrate`. A bundle can do without. */
+export function calibrationPath(bundle: string): string {
+  return join(MODELS_DIR, bundle, "calibration.json");
+}
+
+/** null: the bundle has none, or one that another version of this program wrote, which is to be fitted again. */
+export async function calibrationOf(bundle: string): Promise<Calibration | null> {
+  const path = calibrationPath(bundle);
+  const text = await readFile(path, "utf8").catch(() => null);
+  const calibration = text === null ? null : parseCalibration(text, path);
+  return calibration === null || calibrationFault(calibration) !== null ? null : calibration;
+}
+
+/** Throws where there is no such file, it is malformed, or another version of this program wrote it. */
+export async function readCalibration(path: string): Promise<Calibration> {
+  const calibration = parseCalibration(await readFile(path, "utf8"), path);
+  const fault = calibrationFault(calibration);
+  if (fault !== null) throw new Error(`${path}: ${fault}`);
+  return calibration;
+}
+
+function parseCalibration(text: string, path: string): Calibration {
+  const parsed = schema.safeParse(JSON.parse(text));
+  if (!parsed.success) throw new Error(`${path}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data as Calibration;
+}

@@ -1,0 +1,166 @@
+import { type LogProb, ROOT, type TokenId } from "../ids.ts";
+import type { Lattice } from "../lattice.ts";
+import { LIMITS } from "../limits.ts";
+import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
+import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts";
+import type { CopyTrust } from "./copy-trust.ts";
+import type { History } from "./history.ts";
+import { exp, ln } from "./real.ts";
+
+const K = LIMITS.topK;
+const COLUMNS = LIMITS.latticeHeads;
+/** Tokens proposed by the prompt's n-grams beside a column's. */
+const PROPOSALS = 8;
+export const CANDIDATES = K + PROPOSALS;
+/** Rank of a token that its head did not list. */
+export const UNLISTED = -1;
+/** No evidence in the prompt: the token does not occur there. */
+export const UNSEEN = -1;
+/** Log-probabilities below these count as these. */
+const HEAD_FLOOR: LogProb = -12;
+const LM_FLOOR: LogProb = -18;
+const LEAST_REST = 1e-4;
+
+/** Where a path stands: what its next token depends on. */
+export interface PathEnd {
+  /** Tokens drafted so far: the column that the next one is in. */
+  readonly depth: number;
+  readonly lm: LmState;
+  readonly prompt: PromptState;
+  /** The newest token and its rank in its column; ROOT's rank for a committed token. */
+  readonly token: TokenId;
+  readonly rank: number;
+}
+
+/** The rank of a committed token, which no head listed. */
+export const COMMITTED = ROOT - 1;
+
+/**
+ * What may follow a path, and all that is known of each token: the column's candidates, then those that the prompt's
+ * n-grams propose, each with the evidence of heads, n-gram model and prompt. The arrays hold `count` tokens until the
+ * next call; nothing is allocated after construction.
+ */
+export class Continuations {
+  readonly model: NgramModel | null;
+  readonly prompt: PromptModel | null;
+  count = 0;
+  /** Whether the path ends inside the lattice. */
+  inLattice = false;
+  /** ln of the probability that the column's head leaves to tokens it does not list. */
+  rest: LogProb = 0;
+  /** Length of the longest end of the path that the prompt knows. */
+  matched = 0;
+  /** How far a copy after such an end was to be trusted lately, 0..1. */
+  trust = 0;
+  readonly tokens = new Uint32Array(CANDIDATES);
+  /** Rank in the column, or UNLISTED. */
+  readonly ranks = new Int8Array(CANDIDATES);
+  readonly heads = new Float64Array(CANDIDATES);
+  readonly lm = new Float64Array(CANDIDATES);
+  /** Order of the n-gram that gave `lm`. */
+  readonly lmOrder = new Uint8Array(CANDIDATES);
+  readonly lmNext = new Uint32Array(CANDIDATES);
+  /** Length of the longest end of the path that the token has followed, or UNSEEN. */
+  readonly seenAfter = new Int8Array(CANDIDATES);
+  /** How often it did, of how many tokens that followed, and whether it was the latest of them. */
+  readonly seen = new Uint16Array(CANDIDATES);
+  readonly outOf = new Uint16Array(CANDIDATES);
+  readonly newest = new Uint8Array(CANDIDATES);
+
+  private columns = 0;
+  /** [columns * K] the lattice with repeated tokens left out; `width` of them per column */
+  private readonly columnTokens = new Uint32Array(COLUMNS * K);
+  private readonly columnRanks = new Uint8Array(COLUMNS * K);
+  private readonly columnHeads = new Float64Array(COLUMNS * K);
+  private readonly width = new Uint8Array(COLUMNS);
+  private readonly rests = new Float64Array(COLUMNS);
+
+  private readonly copyTrust: CopyTrust | null;
+
+  constructor({ model, prompt, trust }: History) {
+    this.model = model;
+    this.prompt = prompt;
+    this.copyTrust = trust;
+  }
+
+  /** Takes the lattice that paths go through from now on. */
+  begin(lattice: Lattice): void {
+    const { k } = lattice;
+    this.columns = lattice.heads;
+    for (let i = 0; i < lattice.heads; i++) {
+      let width = 0;
+      let rest = 1;
+      for (let r = 0; r < k; r++) {
+        const token = lattice.tokens[i * k + r]!;
+        if (indexIn(this.columnTokens, i * K, width, token) >= 0) continue;
+        const logProb = atLeast(lattice.logProbs[i * k + r]!, HEAD_FLOOR);
+        this.columnTokens[i * K + width] = token;
+        this.columnRanks[i * K + width] = r;
+        this.columnHeads[i * K + width++] = logProb;
+        rest -= exp(logProb);
+      }
+      this.width[i] = width;
+      this.rests[i] = ln(rest > LEAST_REST ? rest : LEAST_REST);
+    }
+  }
+
+  /** Lists what may follow a path. */
+  list(end: PathEnd): void {
+    const { depth } = end;
+    this.inLattice = depth < this.columns;
+    this.rest = this.inLattice ? this.rests[depth]! : 0;
+    this.count = this.inLattice ? this.width[depth]! : 0;
+    for (let c = 0; c < this.count; c++) {
+      this.tokens[c] = this.columnTokens[depth * K + c]!;
+      this.ranks[c] = this.columnRanks[depth * K + c]!;
+      this.heads[c] = this.columnHeads[depth * K + c]!;
+    }
+    if (this.prompt === null) this.seenAfter.fill(UNSEEN, 0, this.count);
+    else this.recall(this.prompt, end.prompt);
+    this.consult(end.lm);
+  }
+
+  /** Adds the prompt's proposals, and its evidence for every token. */
+  private recall(prompt: PromptModel, state: PromptState): void {
+    const { tokens } = this;
+    const listed = this.count;
+    const most = listed + PROPOSALS;
+    this.matched = prompt.lengthOf(state);
+    this.trust = this.copyTrust?.of(this.matched) ?? 0;
+    for (let context = state; context !== NO_MATCH && this.count < most; context = prompt.shorten(context)) {
+      const from = this.count;
+      const offered = prompt.continuations(context, tokens, from, most - from);
+      for (let at = from; at < from + offered; at++) {
+        const token = tokens[at]!;
+        if (indexIn(tokens, 0, this.count, token) < 0) tokens[this.count++] = token;
+      }
+    }
+    for (let c = 0; c < this.count; c++) {
+      if (c >= listed) this.ranks[c] = UNLISTED;
+      const known = prompt.find(state, tokens[c]!);
+      this.seenAfter[c] = known ? prompt.matched : UNSEEN;
+      this.seen[c] = prompt.seen;
+      this.outOf[c] = prompt.outOf;
+      this.newest[c] = known && prompt.newest ? 1 : 0;
+    }
+  }
+
+  private consult(state: LmState): void {
+    const { model } = this;
+    for (let c = 0; c < this.count; c++) {
+      this.lm[c] = model === null ? 0 : atLeast(model.score(state, this.tokens[c]!), LM_FLOOR);
+      this.lmOrder[c] = model === null ? 0 : model.matched;
+      this.lmNext[c] = model === null ? EMPTY_STATE : model.next;
+    }
+  }
+}
+
+function indexIn(tokens: Uint32Array, from: number, count: number, token: TokenId): number {
+  for (let i = from; i < from + count; i++) if (tokens[i] === token) return i;
+  return -1;
+}
+
+/** The floor also for NaN. */
+function atLeast(logProb: LogProb, floor: LogProb): LogProb {
+  return logProb > floor ? logProb : floor;
+}

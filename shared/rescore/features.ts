@@ -1,0 +1,135 @@
+import { COMMITTED, type Continuations, type PathEnd, UNLISTED, UNSEEN } from "./continuations.ts";
+import { ln } from "./real.ts";
+
+/**
+ * What a token's calibrated score is a weighted sum of. Every block below is a run of weights, one for each value of
+ * an index; a token's features are a handful of (weight, value) pairs. Depth counts from 0, deeper columns share.
+ */
+const DEPTHS = 9;
+const MATCHES = 8;
+const ORDERS = 6;
+/** Matched lengths 0, 1, 2-3, 4-7. */
+const MATCH_GROUPS = 4;
+const GROUP_OF_MATCH = Uint8Array.of(0, 1, 2, 2, 3, 3, 3, 3);
+/** The path's newest token: committed, likeliest of its column, ranks 1-3, lower, unlisted. */
+const PARENTS = 5;
+const MOST_SEEN = 16;
+
+/** Name -> number of weights, in the order of the weights. */
+const BLOCKS = {
+  listed: DEPTHS,
+  listedHead: DEPTHS,
+  likeliest: DEPTHS,
+  unlisted: DEPTHS,
+  listedLm: DEPTHS,
+  unlistedLm: 1,
+  lmOrder: ORDERS,
+  listedSeen: MATCHES,
+  unlistedSeen: MATCHES,
+  share: MATCH_GROUPS,
+  times: MATCH_GROUPS,
+  newest: MATCH_GROUPS,
+  trust: MATCHES,
+  parentListed: PARENTS,
+  parentHead: PARENTS,
+  parentLm: PARENTS,
+  repeats: 1,
+  otherDepth: DEPTHS,
+  otherRest: DEPTHS,
+  otherMatch: MATCHES,
+  otherParent: PARENTS,
+} as const;
+
+type Block = keyof typeof BLOCKS;
+
+const OFFSETS = Object.fromEntries(
+  Object.keys(BLOCKS).map((name, i, names) => [
+    name,
+    names.slice(0, i).reduce((sum, before) => sum + BLOCKS[before as Block], 0),
+  ]),
+) as Record<Block, number>;
+
+export const WEIGHTS = Object.values(BLOCKS).reduce((sum, size) => sum + size, 0);
+
+/** The weights that a drafter without a language model, or without the prompt's n-grams, never reads. */
+export const LM_BLOCKS: readonly Block[] = ["listedLm", "unlistedLm", "lmOrder", "parentLm"];
+
+/** One outcome's features: `count` pairs of a weight's index and the value it is multiplied by. */
+export class Features {
+  count = 0;
+  readonly ids = new Uint16Array(16);
+  readonly values = new Float64Array(16);
+
+  /** Token `c` of `after`, which continues `end`. */
+  describe(after: Continuations, c: number, end: PathEnd): void {
+    this.count = 0;
+    const depth = depthIndex(after, end);
+    const parent = parentIndex(end);
+    const head = after.heads[c]!;
+    const listed = after.ranks[c] !== UNLISTED;
+    const hasLm = after.model !== null;
+    if (listed) {
+      this.add("listed", depth, 1);
+      this.add("listedHead", depth, head);
+      this.add("parentListed", parent, 1);
+      this.add("parentHead", parent, head);
+      if (after.ranks[c] === 0) this.add("likeliest", depth, 1);
+      if (hasLm) this.add("listedLm", depth, after.lm[c]!);
+    } else {
+      this.add("unlisted", depth, 1);
+      if (hasLm) this.add("unlistedLm", 0, after.lm[c]!);
+    }
+    if (hasLm) {
+      this.add("lmOrder", after.lmOrder[c]!, 1);
+      this.add("parentLm", parent, after.lm[c]!);
+    }
+    if (after.tokens[c] === end.token) this.add("repeats", 0, 1);
+    const matched = after.seenAfter[c]!;
+    if (matched === UNSEEN) return;
+    const group = GROUP_OF_MATCH[matched]!;
+    const seen = after.seen[c]!;
+    this.add(listed ? "listedSeen" : "unlistedSeen", matched, 1);
+    this.add("share", group, ln(seen / after.outOf[c]!));
+    this.add("times", group, ln(seen < MOST_SEEN ? seen : MOST_SEEN));
+    if (after.newest[c] === 0) return;
+    this.add("newest", group, 1);
+    if (matched > 0 && matched === after.matched) this.add("trust", matched, logOdds(after.trust));
+  }
+
+  /** The outcome that the next token is none of those listed. */
+  describeOther(after: Continuations, end: PathEnd): void {
+    this.count = 0;
+    const depth = depthIndex(after, end);
+    this.add("otherDepth", depth, 1);
+    this.add("otherParent", parentIndex(end), 1);
+    if (after.inLattice) this.add("otherRest", depth, after.rest);
+    if (after.prompt !== null) this.add("otherMatch", after.matched, 1);
+  }
+
+  score(weights: Float64Array): number {
+    let sum = 0;
+    for (let i = 0; i < this.count; i++) sum += weights[this.ids[i]!]! * this.values[i]!;
+    return sum;
+  }
+
+  private add(block: Block, index: number, value: number): void {
+    this.ids[this.count] = OFFSETS[block] + index;
+    this.values[this.count++] = value;
+  }
+}
+
+/** `p` is neither 0 nor 1: a prior keeps it off them. */
+function logOdds(p: number): number {
+  return ln(p / (1 - p));
+}
+
+/** Columns beyond the heads share the last index. */
+function depthIndex(after: Continuations, { depth }: PathEnd): number {
+  return after.inLattice && depth < DEPTHS - 2 ? depth : after.inLattice ? DEPTHS - 2 : DEPTHS - 1;
+}
+
+function parentIndex({ rank }: PathEnd): number {
+  if (rank === COMMITTED) return 0;
+  if (rank === UNLISTED) return PARENTS - 1;
+  return rank === 0 ? 1 : rank < 4 ? 2 : 3;
+}

@@ -1,0 +1,45 @@
+import type { TokenId } from "../ids.ts";
+import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
+import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts";
+import { CopyTrust } from "./copy-trust.ts";
+
+/** What a rescorer keeps of the committed tokens: the states of its models after them. */
+export class History {
+  readonly prompt: PromptModel | null;
+  readonly trust: CopyTrust | null;
+  newest: TokenId = 0;
+  lmState: LmState = EMPTY_STATE;
+  readonly model: NgramModel | null;
+  private prefilled = false;
+
+  constructor(model: NgramModel | null, prompt: PromptModel | null) {
+    this.model = model;
+    this.prompt = prompt;
+    this.trust = prompt === null ? null : new CopyTrust(prompt);
+  }
+
+  get promptState(): PromptState {
+    return this.prompt?.state ?? NO_MATCH;
+  }
+
+  /** The prompt first, then what each step committed. */
+  commit(tokens: ArrayLike<TokenId>): void {
+    const { model } = this;
+    if (tokens.length === 0) return;
+    this.newest = tokens[tokens.length - 1]!;
+    for (let i = 0; i < tokens.length; i++) {
+      // How the prompt repeats itself says little of how the answer will.
+      if (this.prefilled) this.trust?.observe(tokens[i]!);
+      this.prompt?.push(tokens[i]!);
+    }
+    this.prefilled = true;
+    if (model === null) return;
+    // A state remembers order - 1 tokens, so only a prompt's end matters.
+    const first = Math.max(0, tokens.length - (model.order - 1));
+    if (first > 0) this.lmState = EMPTY_STATE;
+    for (let i = first; i < tokens.length; i++) {
+      model.score(this.lmState, tokens[i]!);
+      this.lmState = model.next;
+    }
+  }
+}

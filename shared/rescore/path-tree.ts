@@ -1,0 +1,164 @@
+import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
+import type { Lattice } from "../lattice.ts";
+import { LIMITS } from "../limits.ts";
+import { EMPTY_STATE, type LmState } from "../ngram/model.ts";
+import { NO_MATCH, type PromptState } from "../ngram/prompt.ts";
+import { CANDIDATES, COMMITTED, type Continuations, type PathEnd } from "./continuations.ts";
+
+const NODES = LIMITS.draftNodes;
+/** Every node, the root too, may be expanded. */
+const OPEN = (NODES + 1) * CANDIDATES;
+
+/** P(next token | path) for every listed continuation of `end`, into `probabilities`. */
+export interface NextTokenModel {
+  readonly probabilities: Float64Array;
+  estimate(after: Continuations, end: PathEnd): void;
+}
+
+/**
+ * The tree of the likeliest paths. Best-first: the next node is the one with the highest path probability among all
+ * that continue a node of the tree, or the root; on a tie the one met earlier. A node's probability is at most its
+ * parent's, so the first n nodes are, of all trees of n nodes, one with the highest expected accepted length, which is
+ * the sum of path probabilities. Nothing is allocated after construction.
+ */
+export class PathTree {
+  /** Nodes so far. */
+  count = 0;
+  readonly tokens = new Uint32Array(NODES);
+  readonly parents = new Int16Array(NODES);
+  /** [count] probability that the node is accepted, falling. */
+  readonly probabilities = new Float64Array(NODES);
+
+  private readonly after: Continuations;
+  private readonly model: NextTokenModel;
+  private readonly depths = new Uint8Array(NODES);
+  private readonly lmStates = new Uint32Array(NODES);
+  private readonly promptStates = new Int32Array(NODES);
+  private readonly ranks = new Int8Array(NODES);
+  private rootPrompt: PromptState = NO_MATCH;
+  private maxDepth = 0;
+  private unexpanded = false;
+  /** Where the path being expanded ends. */
+  private readonly end: { -readonly [field in keyof PathEnd]: PathEnd[field] } = {
+    depth: 0,
+    lm: EMPTY_STATE,
+    prompt: NO_MATCH,
+    token: 0,
+    rank: COMMITTED,
+  };
+
+  /** Met continuations: of which node, which token, how likely the path. */
+  private met = 0;
+  private readonly metParents = new Int16Array(OPEN);
+  private readonly metTokens = new Uint32Array(OPEN);
+  private readonly metRanks = new Int8Array(OPEN);
+  private readonly metLm = new Uint32Array(OPEN);
+  private readonly metProbabilities = new Float64Array(OPEN);
+  /** Binary heap of met continuations that are not nodes. */
+  private readonly heap = new Int16Array(OPEN);
+  private open = 0;
+
+  constructor(after: Continuations, model: NextTokenModel) {
+    this.after = after;
+    this.model = model;
+  }
+
+  /** Starts at the newest committed token `token`, with the states after it. */
+  begin(lattice: Lattice, token: TokenId, lm: LmState, prompt: PromptState, maxDepth: number): void {
+    this.after.begin(lattice);
+    this.count = 0;
+    this.met = 0;
+    this.open = 0;
+    this.unexpanded = false;
+    this.rootPrompt = prompt;
+    this.maxDepth = maxDepth;
+    Object.assign(this.end, { depth: 0, lm, prompt, token, rank: COMMITTED });
+    this.expand(ROOT, 1);
+  }
+
+  /** Probability of the next node; 0 where there is none. */
+  peek(): number {
+    this.expandNewest();
+    return this.open === 0 || this.count === NODES ? 0 : this.metProbabilities[this.heap[0]!]!;
+  }
+
+  /** Adds the next node, which there is where `peek` is above 0. */
+  grow(): void {
+    this.expandNewest();
+    const slot = this.pop();
+    const node = this.count++;
+    const parent = this.metParents[slot]!;
+    this.tokens[node] = this.metTokens[slot]!;
+    this.parents[node] = parent;
+    this.probabilities[node] = this.metProbabilities[slot]!;
+    this.ranks[node] = this.metRanks[slot]!;
+    this.lmStates[node] = this.metLm[slot]!;
+    this.depths[node] = parent === ROOT ? 1 : this.depths[parent]! + 1;
+    this.unexpanded = true;
+  }
+
+  /** Put off until a further node is wanted: the last one of a draft is never expanded. */
+  private expandNewest(): void {
+    if (!this.unexpanded) return;
+    this.unexpanded = false;
+    const node = this.count - 1;
+    const { end } = this;
+    const parent = this.parents[node]!;
+    const before = parent === ROOT ? this.rootPrompt : this.promptStates[parent]!;
+    end.depth = this.depths[node]!;
+    end.lm = this.lmStates[node]!;
+    end.token = this.tokens[node]!;
+    end.rank = this.ranks[node]!;
+    end.prompt = this.after.prompt?.follow(before, end.token) ?? NO_MATCH;
+    this.promptStates[node] = end.prompt;
+    this.expand(node, this.probabilities[node]!);
+  }
+
+  /** Meets the continuations of `end`, which is where `node` ends. */
+  private expand(node: NodeIndex, probability: number): void {
+    const { after, model, end } = this;
+    if (end.depth >= this.maxDepth) return;
+    after.list(end);
+    model.estimate(after, end);
+    for (let c = 0; c < after.count; c++) {
+      const slot = this.met++;
+      this.metParents[slot] = node;
+      this.metTokens[slot] = after.tokens[c]!;
+      this.metRanks[slot] = after.ranks[c]!;
+      this.metLm[slot] = after.lmNext[c]!;
+      this.metProbabilities[slot] = probability * model.probabilities[c]!;
+      this.rise(slot);
+    }
+  }
+
+  private before(a: number, b: number): boolean {
+    const difference = this.metProbabilities[a]! - this.metProbabilities[b]!;
+    return difference !== 0 ? difference > 0 : a < b;
+  }
+
+  private rise(slot: number): void {
+    const { heap } = this;
+    let at = this.open++;
+    for (let parent = (at - 1) >> 1; at > 0 && this.before(slot, heap[parent]!); parent = (at - 1) >> 1) {
+      heap[at] = heap[parent]!;
+      at = parent;
+    }
+    heap[at] = slot;
+  }
+
+  private pop(): number {
+    const { heap } = this;
+    const top = heap[0]!;
+    const open = --this.open;
+    const slot = heap[open]!;
+    let at = 0;
+    for (let child = 1; child < open; child = 2 * at + 1) {
+      if (child + 1 < open && this.before(heap[child + 1]!, heap[child]!)) child++;
+      if (!this.before(heap[child]!, slot)) break;
+      heap[at] = heap[child]!;
+      at = child;
+    }
+    heap[at] = slot;
+    return top;
+  }
+}

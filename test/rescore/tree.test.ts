@@ -1,0 +1,204 @@
+import { describe, expect, test } from "vitest";
+import { type DraftTree, depths, treeFault } from "../../shared/draft-tree.ts";
+import { ROOT } from "../../shared/ids.ts";
+import { EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
+import { loadPack } from "../../shared/ngram/format.ts";
+import { NO_MATCH, PromptModel } from "../../shared/ngram/prompt.ts";
+import { AcceptanceModel } from "../../shared/rescore/calibration.ts";
+import { COMMITTED, Continuations, type PathEnd } from "../../shared/rescore/continuations.ts";
+import { History } from "../../shared/rescore/history.ts";
+import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
+import { writePack } from "../../train/ngram/pack.ts";
+import { Random } from "../helpers/random.ts";
+import { HASH, toyModel } from "../ngram/helpers.ts";
+import { randomCalibration, randomLattice } from "./helpers.ts";
+
+const vocabSize = 23;
+const pack = loadPack(writePack(toyModel({ seed: 4, order: 4, vocabSize, length: 300 }).table, HASH));
+
+interface Scene {
+  readonly spec: RescorerSpec & { type: "tree" };
+  readonly committed: readonly number[];
+  readonly lattice: Lattice;
+  readonly calibration: ReturnType<typeof randomCalibration>;
+}
+
+function scene(seed: number, size: { heads: number; k: number }): Scene {
+  const random = new Random(seed);
+  const unit = () => random.unit();
+  return {
+    spec: { type: "tree", order: random.int(2, 4), alpha: random.pick([0, 0.3]), prompt: random.chance(0.7) },
+    committed: Array.from({ length: random.int(1, 40) }, () => random.int(0, 7)),
+    lattice: randomLattice(unit, { ...size, vocabSize, step: 0.5, impossible: 0.1, repeats: random.chance(0.3) }),
+    calibration: randomCalibration(unit),
+  };
+}
+
+function rescorerOf({ spec, committed, calibration }: Scene) {
+  const rescorer = createRescorer(spec, pack, calibration);
+  rescorer.commit(committed);
+  return rescorer;
+}
+
+/** Expected accepted length of every path, by asking the calibrated model along it: no search, no heap. */
+function pathProbabilities({ spec, committed, lattice, calibration }: Scene, depth: number): Map<string, number> {
+  const model = spec.alpha === 0 ? null : pack.withOrder(spec.order);
+  const history = new History(model, spec.prompt ? new PromptModel() : null);
+  history.commit(committed);
+  const after = new Continuations(history);
+  after.begin(lattice);
+  const evidence = `heads${model === null ? "" : "+lm"}${spec.prompt ? "+prompt" : ""}` as const;
+  const acceptance = new AcceptanceModel(calibration.weights[evidence]!);
+  const found = new Map<string, number>();
+  const walk = (path: readonly number[], p: number, end: PathEnd): void => {
+    if (path.length === depth) return;
+    after.list(end);
+    acceptance.estimate(after, end);
+    const next = Array.from({ length: after.count }, (_, c) => ({
+      token: after.tokens[c]!,
+      rank: after.ranks[c]!,
+      lm: after.lmNext[c]!,
+      p: p * acceptance.probabilities[c]!,
+    }));
+    for (const { token, rank, lm, p: reached } of next) {
+      found.set([...path, token].join(), reached);
+      const prompt = history.prompt?.follow(end.prompt, token) ?? NO_MATCH;
+      walk([...path, token], reached, { depth: path.length + 1, lm, prompt, token, rank });
+    }
+  };
+  const start = { depth: 0, lm: history.lmState, prompt: history.promptState };
+  walk([], 1, { ...start, token: committed.at(-1)!, rank: COMMITTED });
+  return found;
+}
+
+function pathsOf(tree: DraftTree): string[] {
+  const paths: string[] = [];
+  tree.tokens.forEach((token, node) => {
+    const parent = tree.parents[node]!;
+    paths.push(parent === ROOT ? String(token) : `${paths[parent]},${token}`);
+  });
+  return paths;
+}
+
+const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
+
+describe("tree", () => {
+  test("has the highest expected accepted length of all trees of its size", () => {
+    for (let seed = 1; seed <= 150; seed++) {
+      const small = scene(seed, { heads: 3, k: 3 });
+      const all = pathProbabilities(small, 3);
+      // Paths are at most as likely as their beginnings, so the n likeliest are a tree and no other is better.
+      const likeliest = [...all.values()].sort((a, b) => b - a);
+      for (const nodes of [1, 2, 5, 12]) {
+        const tree = rescorerOf(small).draft(small.lattice, nodes);
+        const drafted = pathsOf(tree).map((path) => all.get(path) ?? Number.NaN);
+        expect(tree.tokens.length, `seed ${seed}`).toBe(Math.min(nodes, likeliest.length));
+        expect(sum(drafted), `seed ${seed}`).toBeCloseTo(sum(likeliest.slice(0, nodes)), 10);
+      }
+    }
+  });
+
+  test("is well formed, and within its bounds of nodes and depth", () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      const random = new Random(seed);
+      const big = scene(seed, { heads: random.int(1, 16), k: random.int(1, 16) });
+      const nodes = random.int(0, 63);
+      const depth = random.int(1, 30);
+      const tree = rescorerOf(big).draft(big.lattice, nodes, { depth, stepMs: null });
+      expect(treeFault(tree, vocabSize), `seed ${seed}`).toBeNull();
+      expect(tree.tokens.length).toBeLessThanOrEqual(nodes);
+      expect(Math.max(0, ...depths(tree))).toBeLessThanOrEqual(depth);
+      const shallow = rescorerOf(big).draft(big.lattice, nodes);
+      expect(Math.max(0, ...depths(shallow))).toBeLessThanOrEqual(big.lattice.heads);
+    }
+  });
+
+  test("of fewer nodes is the beginning of a larger one", () => {
+    for (let seed = 1; seed <= 50; seed++) {
+      const big = scene(seed, { heads: 5, k: 8 });
+      const rescorer = rescorerOf(big);
+      const whole = rescorer.draft(big.lattice, 63);
+      const part = rescorer.draft(big.lattice, 20);
+      expect(part.tokens).toEqual(whole.tokens.slice(0, 20));
+      expect(part.parents).toEqual(whole.parents.slice(0, 20));
+    }
+  });
+
+  test("is the same however what follows the prompt was committed", () => {
+    for (let seed = 1; seed <= 50; seed++) {
+      const { spec, calibration, committed, lattice } = scene(seed, { heads: 4, k: 6 });
+      const whole = createRescorer(spec, pack, calibration);
+      const single = createRescorer(spec, pack, calibration);
+      whole.commit(committed);
+      single.commit(committed);
+      const answer = committed.slice(0, 9);
+      whole.commit(answer);
+      for (const token of answer) single.commit([token]);
+      expect(single.draft(lattice, 63)).toEqual(whole.draft(lattice, 63));
+    }
+  });
+
+  test("goes on beyond the lattice where the prompt does", () => {
+    const { lattice, calibration } = scene(1, { heads: 1, k: 4 });
+    const line = Array.from({ length: 12 }, (_, i) => i);
+    for (const prompt of [true, false]) {
+      const rescorer = createRescorer({ type: "tree", order: 3, alpha: 0, prompt }, null, calibration);
+      rescorer.commit([...line, 20, 0, 1, 2]);
+      const deepest = Math.max(...depths(rescorer.draft(lattice, 63, { depth: 40, stepMs: null })));
+      if (prompt) expect(deepest).toBeGreaterThan(6);
+      else expect(deepest).toBe(1);
+    }
+  });
+
+  test("given the time of a step, has the number of nodes with the most expected tokens per millisecond", () => {
+    const sizes = new Set<number>();
+    for (let seed = 1; seed <= 200; seed++) {
+      const random = new Random(seed);
+      const big = scene(seed, { heads: 3, k: 3 });
+      const base = 1 + 20 * random.unit();
+      const slope = random.pick([0, 0.1, 1, 3]);
+      // Providers run rows in tiles: steps in the curve, so that the best number is not the first where the rate falls.
+      const stepMs = Float64Array.from({ length: 41 }, (_, n) => base + slope * 8 * Math.ceil(n / 8));
+      const all = pathProbabilities(big, 3);
+      const likeliest = [...all.values()].sort((a, b) => b - a).slice(0, 40);
+      const rates = [0, ...likeliest].map((_, n) => (1 + sum(likeliest.slice(0, n))) / stepMs[n]!);
+      const tree = rescorerOf(big).draft(big.lattice, 40, { depth: 3, stepMs });
+      expect(rates[tree.tokens.length], `seed ${seed}`).toBeCloseTo(Math.max(...rates), 12);
+      sizes.add(tree.tokens.length);
+    }
+    expect(sizes.size).toBeGreaterThan(3);
+  });
+
+  test("an empty lattice without a prompt, or no budget, drafts nothing", () => {
+    const { calibration, lattice } = scene(2, { heads: 2, k: 2 });
+    const rescorer = createRescorer({ type: "tree", order: 3, alpha: 0.5, prompt: false }, pack, calibration);
+    rescorer.commit([1, 2, 3]);
+    expect(rescorer.draft(EMPTY_LATTICE, 8).tokens.length).toBe(0);
+    expect(rescorer.draft(lattice, 0).tokens.length).toBe(0);
+  });
+
+  test("needs a calibration, and a pack unless alpha is 0", () => {
+    const { calibration } = scene(3, { heads: 2, k: 2 });
+    const spec = { type: "tree", order: 3, alpha: 0.5, prompt: false } as const;
+    expect(() => createRescorer(spec, pack)).toThrow(/calibration/);
+    expect(() => createRescorer(spec, null, calibration)).toThrow(/language model/);
+    expect(() => createRescorer({ ...spec, alpha: 0 }, null, calibration)).not.toThrow();
+  });
+});
+
+test("acceptance probabilities of a path's continuations, and of another token, sum to one", () => {
+  for (let seed = 1; seed <= 50; seed++) {
+    const { committed, lattice, calibration } = scene(seed, { heads: 3, k: 5 });
+    const history = new History(pack, new PromptModel());
+    history.commit(committed);
+    const after = new Continuations(history);
+    after.begin(lattice);
+    const end = { depth: 0, lm: history.lmState, prompt: history.promptState, token: committed.at(-1)! };
+    after.list({ ...end, rank: COMMITTED });
+    const acceptance = new AcceptanceModel(calibration.weights["heads+lm+prompt"]!);
+    acceptance.estimate(after, { ...end, rank: COMMITTED });
+    const total = sum([...acceptance.probabilities.subarray(0, after.count)]);
+    expect(total).toBeGreaterThan(0);
+    expect(total).toBeLessThan(1);
+  }
+});
