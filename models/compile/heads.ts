@@ -1,7 +1,7 @@
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32 } from "./graph.ts";
-import { addMatrix, fromFloats, type Precision, pickRows, stack, type Weights, weightsOf } from "./matrix.ts";
+import { addMatrix, dense, type Precision, pickRows, stack, weightsOf } from "./matrix.ts";
 
 const EPSILON = 1e-5;
 
@@ -70,9 +70,4 @@ export async function buildHeads(
   const ids = graph.op("Gather", [graph.int32s("draft_ids", draftIds), index!], { axis: 0 });
   graph.output("tokens", ids, INT32, [count, topK]);
   return graph.build("heads");
-}
-
-function dense(file: SafeTensors, name: string): Weights {
-  const { shape } = file.get(name);
-  return fromFloats(shape[0]!, shape[1]!, () => file.floats(name));
 }
