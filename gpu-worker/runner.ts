@@ -8,18 +8,19 @@ import { InputBuilder } from "./inputs.ts";
 import { KvBudget, KvCache } from "./kv-cache.ts";
 import { tokenLogProbs } from "./log-probs.ts";
 import type { Forward, Model } from "./model.ts";
+import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
 /** What a session keeps to for its whole life. */
-export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs">;
+export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural">;
 
 export interface Outcome {
   readonly accepted: readonly NodeIndex[];
   readonly bonus: TokenId;
   readonly lattice: Lattice;
   readonly logProbs: readonly TokenLogProbs[] | null;
-  /** Time inside the two graphs, ms. */
+  /** Time inside the graphs, ms. */
   readonly modelMs: number;
 }
 
@@ -39,6 +40,8 @@ export interface Runner {
 interface Session {
   readonly spec: RunnerSpec;
   readonly cache: KvCache;
+  /** null: the lattices stay as the heads give them. */
+  readonly local: LocalRescorer | null;
   /** The newest committed token, not yet run; -1 before the prefill's end. */
   root: TokenId;
 }
@@ -49,10 +52,17 @@ export class ModelRunner implements Runner {
   readonly #budget: KvBudget;
   readonly #inputs = new InputBuilder();
   readonly #sessions = new Map<number, Session>();
+  readonly #neural: NeuralModel | null;
   readonly #now: () => number;
 
-  constructor(model: Model, kvLimitBytes: number, now: () => number = () => performance.now()) {
+  constructor(
+    model: Model,
+    kvLimitBytes: number,
+    neural: NeuralModel | null = null,
+    now: () => number = () => performance.now(),
+  ) {
     this.#model = model;
+    this.#neural = neural;
     this.#budget = new KvBudget(kvLimitBytes);
     this.#now = now;
   }
@@ -63,7 +73,8 @@ export class ModelRunner implements Runner {
 
   open(id: number, spec: RunnerSpec): void {
     assert(!this.#sessions.has(id), "a session's id is new");
-    this.#sessions.set(id, { spec, cache: new KvCache(this.#model.shape, this.#budget), root: -1 });
+    const local = LocalRescorer.for(spec, this.#neural);
+    this.#sessions.set(id, { spec, cache: new KvCache(this.#model.shape, this.#budget), local, root: -1 });
   }
 
   async prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null> {
@@ -75,6 +86,7 @@ export class ModelRunner implements Runner {
     const forward = await this.#model.forward(inputs, cache.buffers, wanted);
     const position = cache.length + tokens.length;
     this.#append(id, session, forward, tokens.length, range(tokens.length));
+    session.local?.commit(tokens);
     if (!last) return null;
     const { outcome } = await this.#conclude(session, EMPTY_TREE, forward, position, startedAt);
     return outcome;
@@ -115,6 +127,8 @@ export class ModelRunner implements Runner {
       const hidden = forward.hidden.subarray(row * hiddenWidth, (row + 1) * hiddenWidth);
       const headsAt = this.#now();
       lattice = narrowLattice(await this.#model.heads(hidden, bonus), spec.heads, spec.topK);
+      session.local?.commit(accepted.map((node) => draft.tokens[node]!));
+      if (session.local !== null) lattice = await session.local.rescore(lattice, bonus);
       modelMs += this.#now() - headsAt;
     }
     session.root = bonus;

@@ -6,6 +6,7 @@ import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
 import { buildBase } from "./compile/base.ts";
 import { buildHeads, headsInfo } from "./compile/heads.ts";
 import { PRECISIONS, type Precision } from "./compile/matrix.ts";
+import { buildNeural } from "./compile/neural.ts";
 import { GgufFile } from "./gguf.ts";
 import { readLlama } from "./llama.ts";
 import { type Progress, pull } from "./pull.ts";
@@ -16,7 +17,7 @@ import { rebuildTokenizer } from "./tokenizer.ts";
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 2;
+const COMPILER_VERSION = 3;
 
 export interface EnsureOptions {
   /** Another layout of the weights than the bundle's own. */
@@ -61,6 +62,7 @@ async function inputsOf(source: BundleSource, precision: Precision): Promise<str
   const dir = join(MODELS_DIR, source.name);
   const files = [
     source.heads,
+    ...(source.neural === null ? [] : [source.neural]),
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
     ...(await packFiles(dir)),
@@ -85,7 +87,7 @@ async function compile(
   progress: Progress,
   signal?: AbortSignal,
 ): Promise<void> {
-  const stages = 3;
+  const stages = 4;
   const stage = (done: number) => {
     signal?.throwIfAborted();
     progress("compile", done, stages);
@@ -104,6 +106,9 @@ async function compile(
   stage(1);
   const headsGraph = await put("heads.onnx", await buildHeads(llama, heads, source.topK, precision));
   stage(2);
+  const neural = source.neural === null ? null : await readSafetensors(join(MODELS_DIR, source.name, source.neural));
+  const neuralGraph = neural === null ? null : await put("neural.onnx", await buildNeural(llama, neural, precision));
+  stage(3);
   llama.assertComplete();
   const tokenizer = await put("tokenizer.json", rebuildTokenizer(gguf));
   const { layers, width, kvHeads, headDim, vocabSize } = llama.config;
@@ -115,7 +120,7 @@ async function compile(
     architecture: { layers, width, heads: llama.config.heads, kvHeads, headDim, vocabSize, contextTokens },
     precision,
     pastValues: precision === "fp32" ? "float32" : "float64",
-    graphs: { base, heads: headsGraph },
+    graphs: { base, heads: headsGraph, neural: neuralGraph },
     hiddenWidth: width * (info.taps.length + 1),
     latticeHeads: info.count,
     topK: source.topK,

@@ -6,7 +6,7 @@ import * as z from "zod";
 export const MODELS_DIR = import.meta.dirname;
 
 const rescorer = z.strictObject({
-  type: z.enum(["none", "ngram"]),
+  type: z.enum(["none", "ngram", "neural"]),
   model: z.string(),
   order: z.number().int().min(2).max(5),
   alpha: z.number().min(0).max(1),
@@ -28,11 +28,18 @@ const schema = z.strictObject({
     }),
   ]),
   heads: z.string().default("heads.safetensors"),
+  /** The local rescorer; null: none. */
+  neural: z.string().nullable().default(null),
   precision: z.enum(["fp32", "int8"]),
   contextTokens: z.number().int(),
   topK: z.number().int().max(16),
   eosTokens: z.array(z.number().int()),
-  defaults: z.strictObject({ heads: z.number().int(), topK: z.number().int(), rescorer }),
+  defaults: z.strictObject({
+    heads: z.number().int(),
+    topK: z.number().int(),
+    rescorer,
+    neuralAlpha: z.number().min(0).max(1).default(0.5),
+  }),
 });
 
 export type BundleSource = z.infer<typeof schema>;

@@ -21,12 +21,14 @@ export interface SpeculationDefaults {
   readonly heads: number;
   readonly topK: number;
   readonly rescorer: {
-    readonly type: "none" | "ngram";
+    readonly type: "none" | "ngram" | "neural";
     readonly model: string;
     readonly order: number;
     readonly alpha: number;
     readonly pBest: number;
   };
+  /** Weight of the local rescorer, in bundles that have one. */
+  readonly neuralAlpha: number;
 }
 
 export interface BundleManifest {
@@ -53,6 +55,8 @@ export interface BundleManifest {
     readonly base: FileEntry;
     /** hidden + bonus token -> lattice. */
     readonly heads: FileEntry;
+    /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
+    readonly neural: FileEntry | null;
   };
   /** Width of the `hidden` output: every tap and the final hidden state, concatenated. */
   readonly hiddenWidth: number;

@@ -51,7 +51,9 @@ export async function complete(
   const counters = emptyCounters();
   const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
   const maxNodes = method.draft.type === "plain" ? 0 : LIMITS.draftNodes;
-  return run(task, engine, rescorer, maxNodes, greedySpec(task, method.heads, method.topK, logProbs), counters);
+  const neural = method.draft.type === "neural" ? method.draft.alpha : null;
+  const spec = { ...greedySpec(task, method, logProbs), neural };
+  return run(task, engine, rescorer, maxNodes, spec, counters);
 }
 
 /**
@@ -69,14 +71,15 @@ export async function traceCompletion(
     lattices.push(seen);
     return seen;
   });
-  const spec = greedySpec(task, heads, topK, null);
+  const spec = greedySpec(task, { heads, topK }, null);
   const completion = await run(task, engine, noneRescorer(), 0, spec, emptyCounters());
   return { completion, lattices };
 }
 
-function greedySpec(task: Task, heads: number, topK: number, logProbs: number | null): OpenSpec {
+function greedySpec(task: Task, method: Pick<Method, "heads" | "topK">, logProbs: number | null): OpenSpec {
   const sampling = { temperature: 0, topP: 1, seed: 0 };
-  return { model: task.model, prompt: task.prompt, heads, topK, sampling, logProbs };
+  const { heads, topK } = method;
+  return { model: task.model, prompt: task.prompt, heads, topK, sampling, logProbs, neural: null };
 }
 
 async function run(
@@ -104,6 +107,7 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
   switch (draft.type) {
     case "plain":
     case "none":
+    case "neural":
       return noneRescorer();
     case "ngram":
       return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null));

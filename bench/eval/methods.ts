@@ -12,6 +12,8 @@ export type DraftSpec =
       readonly pBest: number;
       readonly pack: PackEntry | null;
     }
+  /** The engine itself re-ranks the lattice; the draft is its best path. */
+  | { readonly type: "neural"; readonly alpha: number }
   | { readonly type: "oracle"; readonly topK: number }
   | { readonly type: "prompt-lookup" };
 
@@ -42,7 +44,7 @@ export interface MethodOptions {
 }
 
 /**
- * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, `0gram-<p>best`, `oracle-<k>`,
+ * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, `0gram-<p>best`, `neural`, `oracle-<k>`,
  * `prompt-lookup`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
@@ -51,6 +53,10 @@ export function parseMethod(name: string, manifest: BundleManifest, options: Met
   if (name === "ar") return { name, draft: { type: "plain" }, heads: 0, topK: 1 };
   if (name === "prompt-lookup") return { name, draft: { type: "prompt-lookup" }, heads: 0, topK: 1 };
   if (name === "none") return { name, draft: { type: "none" }, heads, topK };
+  if (name === "neural") {
+    if (manifest.graphs.neural === null) throw new Error(`bundle ${manifest.name} has no local rescorer`);
+    return { name, draft: { type: "neural", alpha: options.alpha ?? manifest.defaults.neuralAlpha }, heads, topK };
+  }
 
   const ngram = /^ngram-(\d+)(?:-(\d+)best)?$/.exec(name);
   if (ngram !== null) {

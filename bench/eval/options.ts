@@ -7,11 +7,11 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --prompts FILE      JSONL, also .xz: rows with prompt, messages or turns, and perhaps category, split, id
   --bundle NAME       the model (FOREDRAFT_BUNDLE, smollm2-135m)
   --methods A,B       ${DEFAULT_METHODS.join(",")}
-                      also ngram-N-Pbest, 0gram-Pbest, oracle-K, prompt-lookup
+                      also ngram-N-Pbest, 0gram-Pbest, neural, oracle-K, prompt-lookup
   --max-tokens N      completion tokens per answer (128)
   --limit N           the first N rows;  --per-category N  the first N of each category
   --split tune|test   only these rows
-  --alpha X           weight of the n-gram model (the bundle's default)
+  --alpha X           weight of the n-gram or neural model (the bundle's default)
   --pack NAME         n-gram pack (one of the method's order)
   --heads N --top-k N the first N lattice rows, columns (all)
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it

@@ -8,8 +8,8 @@
  *   `parent` an index into it or -1. Step 0 is the prefill.
  * @typedef {{ choices: { finish_reason: string | null }[], speculation?: StepTrace, metrics?: object }} Chunk
  * @typedef {{ name: string, order: number, ngrams: number }} Pack
- * @typedef {{ type: "none" | "ngram", model: string, order: number, alpha: number, p_best: number }} RescorerDefaults
- * @typedef {{ heads: number, top_k: number, packs: Pack[],
+ * @typedef {{ type: "none" | "ngram" | "neural", model: string, order: number, alpha: number, p_best: number }} RescorerDefaults
+ * @typedef {{ heads: number, top_k: number, packs: Pack[], neural: { alpha: number } | null,
  *   defaults: { heads: number, top_k: number, rescorer: RescorerDefaults } }} Speculation
  * @typedef {{ id: string, notice: string | null, chat: boolean, speculation: Speculation }} Model
  */

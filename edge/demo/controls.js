@@ -84,10 +84,11 @@ export class Controls {
 
   #speculation() {
     const type = this.#value("type");
+    const alpha = given("alpha", this.#number("a"));
     const ngram = {
       ...(this.#value("lm") === "" ? {} : { model: this.#value("lm") }),
       ...given("order", this.#number("order")),
-      ...given("alpha", this.#number("a")),
+      ...alpha,
       ...given("p_best", this.#number("pb")),
     };
     return {
@@ -95,7 +96,7 @@ export class Controls {
       ...given("heads", this.#number("heads")),
       ...given("top_k", this.#number("k")),
       ...given("max_nodes", this.#number("nodes")),
-      rescorer: type === "ngram" ? { type, ...ngram } : { type },
+      rescorer: type === "ngram" ? { type, ...ngram } : type === "neural" ? { type, ...alpha } : { type },
     };
   }
 
@@ -110,12 +111,22 @@ export class Controls {
       heads: "",
       nodes: "",
       k: String(bundle.top_k),
-      type: packs.length > 0 ? type : "none",
+      type: this.#has(type) ? type : "none",
       lm: (packs.find((p) => p.name === model) ?? packs[0])?.name ?? "",
       order: String(order),
       a: String(alpha),
       pb: String(p_best),
     };
+  }
+
+  /**
+   * Whether the model has what a type of rescorer needs.
+   *
+   * @param {string} type
+   */
+  #has(type) {
+    const { packs = [], neural = null } = this.model?.speculation ?? {};
+    return type === "neural" ? neural !== null : type === "none" || packs.length > 0;
   }
 
   #fillForModel() {
@@ -127,14 +138,24 @@ export class Controls {
       packs.map((p) => [p.name, p.name]),
     );
     this.#field("k").setAttribute("max", String(top_k));
+    const neural = find('option[value="neural"]', HTMLOptionElement);
+    neural.disabled = !this.#has("neural");
   }
 
   /** @param {EventTarget | null} target */
   #changed(target) {
     if (!(target instanceof HTMLElement) || target.id === "key" || this.model === null) return;
     if (target === this.#field("model")) this.reset();
+    if (target === this.#field("type")) this.#set("a", this.#usualAlpha());
     this.#adapt();
     this.#writeHash();
+  }
+
+  /** The bundle's weight for the chosen type of rescorer. */
+  #usualAlpha() {
+    const { neural, defaults } = this.model?.speculation ?? {};
+    const alpha = this.#value("type") === "neural" ? neural?.alpha : defaults?.rescorer.alpha;
+    return String(alpha ?? this.#value("a"));
   }
 
   /** What depends on another field: orders of the chosen pack, fields without a use, the range's figure. */
@@ -147,8 +168,9 @@ export class Controls {
       orders.map((n) => [n, n]),
     );
     this.#set("order", orders.includes(wanted) ? wanted : (orders.at(-1) ?? ""));
-    const ngram = this.#value("type") === "ngram";
-    for (const name of ["lm", "order", "a", "pb"]) this.#field(name).toggleAttribute("disabled", !ngram);
+    const type = this.#value("type");
+    for (const name of ["lm", "order", "pb"]) this.#field(name).toggleAttribute("disabled", type !== "ngram");
+    this.#field("a").toggleAttribute("disabled", type === "none");
     find("#alpha-value", HTMLOutputElement).textContent = Number(this.#value("a")).toFixed(2);
   }
 

@@ -20,7 +20,7 @@ export interface SpeculationParams {
   readonly topK: number | null;
   readonly maxNodes: number | null;
   readonly rescorer: {
-    readonly type: "none" | "ngram" | null;
+    readonly type: "none" | "ngram" | "neural" | null;
     readonly model: string | null;
     readonly order: number | null;
     readonly alpha: number | null;

@@ -230,6 +230,7 @@ export function modelBody(manifest: BundleManifest, created: number) {
       heads: manifest.latticeHeads,
       top_k: manifest.topK,
       packs: manifest.packs.map(({ name, order, ngrams }) => ({ name, order, ngrams })),
+      neural: manifest.graphs.neural === null ? null : { alpha: defaults.neuralAlpha },
       defaults: {
         heads: defaults.heads,
         top_k: defaults.topK,

@@ -18,7 +18,7 @@ const stopString = z.string().min(1).max(LIMITS.stopLength);
 
 const rescorer = z
   .strictObject({
-    type: z.enum(["none", "ngram"]).nullish(),
+    type: z.enum(["none", "ngram", "neural"]).nullish(),
     model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
     order: z.int().min(2).max(LIMITS.ngramOrder).nullish().meta({ description: "At most the pack's order." }),
     alpha: z
@@ -26,7 +26,7 @@ const rescorer = z
       .min(0)
       .max(1)
       .nullish()
-      .meta({ description: "Weight of the n-gram model; 0 is the heads alone." }),
+      .meta({ description: "Weight of the n-gram or neural model; 0 is the heads alone." }),
     p_best: z.int().min(1).max(LIMITS.pBest).nullish().meta({ description: "Paths merged into the draft tree." }),
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });

@@ -35,7 +35,7 @@ export async function loadModel(bundle: Bundle, options: OnnxOptions): Promise<M
   return new OnnxModel(bundle.shape, base, heads);
 }
 
-async function load(path: string, { provider, threads, spinning }: OnnxOptions): Promise<ort.InferenceSession> {
+export async function load(path: string, { provider, threads, spinning }: OnnxOptions): Promise<ort.InferenceSession> {
   try {
     return await ort.InferenceSession.create(path, {
       executionProviders: [provider],
@@ -56,7 +56,7 @@ async function load(path: string, { provider, threads, spinning }: OnnxOptions):
   }
 }
 
-function checkNames(path: string, session: ort.InferenceSession, inputs: string[], outputs: string[]): void {
+export function checkNames(path: string, session: ort.InferenceSession, inputs: string[], outputs: string[]): void {
   const missing = [
     ...inputs.filter((name) => !session.inputNames.includes(name)),
     ...outputs.filter((name) => !session.outputNames.includes(name)),
@@ -146,7 +146,7 @@ function int32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, len
 }
 
 /** Of any length where `length` is -1. */
-function float32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, length: number): Float32Array {
+export function float32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, length: number): Float32Array {
   const data = outputs[name]?.data;
   if (!(data instanceof Float32Array) || (length !== -1 && data.length !== length)) {
     throw new Error(`output ${name} is not float32 [${length}]`);

@@ -69,11 +69,13 @@ function source(urls?: readonly string[]): BundleSource {
     precision: "fp32",
     contextTokens: 64,
     topK: 4,
+    neural: null,
     eosTokens: [0],
     defaults: {
       heads: 1,
       topK: 1,
       rescorer: { type: "none", model: "general", order: 2, alpha: 0, pBest: 1 },
+      neuralAlpha: 0,
     },
   };
 }
