@@ -1,9 +1,11 @@
 import { benchDecode } from "./decode.ts";
+import { benchNeural } from "./neural.ts";
 import { benchRescore } from "./rescore.ts";
 import { benchTune } from "./tune.ts";
 
 const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
   decode: benchDecode,
+  neural: benchNeural,
   rescore: benchRescore,
   tune: benchTune,
 };

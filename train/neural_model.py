@@ -10,6 +10,7 @@ A gated recurrent unit (Cho et al. 2014), with its second bias as in cuDNN's for
 """
 
 import math
+import os
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,10 @@ EPS = 1e-5
 
 
 class Recurrent(torch.nn.Module):
-    def __init__(self, width, size):
+    def __init__(self, width, size, dtype=torch.bfloat16):
+        """Products are taken in `dtype`, bfloat16 being the fast matrix path; all else is float32."""
         super().__init__()
-        self.width, self.size = width, size
+        self.width, self.size, self.dtype = width, size, dtype
 
         def matrix(rows, columns):
             return torch.nn.Parameter(torch.randn(rows, columns) / math.sqrt(columns))
@@ -34,12 +36,12 @@ class Recurrent(torch.nn.Module):
     def gates(self, embedded):
         """embedded [..., D], rows of E -> the input's share of the gates [..., 3H]."""
         x = F.rms_norm(embedded.float(), (self.width,), eps=EPS)
-        return _times(x, self.input) + self.input_bias
+        return self._times(x, self.input) + self.input_bias
 
     def advance(self, gates, h):
         """One token: gates [B, 3H], h [B, H] -> h' [B, H]."""
         size = self.size
-        inner = _times(h, self.hidden) + self.hidden_bias
+        inner = self._times(h, self.hidden) + self.hidden_bias
         r, z = torch.sigmoid(gates[:, : 2 * size] + inner[:, : 2 * size]).chunk(2, -1)
         n = torch.tanh(gates[:, 2 * size :] + r * inner[:, 2 * size :])
         return n + z * (h - n)
@@ -54,23 +56,25 @@ class Recurrent(torch.nn.Module):
 
     def out(self, h):
         """[..., H] -> [..., D], to be multiplied with rows of E."""
-        return _times(h, self.output) + self.output_bias
+        return self._times(h, self.output) + self.output_bias
 
-
-def _times(x, w):
-    """x W^T in bf16, the fast matrix path."""
-    return (x.bfloat16() @ w.bfloat16().T).float()
+    def _times(self, x, w):
+        return (x.to(self.dtype) @ w.to(self.dtype).T).float()
 
 
 def save(path, model, meta):
-    tensors = {name.replace("_bias", ".bias") if "bias" in name else f"{name}.weight": p for name, p in model.named_parameters()}
-    save_file({k: v.detach().half().contiguous() for k, v in tensors.items()}, path, metadata={"cell": "gru", **meta})
+    """Writes neural.safetensors (see models/README.md)."""
+    tensors = {}
+    for name, p in model.named_parameters():
+        tensors[name.replace("_bias", ".bias") if "bias" in name else f"{name}.weight"] = p.detach().half().contiguous()
+    save_file(tensors, path, metadata={"cell": "gru", **meta})
+    os.chmod(path, 0o644)
 
 
-def load(path):
+def load(path, dtype=torch.bfloat16):
     with safe_open(path, "pt") as f:
         tensors = {k: f.get_tensor(k).float() for k in f.keys()}
     width, size = tensors["output.weight"].shape
-    model = Recurrent(width, size)
+    model = Recurrent(width, size, dtype)
     model.load_state_dict({k.replace(".weight", "").replace(".bias", "_bias"): v for k, v in tensors.items()})
     return model
