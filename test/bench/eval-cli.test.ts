@@ -60,18 +60,6 @@ describe("npm run eval on the tiny bundle", () => {
     expect(await evalCli("--replay", trace, ...common)).toEqual(made);
   });
 
-  test("the local rescorer counts the same beside the model as over a trace", async () => {
-    const trace = join(dir, "neural.fdtr");
-    const prompts = ["--bundle", "tiny", "--prompts", join(dir, "rows.jsonl"), "--max-tokens", "32"];
-    const method = ["--methods", "neural", "--alpha", "0.7"];
-    const live = await evalCli(...prompts, ...method);
-    await evalCli(...prompts, "--methods", "ar", "--save-trace", trace);
-    expect(await evalCli("--replay", trace, ...method)).toEqual(live);
-    const heads = await evalCli("--replay", trace, "--methods", "none");
-    const weightless = await evalCli("--replay", trace, "--methods", "neural", "--alpha", "0");
-    expect(weightless.overall.neural).toEqual(heads.overall.none);
-  });
-
   test("a mistake is told in one line and fails", async () => {
     const failed = evalCli("--bundle", "tiny", "--prompts", join(dir, "none.jsonl"));
     await expect(failed).rejects.toMatchObject({ code: 1, stdout: "", stderr: expect.stringContaining("none.jsonl") });

@@ -216,6 +216,7 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
 
   test("the neural rescorer is asked for with its own usual weight", async () => {
     const page = await open();
+    await page.fill("#prompt", "Why?");
     await page.selectOption("[name=type]", "neural");
     expect(await page.isDisabled("[name=lm]")).toBe(true);
     await page.click("#run");
