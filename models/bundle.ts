@@ -62,13 +62,18 @@ async function inputsOf(source: BundleSource, precision: Precision): Promise<str
   const dir = join(MODELS_DIR, source.name);
   const files = [
     source.heads,
-    ...(source.neural === null ? [] : [source.neural]),
+    ...(await neuralFile(dir)),
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
     ...(await packFiles(dir)),
   ];
   const hashes = await Promise.all(files.map(async (f) => `${f} ${await sha256OfFile(join(dir, f))}`));
   return sha256([`compiler ${COMPILER_VERSION}`, precision, ...hashes].join("\n"));
+}
+
+/** The local rescorer, which a bundle need not have: none or one. */
+async function neuralFile(dir: string): Promise<string[]> {
+  return (await readdir(dir)).filter((name) => name === "neural.safetensors");
 }
 
 async function packFiles(dir: string): Promise<string[]> {
@@ -102,12 +107,16 @@ async function compile(
     await writeFile(join(dir, path), bytes);
     return { path, bytes: Buffer.byteLength(bytes), sha256: sha256(bytes) };
   };
+  const compileNeural = async (path: string) => {
+    const file = await readSafetensors(join(MODELS_DIR, source.name, path));
+    return put("neural.onnx", await buildNeural(llama, file, precision));
+  };
   const base = await put("base.onnx", await buildBase(llama, contextTokens, info.taps, precision));
   stage(1);
   const headsGraph = await put("heads.onnx", await buildHeads(llama, heads, source.topK, precision));
   stage(2);
-  const neural = source.neural === null ? null : await readSafetensors(join(MODELS_DIR, source.name, source.neural));
-  const neuralGraph = neural === null ? null : await put("neural.onnx", await buildNeural(llama, neural, precision));
+  const [neuralPath] = await neuralFile(join(MODELS_DIR, source.name));
+  const neural = neuralPath === undefined ? null : await compileNeural(neuralPath);
   stage(3);
   llama.assertComplete();
   const tokenizer = await put("tokenizer.json", rebuildTokenizer(gguf));
@@ -120,7 +129,7 @@ async function compile(
     architecture: { layers, width, heads: llama.config.heads, kvHeads, headDim, vocabSize, contextTokens },
     precision,
     pastValues: precision === "fp32" ? "float32" : "float64",
-    graphs: { base, heads: headsGraph, neural: neuralGraph },
+    graphs: { base, heads: headsGraph, neural },
     hiddenWidth: width * (info.taps.length + 1),
     latticeHeads: info.count,
     topK: source.topK,

@@ -28,8 +28,6 @@ const schema = z.strictObject({
     }),
   ]),
   heads: z.string().default("heads.safetensors"),
-  /** The local rescorer; null: none. */
-  neural: z.string().nullable().default(null),
   precision: z.enum(["fp32", "int8"]),
   contextTokens: z.number().int(),
   topK: z.number().int().max(16),

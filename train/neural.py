@@ -5,13 +5,15 @@
 Next-token prediction over the generated parts, each sequence's prompt tail being read first; hard labels
 mixed with the base's own top-8 distribution. The output vocabulary is reduced in training only. Sequences
 follow one another in parallel lanes whose state is carried from window to window and cleared at each
-sequence's start. A run resumes from OUT.ckpt, saved every minute. Held out: index % 25 == 7 within a shard.
+sequence's start. OUT.ckpt is saved every minute and when the run is stopped; the same command goes on from
+it, if the shards are still the same. Held out: index % 25 == 7 within a shard.
 """
 
 import argparse
 import json
 import math
 import os
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,19 +118,23 @@ def perplexity(model, stream, embedding, table, size=64):
 class Run:
     """Optimiser, schedule and checkpoint of one training run."""
 
-    def __init__(self, args, model):
+    def __init__(self, args, model, tokens):
         self.args, self.model = args, model
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.02)
         self.path = Path(args.out + ".ckpt")
         self.step, self.h = 0, torch.zeros(args.lanes, model.size)
+        self.settings = dict(vars(args), training_tokens=tokens)
         if self.path.exists():
             state = torch.load(self.path)
+            if state["settings"] != self.settings:
+                raise SystemExit(f"{self.path} is of another run: remove it or repeat its arguments and data")
             model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.h = state["step"], state["h"]
 
     def save(self):
         state = dict(model=self.model.state_dict(), optimizer=self.optimizer.state_dict(), step=self.step, h=self.h)
+        state["settings"] = self.settings
         torch.save(state, self.path.with_suffix(".part"))
         os.replace(self.path.with_suffix(".part"), self.path)
 
@@ -155,9 +161,12 @@ class Run:
 
 
 def train(args, model, sequences, labels, embedding, table):
-    run = Run(args, model)
     # Another order every epoch; only full windows count, so an epoch has the same number of steps each time.
     total = sum(len(s.context) + len(s.tokens) - 1 for s in sequences)
+    run = Run(args, model, total)
+    stopping = []
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: stopping.append(True))
     per_epoch = total // args.lanes // args.window
     steps, saved, average = int(per_epoch * args.epochs), time.time(), None
     bar = tqdm(range(run.step, steps), initial=run.step, total=steps, unit="step", mininterval=5)
@@ -171,9 +180,11 @@ def train(args, model, sequences, labels, embedding, table):
         if math.isfinite(loss):
             average = loss if average is None else 0.98 * average + 0.02 * loss
             bar.set_postfix(loss=f"{average:.3f}", refresh=False)
-        if time.time() - saved > 60 or step + 1 == steps:
+        if time.time() - saved > 60 or step + 1 == steps or stopping:
             run.save()
             saved = time.time()
+        if stopping:
+            raise SystemExit(f"stopped after step {step + 1}; the same command goes on from there")
     return total
 
 

@@ -52,7 +52,7 @@ class Held:
             tokens = torch.from_numpy(sequence.tokens.astype(np.int64))
             if len(tokens) < 3:
                 continue
-            features = torch.from_numpy(sequence.features[: len(tokens) - 1].view(np.int16)).view(torch.bfloat16)
+            features = torch.from_numpy(np.array(sequence.features[: len(tokens) - 1]).view(np.int16)).view(torch.bfloat16)
             lattices.append(heads.lattice(features, tokens[1:]))
             self.texts.append(tokens)
             self.contexts.append(torch.from_numpy(sequence.context.astype(np.int64)))

@@ -69,7 +69,6 @@ function source(urls?: readonly string[]): BundleSource {
     precision: "fp32",
     contextTokens: 64,
     topK: 4,
-    neural: null,
     eosTokens: [0],
     defaults: {
       heads: 1,
