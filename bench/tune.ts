@@ -12,7 +12,7 @@ import { readTrace, type Trace } from "./eval/trace.ts";
 const HELP = `npm run bench -- tune --replay FILE [--replay FILE ...] [options]
 Makes no model calls; a trace of the tune split comes from
   npm run eval -- --prompts FILE --split tune --methods ar --save-trace TRACE
-  --methods A,B   n-gram methods (ngram-2,ngram-3,ngram-4,ngram-4-16best)
+  --methods A,B   n-gram methods, or neural (ngram-2,ngram-3,ngram-4,ngram-4-16best)
   --alphas A,B    (0 to 0.9 in steps of 0.1)
   --pack NAME     n-gram pack (one of the method's order)
   --out FILE      also write the result and the command, JSON`;
@@ -69,11 +69,17 @@ async function tune(options: TuneOptions): Promise<TuneResult> {
   const generations = traces.flatMap((trace) => trace.generations);
   const bundle = await loadBundle(await ensureBundle(name), name);
   const { manifest } = bundle;
+  const parse = (method: string, alpha: number) =>
+    parseMethod(method, manifest, { alpha, pack: options.pack, heads: null, topK: null });
+  const neural = await bundle.neural(options.methods.map((method) => parse(method, 0)));
   const bar = new Progress(1 + options.methods.length * options.alphas.length, "settings");
   const measure = async (method: string, alpha: number) => {
-    const parsed = parseMethod(method, manifest, { alpha, pack: options.pack, heads: null, topK: null });
+    const parsed = parse(method, alpha);
     const packs = await bundle.packs([parsed]);
-    const rows = await evaluate(replayCases(generations, manifest, maxTokens), { methods: [parsed], packs });
+    const rows = await evaluate(replayCases(generations, { manifest, neural }, maxTokens), {
+      methods: [parsed],
+      packs,
+    });
     bar.step();
     return efficiencies(summarise(rows, [method], 1), method);
   };
@@ -88,6 +94,7 @@ async function tune(options: TuneOptions): Promise<TuneResult> {
     return Object.fromEntries(tuned);
   } finally {
     bar.stop();
+    await neural?.release();
   }
 }
 

@@ -43,6 +43,7 @@ export async function prepare(params: CompletionParams, bundles: Bundles): Promi
         topK: plan.topK,
         sampling: { temperature: params.temperature, topP: params.topP, seed: params.seed ?? randomSeed() },
         logProbs: params.logProbs,
+        neural: plan.neural,
       },
       limits: { maxTokens, eosTokens: manifest.eosTokens },
       rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),

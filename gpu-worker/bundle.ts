@@ -27,7 +27,7 @@ const manifestSchema = z.object({
     contextTokens: count,
   }),
   pastValues: z.enum(["float32", "float64"]),
-  graphs: z.object({ base: file, heads: file }),
+  graphs: z.object({ base: file, heads: file, neural: file.nullable() }),
   hiddenWidth: count,
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
@@ -43,6 +43,8 @@ export interface Bundle {
   readonly tokenizerHash: string;
   readonly basePath: string;
   readonly headsPath: string;
+  /** null: the bundle has no local rescorer. */
+  readonly neuralPath: string | null;
 }
 
 /** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
@@ -57,7 +59,8 @@ export async function readBundle(dir: string): Promise<Bundle> {
     throw new Error(`${path} is of another format (${fields.join(", ")}): ${remedy}`);
   }
   const { name, notice, architecture, pastValues, graphs, hiddenWidth, latticeHeads, topK, tokenizer } = parsed.data;
-  await Promise.all([graphs.base, graphs.heads, tokenizer].map((entry) => checkFile(dir, entry, remedy)));
+  const neural = graphs.neural === null ? [] : [graphs.neural];
+  await Promise.all([graphs.base, graphs.heads, ...neural, tokenizer].map((entry) => checkFile(dir, entry, remedy)));
   const { contextTokens, ...rest } = architecture;
   return {
     name,
@@ -74,6 +77,7 @@ export async function readBundle(dir: string): Promise<Bundle> {
     tokenizerHash: tokenizer.sha256,
     basePath: join(dir, graphs.base.path),
     headsPath: join(dir, graphs.heads.path),
+    neuralPath: graphs.neural === null ? null : join(dir, graphs.neural.path),
   };
 }
 
@@ -101,5 +105,6 @@ async function checkFile(dir: string, entry: FileEntry, remedy: string): Promise
 export function bundleInfo(bundle: Bundle, provider: string, costCurve: BundleInfo["costCurve"]): BundleInfo {
   const { vocabSize, contextTokens, latticeHeads, topK } = bundle.shape;
   const { name: model, tokenizerHash } = bundle;
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve };
+  const neural = bundle.neuralPath !== null;
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve, neural };
 }

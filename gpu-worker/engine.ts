@@ -86,7 +86,7 @@ export class SessionEngine implements StepEngine {
   }
 }
 
-function refuseSpec({ model, prompt, heads, topK }: OpenSpec, bundle: BundleInfo): void {
+function refuseSpec({ model, prompt, heads, topK, neural }: OpenSpec, bundle: BundleInfo): void {
   const invalid = (param: string, what: string) => new StepError("invalid_request", what, param);
   if (model !== bundle.model) throw new StepError("model_not_found", `This engine does not serve "${model}".`, "model");
   if (prompt.length === 0) throw invalid("prompt", "The prompt is empty.");
@@ -94,6 +94,7 @@ function refuseSpec({ model, prompt, heads, topK }: OpenSpec, bundle: BundleInfo
   if (prompt.some((token) => token >= bundle.vocabSize)) throw invalid("prompt", "A token is not in the vocabulary.");
   if (heads > bundle.latticeHeads) throw invalid("heads", `This model has ${bundle.latticeHeads} draft heads.`);
   if (heads > 0 && topK > bundle.topK) throw invalid("topK", `The draft heads list ${bundle.topK} candidates.`);
+  if (neural !== null && !bundle.neural) throw invalid("neural", "This model has no local rescorer.");
 }
 
 function contextExceeded({ contextTokens }: BundleInfo): StepError {
@@ -142,8 +143,8 @@ class EngineSession implements StepSession {
   async prefill(spec: OpenSpec, chunkTokens: number, signal: CancelSignal): Promise<void> {
     const { runner } = this.#parts;
     this.#opened = await this.#work(signal, async () => {
-      const { heads, topK, sampling, logProbs } = spec;
-      runner.open(this.#id, { heads, topK, sampling, logProbs });
+      const { heads, topK, sampling, logProbs, neural } = spec;
+      runner.open(this.#id, { heads, topK, sampling, logProbs, neural });
       let queueMs = 0;
       let modelMs = 0;
       for (let from = 0; ; from += chunkTokens) {

@@ -4,6 +4,8 @@ import { type Bundle, bundleInfo, readBundle } from "./bundle.ts";
 import { measureCosts } from "./cost-curve.ts";
 import { type EngineOptions, SessionEngine } from "./engine.ts";
 import type { Model } from "./model.ts";
+import type { NeuralModel } from "./neural.ts";
+import { loadNeural } from "./onnx/neural.ts";
 import { loadModel, type Provider } from "./onnx/session.ts";
 import { ModelRunner } from "./runner.ts";
 
@@ -24,6 +26,8 @@ export interface LoadedRunner {
   readonly bundle: Bundle;
   readonly info: BundleInfo;
   readonly model: Model;
+  /** null: the bundle has none. */
+  readonly neural: NeuralModel | null;
   readonly runner: ModelRunner;
 }
 
@@ -32,24 +36,27 @@ export async function loadRunner(bundleDir: string, options: RunnerOptions = {})
   const { provider = "cpu", threads = availableParallelism(), spinning = true } = options;
   const bundle = await readBundle(bundleDir);
   const model = await loadModel(bundle, { provider, threads, spinning });
+  const neural = bundle.neuralPath === null ? null : await loadNeural(bundle.neuralPath);
   const costCurve = await measureCosts(model, () => performance.now());
   const info = bundleInfo(bundle, provider, costCurve);
-  return { bundle, info, model, runner: new ModelRunner(model, options.kvLimitBytes ?? KV_LIMIT_BYTES) };
+  const runner = new ModelRunner(model, options.kvLimitBytes ?? KV_LIMIT_BYTES, neural);
+  return { bundle, info, model, neural, runner };
 }
 
 export type LocalOptions = RunnerOptions & EngineOptions;
 
 class LocalEngine extends SessionEngine {
-  readonly #model: Model;
+  readonly #loaded: LoadedRunner;
 
-  constructor({ runner, info, model }: LoadedRunner, options: EngineOptions) {
-    super(runner, info, options);
-    this.#model = model;
+  constructor(loaded: LoadedRunner, options: EngineOptions) {
+    super(loaded.runner, loaded.info, options);
+    this.#loaded = loaded;
   }
 
   override async close(): Promise<void> {
     await super.close();
-    await this.#model.release();
+    await this.#loaded.model.release();
+    await this.#loaded.neural?.release();
   }
 }
 

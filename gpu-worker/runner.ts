@@ -9,18 +9,19 @@ import { InputBuilder } from "./inputs.ts";
 import { KvBudget, KvCache } from "./kv-cache.ts";
 import { tokenLogProbs } from "./log-probs.ts";
 import type { Forward, HeadsOutput, Model } from "./model.ts";
+import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
 /** What a session keeps to for its whole life. */
-export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs">;
+export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural">;
 
 export interface Outcome {
   readonly accepted: readonly NodeIndex[];
   readonly bonus: TokenId;
   readonly lattice: Lattice;
   readonly logProbs: readonly TokenLogProbs[] | null;
-  /** Time inside the two graphs, ms. */
+  /** Time inside the graphs, ms. */
   readonly modelMs: number;
 }
 
@@ -42,6 +43,8 @@ interface Session {
   readonly cache: KvCache;
   /** The committed text, for heads that copy from it; null where no head runs or none copies. */
   readonly sources: CopySources | null;
+  /** null: the lattices stay as the heads give them. */
+  readonly local: LocalRescorer | null;
   /** The newest committed token, not yet run; -1 before the prefill's end. */
   root: TokenId;
 }
@@ -52,10 +55,17 @@ export class ModelRunner implements Runner {
   readonly #budget: KvBudget;
   readonly #inputs = new InputBuilder();
   readonly #sessions = new Map<number, Session>();
+  readonly #neural: NeuralModel | null;
   readonly #now: () => number;
 
-  constructor(model: Model, kvLimitBytes: number, now: () => number = () => performance.now()) {
+  constructor(
+    model: Model,
+    kvLimitBytes: number,
+    neural: NeuralModel | null = null,
+    now: () => number = () => performance.now(),
+  ) {
     this.#model = model;
+    this.#neural = neural;
     this.#budget = new KvBudget(kvLimitBytes);
     this.#now = now;
   }
@@ -68,7 +78,8 @@ export class ModelRunner implements Runner {
     assert(!this.#sessions.has(id), "a session's id is new");
     const { shape } = this.#model;
     const sources = spec.heads > 0 && shape.copyHeads !== null ? new CopySources() : null;
-    this.#sessions.set(id, { spec, cache: new KvCache(shape, this.#budget), sources, root: -1 });
+    const local = LocalRescorer.for(spec, this.#neural);
+    this.#sessions.set(id, { spec, cache: new KvCache(shape, this.#budget), sources, local, root: -1 });
   }
 
   async prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null> {
@@ -81,6 +92,7 @@ export class ModelRunner implements Runner {
     const forward = await this.#model.forward(inputs, cache.buffers, wanted);
     const position = cache.length + tokens.length;
     this.#append(id, session, forward, tokens.length, range(tokens.length));
+    session.local?.commit(tokens);
     if (!last) return null;
     const { outcome } = await this.#conclude(session, EMPTY_TREE, forward, position, startedAt);
     return outcome;
@@ -121,9 +133,12 @@ export class ModelRunner implements Runner {
       const hidden = forward.hidden.subarray(row * hiddenWidth, (row + 1) * hiddenWidth);
       const headsAt = this.#now();
       const output = await this.#model.heads(hidden, bonus);
-      modelMs += this.#now() - headsAt;
-      commit(session.sources, draft, accepted, bonus);
+      const committed = accepted.map((node) => draft.tokens[node]!);
+      for (const token of [...committed, bonus]) session.sources?.push(token);
       lattice = narrowLattice(this.#withCopies(output, session.sources), spec.heads, spec.topK);
+      session.local?.commit(committed);
+      if (session.local !== null) lattice = await session.local.rescore(lattice, bonus);
+      modelMs += this.#now() - headsAt;
     }
     session.root = bonus;
     const outcome = { accepted, bonus, lattice, logProbs: spec.logProbs === null ? null : logProbs, modelMs };
@@ -159,11 +174,6 @@ export class ModelRunner implements Runner {
     if (session === undefined) throw new StepError("client_closed", "The session was closed.");
     return session;
   }
-}
-
-function commit(sources: CopySources | null, draft: DraftTree, accepted: readonly NodeIndex[], bonus: TokenId): void {
-  for (const node of accepted) sources?.push(draft.tokens[node]!);
-  sources?.push(bonus);
 }
 
 function needsLogits({ sampling, logProbs }: RunnerSpec): boolean {

@@ -7,6 +7,7 @@ import { calibrationOf } from "./calibration.ts";
 import { buildBase } from "./compile/base.ts";
 import { buildHeads, headsInfo } from "./compile/heads.ts";
 import { PRECISIONS, type Precision } from "./compile/matrix.ts";
+import { buildNeural } from "./compile/neural.ts";
 import { GgufFile } from "./gguf.ts";
 import { readLlama } from "./llama.ts";
 import { type Progress, pull } from "./pull.ts";
@@ -79,12 +80,18 @@ async function inputsOf(source: BundleSource, precision: Precision): Promise<str
   const dir = join(MODELS_DIR, source.name);
   const files = [
     source.heads,
+    ...(await neuralFile(dir)),
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
     ...(await packFiles(dir, [".fdlm", ".json"])),
   ];
   const hashes = await Promise.all(files.map(async (f) => `${f} ${await sha256OfFile(join(dir, f))}`));
   return sha256([`compiler ${COMPILER_VERSION}`, precision, ...hashes].join("\n"));
+}
+
+/** The local rescorer, which a bundle need not have: none or one. */
+async function neuralFile(dir: string): Promise<string[]> {
+  return (await readdir(dir)).filter((name) => name === "neural.safetensors");
 }
 
 async function packFiles(dir: string, endings: readonly string[]): Promise<string[]> {
@@ -103,7 +110,7 @@ async function compile(
   progress: Progress,
   signal?: AbortSignal,
 ): Promise<void> {
-  const stages = 3;
+  const stages = 4;
   const stage = (done: number) => {
     signal?.throwIfAborted();
     progress("compile", done, stages);
@@ -118,10 +125,17 @@ async function compile(
     await writeFile(join(dir, path), bytes);
     return { path, bytes: Buffer.byteLength(bytes), sha256: sha256(bytes) };
   };
+  const compileNeural = async (path: string) => {
+    const file = await readSafetensors(join(MODELS_DIR, source.name, path));
+    return put("neural.onnx", await buildNeural(llama, file, precision));
+  };
   const base = await put("base.onnx", await buildBase(llama, contextTokens, info.taps, precision));
   stage(1);
   const headsGraph = await put("heads.onnx", await buildHeads(llama, heads, source.topK, precision));
   stage(2);
+  const [neuralPath] = await neuralFile(join(MODELS_DIR, source.name));
+  const neural = neuralPath === undefined ? null : await compileNeural(neuralPath);
+  stage(3);
   llama.assertComplete();
   const tokenizer = await put("tokenizer.json", rebuildTokenizer(gguf));
   const { layers, width, kvHeads, headDim, vocabSize } = llama.config;
@@ -133,7 +147,7 @@ async function compile(
     architecture: { layers, width, heads: llama.config.heads, kvHeads, headDim, vocabSize, contextTokens },
     precision,
     pastValues: precision === "fp32" ? "float32" : "float64",
-    graphs: { base, heads: headsGraph },
+    graphs: { base, heads: headsGraph, neural },
     hiddenWidth: width * (info.taps.length + 1),
     latticeHeads: info.count,
     topK: source.topK,

@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
+import { RESCORER_TYPES } from "../shared/manifest.ts";
 
 /** The repository's committed half of every bundle: models/<name>/. */
 export const MODELS_DIR = import.meta.dirname;
 
 const rescorer = z.strictObject({
-  type: z.enum(["none", "ngram", "tree"]),
+  type: z.enum(RESCORER_TYPES),
   model: z.string(),
   order: z.number().int().min(2).max(5),
   alpha: z.number().min(0).max(1),
@@ -33,7 +34,12 @@ const schema = z.strictObject({
   contextTokens: z.number().int(),
   topK: z.number().int().max(16),
   eosTokens: z.array(z.number().int()),
-  defaults: z.strictObject({ heads: z.number().int(), topK: z.number().int(), rescorer }),
+  defaults: z.strictObject({
+    heads: z.number().int(),
+    topK: z.number().int(),
+    rescorer,
+    neuralAlpha: z.number().min(0).max(1).default(0.5),
+  }),
 });
 
 export type BundleSource = z.infer<typeof schema>;

@@ -36,10 +36,10 @@ export function encodeClient(message: ClientMessage): Uint8Array {
     const parents = Uint8Array.from(message.draft.parents, (p) => (p === ROOT ? ROOT_BYTE : p));
     return encode([KIND.step, message.index, ...pack.tokens(message.draft.tokens), parents]);
   }
-  const { model, prompt, heads, topK, sampling, logProbs } = message.spec;
+  const { model, prompt, heads, topK, sampling, logProbs, neural } = message.spec;
   const { temperature, topP, seed } = sampling;
   const head = [KIND.open, message.version, model, ...pack.tokens(prompt)];
-  return encode([...head, heads, topK, temperature, topP, seed, logProbs]);
+  return encode([...head, heads, topK, temperature, topP, seed, logProbs, neural]);
 }
 
 /** Throws StepError: "protocol_mismatch" for an `open` of another version, "bad_frame" for all else. */
@@ -129,12 +129,13 @@ function decodeSpec(fields: Fields): OpenSpec {
   const topP = fields.number(Number.MIN_VALUE, 1);
   const seed = fields.integer(0, 0xffffffff);
   const logProbs = fields.nullable(() => fields.integer(0, LIMITS.topLogProbs));
-  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs };
+  const neural = fields.nullable(() => fields.number(0, 1));
+  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural };
 }
 
 function bundleFields(bundle: BundleInfo): unknown[] {
-  const { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve } = bundle;
-  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve.flat()];
+  const { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve, neural } = bundle;
+  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve.flat(), neural];
 }
 
 function decodeBundle(fields: Fields): BundleInfo {
@@ -152,8 +153,9 @@ function decodeBundle(fields: Fields): BundleInfo {
     const rows = points.integer((costCurve.at(-1)?.[0] ?? 0) + 1, 0xffff);
     costCurve.push([rows, points.number(0, Number.MAX_VALUE)]);
   }
+  const neural = fields.flag();
   fields.end();
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve };
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve, neural };
 }
 
 function resultFields({ accepted, bonus, lattice, logProbs, timing }: StepResult): unknown[] {

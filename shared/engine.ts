@@ -28,6 +28,11 @@ export interface OpenSpec {
   readonly sampling: Sampling;
   /** null: none. n: the chosen token's log-probability and the n likeliest alternatives. */
   readonly logProbs: number | null;
+  /**
+   * Local rescoring: the weight alpha, 0..1, of the engine's small language model, by which it re-ranks every
+   * lattice column given the best candidates of the columns before. 0 and null change no lattice.
+   */
+  readonly neural: number | null;
 }
 
 /** Log-probabilities of one committed token under the base model at temperature 1. */
@@ -40,7 +45,7 @@ export interface TokenLogProbs {
 export interface StepTiming {
   /** Waiting for the model, ms. */
   readonly queueMs: number;
-  /** Base model and heads, ms. */
+  /** Base model, heads and local rescorer, ms. */
   readonly modelMs: number;
   /** Everything else on the engine's side, ms. */
   readonly engineMs: number;
@@ -71,6 +76,8 @@ export interface BundleInfo {
   readonly provider: string;
   /** Measured at start-up: [rows verified in one pass, ms], rising in rows; heads included. */
   readonly costCurve: readonly (readonly [rows: number, ms: number])[];
+  /** Whether it has a local rescorer (OpenSpec.neural). */
+  readonly neural: boolean;
 }
 
 /** One open completion. Steps are numbered 0, 1, ...; repeating the newest number repeats its reply. */

@@ -36,12 +36,15 @@ export interface CopyHeads {
   readonly gateAgree: readonly number[];
 }
 
+export const RESCORER_TYPES = ["none", "ngram", "tree", "neural"] as const;
+export type RescorerType = (typeof RESCORER_TYPES)[number];
+
 /** Defaults of the request field `speculation` for this bundle. */
 export interface SpeculationDefaults {
   readonly heads: number;
   readonly topK: number;
   readonly rescorer: {
-    readonly type: "none" | "ngram" | "tree";
+    readonly type: RescorerType;
     readonly model: string;
     readonly order: number;
     readonly alpha: number;
@@ -49,6 +52,8 @@ export interface SpeculationDefaults {
     /** Whether n-grams of the request's own tokens take part; false where left out. */
     readonly prompt?: boolean | undefined;
   };
+  /** Weight of the local rescorer, in bundles that have one. */
+  readonly neuralAlpha: number;
 }
 
 export interface BundleManifest {
@@ -75,6 +80,8 @@ export interface BundleManifest {
     readonly base: FileEntry;
     /** hidden + bonus token -> lattice. */
     readonly heads: FileEntry;
+    /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
+    readonly neural: FileEntry | null;
   };
   /** Width of the `hidden` output: every tap and the final hidden state, concatenated. */
   readonly hiddenWidth: number;

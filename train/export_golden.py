@@ -20,7 +20,10 @@ import transformers
 from gguf import GGMLQuantizationType as Type
 from safetensors import safe_open
 
+from base import Base
 from golden_texts import texts
+from neural_eval import rescored
+from neural_model import load
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "test" / "models" / "golden"
@@ -104,6 +107,31 @@ def golden(name, path, tokenizer):
     save(f"{name}.logits.json", dict(made_with=made_with, taps=taps, cases=cases))
 
 
+@torch.inference_mode()
+def neural(name, path):
+    """Local rescoring of random lattices after random tokens, in float32."""
+    model = load(str(ROOT / "models" / name / "neural.safetensors"), torch.float32)
+    embedding = Base(str(path), torch.float32).embedding
+    rng = torch.Generator().manual_seed(5)
+    cases = []
+    for alpha, context in ((0.3, 1), (0.7, 12), (1.0, 40)):
+        ids = torch.randint(len(embedding), (context + 1,), generator=rng)
+        tokens = torch.randperm(len(embedding), generator=rng)[: 6 * 8].view(1, 6, 8)
+        log_probs = -3 * torch.rand(6, 8, generator=rng).cumsum(-1)[None]
+        h = model.states(embedding[ids][None], torch.zeros(1, model.size))[:, -1]
+        chosen, scores = rescored(model, embedding, h, tokens, log_probs, alpha)
+        cases.append(dict(
+            alpha=alpha,
+            committed=ids[:-1].tolist(),
+            bonus=int(ids[-1]),
+            tokens=tokens[0].tolist(),
+            log_probs=[[round(v, 4) for v in row] for row in log_probs[0].tolist()],
+            chosen=chosen[0].tolist(),
+            scores=[[round(v, 4) for v in row] for row in scores[0].tolist()],
+        ))
+    save(f"{name}.neural.json", dict(made_with=f"torch {torch.__version__}", cases=cases))
+
+
 def tokenization(name, tokenizer):
     rows = [dict(text=t, ids=tokenizer.encode(t, add_special_tokens=False).ids) for t in texts()]
     save(f"{name}.tokens.json", dict(made_with=f"tokenizers {tokenizers.__version__}", rows=rows))
@@ -139,6 +167,7 @@ def main():
     ):
         tokenization(name, tokenizer)
         golden(name, path, tokenizer)
+    neural("tiny", tiny)
 
 
 if __name__ == "__main__":

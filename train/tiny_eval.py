@@ -21,9 +21,9 @@ from base import Base
 from tiny_data import END_OF_TEXT, IM_END, IM_START
 
 
-def prompts(cache, tokenizer, count, longest=320):
-    """The first `count` validation chats cut after the first "assistant\\n", as token ids."""
-    tokens = np.load(Path(cache) / "stream.npz")["valid_tokens"].astype(np.int64)
+def prompts(cache, tokenizer, count, longest=320, part="valid"):
+    """The first `count` chats of a part of the stream cut after the first "assistant\\n", as token ids."""
+    tokens = np.load(Path(cache) / "stream.npz")[f"{part}_tokens"].astype(np.int64)
     ends, out, start = np.flatnonzero(tokens == END_OF_TEXT), [], 0
     opening = [IM_START, *tokenizer.encode("assistant\n").ids]
     for end in ends:

@@ -55,6 +55,7 @@ export async function measureEngine(bundleDir: string): Promise<EngineCosts> {
     topK: 1,
     sampling: { temperature: 0, topP: 1, seed: 0 },
     logProbs: null,
+    neural: null,
   };
   const timed = async (rows: number) => {
     const session = await engine.open(spec, signal);

@@ -1,4 +1,5 @@
 import type { ChatMessage } from "../../edge/openai/params.ts";
+import type { NeuralModel } from "../../gpu-worker/neural.ts";
 import type { BundleInfo, StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
@@ -24,6 +25,8 @@ export interface Model {
   readonly engine: StepEngine;
   readonly manifest: BundleManifest;
   readonly text: EvalText;
+  /** For replaying a method that rescores locally; null: no method does. */
+  readonly neural: NeuralModel | null;
 }
 
 export interface CaseOptions {
@@ -86,24 +89,28 @@ async function liveCase(
   const { completion, lattices } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
   const generation = { id, category, turn, prompt, output: Uint32Array.from(completion.output), lattices };
   options.onGeneration(generation);
-  return replayCase(generation, manifest, options.maxTokens);
+  return replayCase(generation, model, options.maxTokens);
 }
 
 /** The cases of a stored trace, each cut to `maxTokens`, which is at most the trace's own. */
 export async function* replayCases(
   generations: readonly Generation[],
-  manifest: BundleManifest,
+  model: Pick<Model, "manifest" | "neural">,
   maxTokens: number,
 ): AsyncGenerator<EvalCase> {
-  for (const generation of generations) yield replayCase(generation, manifest, maxTokens);
+  for (const generation of generations) yield replayCase(generation, model, maxTokens);
 }
 
-function replayCase(generation: Generation, manifest: BundleManifest, maxTokens: number): EvalCase {
+function replayCase(
+  generation: Generation,
+  { manifest, neural }: Pick<Model, "manifest" | "neural">,
+  maxTokens: number,
+): EvalCase {
   const { id, category, turn, prompt } = generation;
   const output = generation.output.subarray(0, maxTokens);
   // The limit itself, not the length: how deep a draft may go near the end depends on it.
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
-  const engine = replayEngine({ ...generation, output }, bundleInfo(manifest));
+  const engine = replayEngine({ ...generation, output }, bundleInfo(manifest), neural);
   const task = { engine, model: manifest.name, prompt, limits };
   return { id, category, turn, task, plain: plainCompletion(output) };
 }
@@ -125,5 +132,6 @@ function bundleInfo(manifest: BundleManifest): BundleInfo {
     topK: manifest.topK,
     provider: "replay",
     costCurve: [],
+    neural: manifest.graphs.neural !== null,
   };
 }

@@ -44,11 +44,14 @@ async function runTrace(options: EvalOptions, path: string): Promise<RowResult[]
   checkTrace(trace, bundle);
   const maxTokens = Math.min(options.maxTokens ?? trace.header.maxTokens, trace.header.maxTokens);
   const kept = keepGenerations(trace.generations, options);
+  const neural = await bundle.neural(await methodsOf(options, bundle));
   const bar = new Progress(kept.length);
   try {
-    return await runCases(replayCases(kept, bundle.manifest, maxTokens), bundle, options, () => bar.step());
+    const cases = replayCases(kept, { manifest: bundle.manifest, neural }, maxTokens);
+    return await runCases(cases, bundle, options, () => bar.step());
   } finally {
     bar.stop();
+    await neural?.release();
   }
 }
 
@@ -62,9 +65,10 @@ async function runModel(options: EvalOptions): Promise<RowResult[]> {
     ...(options.provider === null ? {} : { provider: options.provider }),
     ...(options.threads === null ? {} : { threads: options.threads }),
   });
+  const neural = options.saveTrace === null ? null : await bundle.neural(await methodsOf(options, bundle));
   const bar = new Progress(inputs.length);
   try {
-    const model: Model = { engine, manifest: bundle.manifest, text: bundle.text };
+    const model: Model = { engine, manifest: bundle.manifest, text: bundle.text, neural };
     const generations: Generation[] = [];
     const cases = liveCases(inputs, model, {
       maxTokens,
@@ -85,6 +89,7 @@ async function runModel(options: EvalOptions): Promise<RowResult[]> {
   } finally {
     bar.stop();
     await engine.close();
+    await neural?.release();
   }
 }
 
@@ -95,14 +100,18 @@ async function runCases(
   onCase: () => void,
   say: (line: string) => void = note,
 ): Promise<RowResult[]> {
-  const calibration = options.calibration === null ? null : await readCalibration(options.calibration);
-  const methods = options.methods.map((name) => parseMethod(name, bundle.manifest, { ...options, calibration }));
+  const methods = await methodsOf(options, bundle);
   return evaluate(cases, {
     methods,
     packs: await bundle.packs(methods),
     onCase,
     onDifference: (done, method, difference) => say(describeDifference(done, method, difference)),
   });
+}
+
+async function methodsOf(options: EvalOptions, { manifest }: LoadedBundle): Promise<Method[]> {
+  const calibration = options.calibration === null ? null : await readCalibration(options.calibration);
+  return options.methods.map((name) => parseMethod(name, manifest, { ...options, calibration }));
 }
 
 function describeDifference(done: EvalCase, method: Method, difference: Difference | null): string {

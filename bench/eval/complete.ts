@@ -49,7 +49,9 @@ export async function complete(
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
   const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
-  return run(task, engine, rescorer, method.maxNodes, greedySpec(task, method.heads, method.topK, logProbs), counters);
+  const neural = method.draft.type === "neural" ? method.draft.alpha : null;
+  const spec = { ...greedySpec(task, method, logProbs), neural };
+  return run(task, engine, rescorer, method.maxNodes, spec, counters);
 }
 
 /**
@@ -67,14 +69,15 @@ export async function traceCompletion(
     lattices.push(seen);
     return seen;
   });
-  const spec = greedySpec(task, heads, topK, null);
+  const spec = greedySpec(task, { heads, topK }, null);
   const completion = await run(task, engine, noneRescorer(), 0, spec, emptyCounters());
   return { completion, lattices };
 }
 
-function greedySpec(task: Task, heads: number, topK: number, logProbs: number | null): OpenSpec {
+function greedySpec(task: Task, method: Pick<Method, "heads" | "topK">, logProbs: number | null): OpenSpec {
   const sampling = { temperature: 0, topP: 1, seed: 0 };
-  return { model: task.model, prompt: task.prompt, heads, topK, sampling, logProbs };
+  const { heads, topK } = method;
+  return { model: task.model, prompt: task.prompt, heads, topK, sampling, logProbs, neural: null };
 }
 
 async function run(
@@ -102,6 +105,7 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
   switch (draft.type) {
     case "plain":
     case "none":
+    case "neural":
       return noneRescorer();
     case "ngram":
       return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null));

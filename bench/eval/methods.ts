@@ -22,6 +22,8 @@ export type DraftSpec =
       readonly pack: PackEntry | null;
       readonly calibration: Calibration;
     }
+  /** The engine itself re-ranks the lattice; the draft is its best path. */
+  | { readonly type: "neural"; readonly alpha: number }
   | { readonly type: "oracle"; readonly topK: number }
   | { readonly type: "prompt-lookup" };
 
@@ -59,8 +61,8 @@ export interface MethodOptions {
 
 /**
  * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, both also with `-prompt`, `0gram-<p>best`, `tree`,
- * `tree-<nodes>`, both also with `-heads` (neither n-gram model nor prompt), `oracle-<k>`, `prompt-lookup`. Throws an
- * Error naming what is wrong.
+ * `tree-<nodes>`, both also with `-heads` (neither n-gram model nor prompt), `neural`, `oracle-<k>`, `prompt-lookup`.
+ * Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
   const { draft, nodes = LIMITS.draftNodes, ...size } = parseDraft(name, manifest, options);
@@ -75,6 +77,10 @@ function parseDraft(name: string, manifest: BundleManifest, options: MethodOptio
   if (name === "ar") return { nodes: 0, draft: { type: "plain" }, heads: 0, topK: 1 };
   if (name === "prompt-lookup") return { draft: { type: "prompt-lookup" }, heads: 0, topK: 1 };
   if (name === "none") return { draft: { type: "none" }, heads, topK };
+  if (name === "neural") {
+    if (manifest.graphs.neural === null) throw new Error(`bundle ${manifest.name} has no local rescorer`);
+    return { draft: { type: "neural", alpha: options.alpha ?? manifest.defaults.neuralAlpha }, heads, topK };
+  }
 
   const ngram = /^ngram-(\d+)(?:-(\d+)best)?(-prompt)?$/.exec(name);
   if (ngram !== null) {

@@ -2,6 +2,9 @@ import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { type Bundle, Bundles } from "../../edge/text/bundles.ts";
 import { Detokenizer } from "../../edge/text/detokenize.ts";
+import { readBundle } from "../../gpu-worker/bundle.ts";
+import type { NeuralModel } from "../../gpu-worker/neural.ts";
+import { loadNeural } from "../../gpu-worker/onnx/neural.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import type { EvalText } from "./cases.ts";
@@ -13,6 +16,8 @@ export interface LoadedBundle {
   readonly manifest: BundleManifest;
   readonly text: EvalText;
   packs(methods: readonly Method[]): Promise<Packs>;
+  /** The local rescorer, for replays; null where no method needs it. The caller releases it. */
+  neural(methods: readonly Method[]): Promise<NeuralModel | null>;
 }
 
 export async function loadBundle(bundleDir: string, name: string): Promise<LoadedBundle> {
@@ -30,6 +35,11 @@ export async function loadBundle(bundleDir: string, name: string): Promise<Loade
         packs.set(draft.pack.name, await bundles.pack(manifest, draft.pack));
       }
       return packs;
+    },
+    async neural(methods) {
+      if (!methods.some(({ draft }) => draft.type === "neural")) return null;
+      const { neuralPath } = await readBundle(bundleDir);
+      return neuralPath === null ? null : loadNeural(neuralPath);
     },
   };
 }

@@ -8,11 +8,11 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --bundle NAME       the model (FOREDRAFT_BUNDLE, smollm2-135m)
   --methods A,B       ${DEFAULT_METHODS.join(",")}
                       also ngram-N-Pbest, 0gram-Pbest, ngram-N-prompt, ngram-N-Pbest-prompt, tree, tree-NODES,
-                      tree-NODES-heads, oracle-K, prompt-lookup
+                      tree-NODES-heads, neural, oracle-K, prompt-lookup
   --max-tokens N      completion tokens per answer (128)
   --limit N           the first N rows;  --per-category N  the first N of each category
   --split tune|test   only these rows
-  --alpha X           weight of the n-gram model (the bundle's default)
+  --alpha X           weight of the n-gram or neural model (the bundle's default)
   --pack NAME         n-gram pack (one of the method's order)
   --heads N --top-k N the first N lattice rows, columns (all)
   --max-nodes N       drafted tokens per step at most, for every method (63)

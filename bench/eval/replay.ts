@@ -1,3 +1,4 @@
+import { LocalRescorer, type NeuralModel } from "../../gpu-worker/neural.ts";
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
 import type { BundleInfo, StepEngine, StepResult } from "../../shared/engine.ts";
 import { type NodeIndex, ROOT } from "../../shared/ids.ts";
@@ -10,25 +11,27 @@ const NO_TIME = { queueMs: 0, modelMs: 0, engineMs: 0 };
  * An engine that answers from a recorded greedy completion instead of a model: the same decode loop and
  * rescorers run over it as over the model. Greedy decoding makes the answer depend on the committed
  * length alone. It serves one completion of that prompt; past its end the bonus token repeats the last
- * one, which no caller keeps.
+ * one, which no caller keeps. The local rescorer sees only committed tokens and lattices, so it really runs.
  */
-export function replayEngine(generation: Generation, bundle: BundleInfo): StepEngine {
+export function replayEngine(generation: Generation, bundle: BundleInfo, neural: NeuralModel | null): StepEngine {
   const { output, lattices } = generation;
   return {
     async open(spec) {
       let at = 0;
-      const result = (accepted: NodeIndex[]): StepResult => ({
-        accepted,
-        bonus: output[Math.min(at, output.length - 1)]!,
-        lattice: spec.heads === 0 ? EMPTY_LATTICE : narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK),
-        logProbs: null,
-        timing: NO_TIME,
-      });
+      const local = LocalRescorer.for(spec, neural);
+      local?.commit(spec.prompt);
+      const result = async (accepted: NodeIndex[]): Promise<StepResult> => {
+        const bonus = output[Math.min(at, output.length - 1)]!;
+        const heads = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
+        const lattice = spec.heads === 0 ? EMPTY_LATTICE : ((await local?.rescore(heads, bonus)) ?? heads);
+        return { accepted, bonus, lattice, logProbs: null, timing: NO_TIME };
+      };
       return {
         bundle,
-        opened: result([]),
+        opened: await result([]),
         async step(_index, draft) {
           const accepted = acceptedPath(draft, output, at + 1);
+          local?.commit(output.subarray(at + 1, at + 1 + accepted.length));
           at += accepted.length + 1;
           return result(accepted);
         },

@@ -8,9 +8,9 @@
  *   `parent` an index into it or -1. Step 0 is the prefill.
  * @typedef {{ choices: { finish_reason: string | null }[], speculation?: StepTrace, metrics?: object }} Chunk
  * @typedef {{ name: string, order: number, ngrams: number }} Pack
- * @typedef {{ type: "none" | "ngram" | "tree", model: string, order: number, alpha: number, p_best: number,
+ * @typedef {{ type: "none" | "ngram" | "tree" | "neural", model: string, order: number, alpha: number, p_best: number,
  *   prompt: boolean }} RescorerDefaults
- * @typedef {{ heads: number, top_k: number, packs: Pack[], rescorers: string[],
+ * @typedef {{ heads: number, top_k: number, packs: Pack[], rescorers: string[], neural: { alpha: number } | null,
  *   defaults: { heads: number, top_k: number, rescorer: RescorerDefaults } }} Speculation
  * @typedef {{ id: string, notice: string | null, chat: boolean, speculation: Speculation }} Model
  */

@@ -87,10 +87,11 @@ export class Controls {
 
   #speculation() {
     const type = this.#value("type");
+    const alpha = given("alpha", this.#number("a"));
     const ngram = {
       ...(this.#value("lm") === "" ? {} : { model: this.#value("lm") }),
       ...given("order", this.#number("order")),
-      ...given("alpha", this.#number("a")),
+      ...alpha,
       ...(type === "ngram" ? given("p_best", this.#number("pb")) : {}),
       prompt: this.#value("copy") === ON,
     };
@@ -99,7 +100,7 @@ export class Controls {
       ...given("heads", this.#number("heads")),
       ...given("top_k", this.#number("k")),
       ...given("max_nodes", this.#number("nodes")),
-      rescorer: type === "none" ? { type } : { type, ...ngram },
+      rescorer: type === "none" ? { type } : type === "neural" ? { type, ...alpha } : { type, ...ngram },
     };
   }
 
@@ -114,7 +115,7 @@ export class Controls {
       heads: "",
       nodes: "",
       k: String(bundle.top_k),
-      type: packs.length > 0 ? type : "none",
+      type: this.model?.speculation.rescorers.includes(type) ? type : "none",
       lm: (packs.find((p) => p.name === model) ?? packs[0])?.name ?? "",
       order: String(order),
       a: String(alpha),
@@ -141,8 +142,16 @@ export class Controls {
   #changed(target) {
     if (!(target instanceof HTMLElement) || target.id === "key" || this.model === null) return;
     if (target === this.#field("model")) this.reset();
+    if (target === this.#field("type")) this.#set("a", this.#usualAlpha());
     this.#adapt();
     this.#writeHash();
+  }
+
+  /** The bundle's weight for the chosen type of rescorer. */
+  #usualAlpha() {
+    const { neural, defaults } = this.model?.speculation ?? {};
+    const alpha = this.#value("type") === "neural" ? neural?.alpha : defaults?.rescorer.alpha;
+    return String(alpha ?? this.#value("a"));
   }
 
   /** What depends on another field: orders of the chosen pack, fields without a use, the range's figure. */
@@ -156,7 +165,9 @@ export class Controls {
     );
     this.#set("order", orders.includes(wanted) ? wanted : (orders.at(-1) ?? ""));
     const type = this.#value("type");
-    for (const name of ["lm", "order", "a", "copy"]) this.#field(name).toggleAttribute("disabled", type === "none");
+    const lattice = type === "ngram" || type === "tree";
+    for (const name of ["lm", "order", "copy"]) this.#field(name).toggleAttribute("disabled", !lattice);
+    this.#field("a").toggleAttribute("disabled", type === "none");
     this.#field("pb").toggleAttribute("disabled", type !== "ngram");
     find("#alpha-value", HTMLOutputElement).textContent = Number(this.#value("a")).toFixed(2);
   }

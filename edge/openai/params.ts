@@ -1,5 +1,6 @@
 import type * as z from "zod";
 import { StepError } from "../../shared/errors.ts";
+import type { RescorerType } from "../../shared/manifest.ts";
 import { withoutRefused } from "./refuse.ts";
 import { type ChatBody, type CompletionBody, chatBody, completionBody } from "./schema.ts";
 
@@ -20,7 +21,7 @@ export interface SpeculationParams {
   readonly topK: number | null;
   readonly maxNodes: number | null;
   readonly rescorer: {
-    readonly type: "none" | "ngram" | "tree" | null;
+    readonly type: RescorerType | null;
     readonly model: string | null;
     readonly order: number | null;
     readonly alpha: number | null;

@@ -2,6 +2,7 @@ import type { BundleManifest } from "../../shared/manifest.ts";
 import type { FinishReason } from "../decode/advance.ts";
 import { type DecodeStats, quantile } from "../decode/stats.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
+import { availableRescorers } from "./speculation.ts";
 import type { StepTrace } from "./trace.ts";
 
 /**
@@ -230,7 +231,8 @@ export function modelBody(manifest: BundleManifest, created: number) {
       heads: manifest.latticeHeads,
       top_k: manifest.topK,
       packs: manifest.packs.map(({ name, order, ngrams }) => ({ name, order, ngrams })),
-      rescorers: ["none", "ngram", ...(manifest.calibration == null ? [] : ["tree"])],
+      rescorers: availableRescorers(manifest),
+      neural: manifest.graphs.neural === null ? null : { alpha: defaults.neuralAlpha },
       defaults: {
         heads: defaults.heads,
         top_k: defaults.topK,

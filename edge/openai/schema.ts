@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { LIMITS } from "../../shared/limits.ts";
+import { RESCORER_TYPES } from "../../shared/manifest.ts";
 
 /** Wire bodies, in OpenAI's snake_case. Unknown fields are errors; params.ts reports them by name. */
 
@@ -18,15 +19,12 @@ const stopString = z.string().min(1).max(LIMITS.stopLength);
 
 const rescorer = z
   .strictObject({
-    type: z.enum(["none", "ngram", "tree"]).nullish(),
+    type: z.enum(RESCORER_TYPES).nullish(),
     model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
     order: z.int().min(2).max(LIMITS.ngramOrder).nullish().meta({ description: "At most the pack's order." }),
-    alpha: z
-      .number()
-      .min(0)
-      .max(1)
-      .nullish()
-      .meta({ description: "Weight of the n-gram model; 0 leaves it out. `tree` knows any other weight by itself." }),
+    alpha: z.number().min(0).max(1).nullish().meta({
+      description: "Weight of the n-gram or neural model; 0 leaves it out. `tree` knows any other weight by itself.",
+    }),
     p_best: z
       .int()
       .min(1)

@@ -1,5 +1,5 @@
 import { LIMITS } from "../../shared/limits.ts";
-import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+import type { BundleManifest, PackEntry, RescorerType } from "../../shared/manifest.ts";
 import type { RescorerSpec } from "../../shared/rescore/index.ts";
 import { invalid, type SpeculationParams } from "./params.ts";
 
@@ -13,6 +13,8 @@ export interface DraftPlan {
   /** true: the number of nodes is chosen each step (decode/budget.ts); false: always `maxNodes`. */
   readonly autoNodes: boolean;
   readonly rescorer: RescorerSpec;
+  /** Weight of the local rescorer, which the engine runs; null: none. */
+  readonly neural: number | null;
   /** The pack `rescorer` looks at, if it does. */
   readonly pack: PackEntry | null;
 }
@@ -25,7 +27,7 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
   const { defaults } = manifest;
   atMost("speculation.heads", params.heads, manifest.latticeHeads);
   atMost("speculation.top_k", params.topK, manifest.topK);
-  const type = params.rescorer.type ?? (manifest.packs.length > 0 ? defaults.rescorer.type : "none");
+  const type = params.rescorer.type ?? defaultType(manifest);
   // A misspelt pack is an error even where this request would not use it.
   const pack = findPack(params.rescorer.model, manifest);
   atMost("speculation.rescorer.order", params.rescorer.order, pack?.order ?? LIMITS.ngramOrder);
@@ -37,6 +39,7 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
     maxNodes: params.enabled ? (params.maxNodes ?? mostNodes(rescorer, heads, params.heads === null)) : 0,
     autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || rescorer.type === "tree"),
     rescorer,
+    neural: params.enabled ? neuralAlpha(type, params.rescorer, manifest) : null,
     pack: rescorer.type === "none" || rescorer.alpha === 0 ? null : pack,
   };
 }
@@ -48,13 +51,33 @@ function mostNodes(rescorer: RescorerSpec, heads: number, chosenEachStep: boolea
   return Math.min(heads * rescorer.pBest, LIMITS.draftNodes);
 }
 
+/** The bundle's, as far as it has what that needs. */
+function defaultType(manifest: BundleManifest): RescorerType {
+  const { type } = manifest.defaults.rescorer;
+  if (!availableRescorers(manifest).includes(type)) return "none";
+  return type === "neural" || manifest.packs.length > 0 ? type : "none";
+}
+
+function neuralAlpha(
+  type: RescorerType,
+  wanted: SpeculationParams["rescorer"],
+  manifest: BundleManifest,
+): number | null {
+  if (type !== "neural") return null;
+  if (manifest.graphs.neural === null) {
+    throw invalid("speculation.rescorer.type", `model ${manifest.name} has no neural rescorer`);
+  }
+  return wanted.alpha ?? manifest.defaults.neuralAlpha;
+}
+
 function rescorerSpec(
-  type: "none" | "ngram" | "tree",
+  type: RescorerType,
   wanted: SpeculationParams["rescorer"],
   manifest: BundleManifest,
   pack: PackEntry | null,
 ): RescorerSpec {
-  if (type === "none") return { type };
+  // A lattice that the engine has re-ranked is drafted as it comes.
+  if (type === "none" || type === "neural") return { type: "none" };
   const { rescorer: defaults } = manifest.defaults;
   const alpha = wanted.alpha ?? defaults.alpha;
   if (pack === null && alpha > 0) {
@@ -67,6 +90,14 @@ function rescorerSpec(
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no calibration, which 'tree' needs`);
   }
   return { type, order, alpha, prompt };
+}
+
+/** What a request may name as `rescorer.type`. */
+export function availableRescorers({ calibration, graphs }: BundleManifest): RescorerType[] {
+  const types: RescorerType[] = ["none", "ngram"];
+  if (calibration != null) types.push("tree");
+  if (graphs.neural !== null) types.push("neural");
+  return types;
 }
 
 function findPack(name: string | null, manifest: BundleManifest): PackEntry | null {

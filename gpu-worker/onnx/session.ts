@@ -39,7 +39,7 @@ function headsOutputs({ copyHeads }: ModelShape): string[] {
   return ["tokens", "log_probs", ...(copyHeads === null ? [] : ["gate"])];
 }
 
-async function load(path: string, { provider, threads, spinning }: OnnxOptions): Promise<ort.InferenceSession> {
+export async function load(path: string, { provider, threads, spinning }: OnnxOptions): Promise<ort.InferenceSession> {
   try {
     return await ort.InferenceSession.create(path, {
       executionProviders: [provider],
@@ -60,7 +60,7 @@ async function load(path: string, { provider, threads, spinning }: OnnxOptions):
   }
 }
 
-function checkNames(path: string, session: ort.InferenceSession, inputs: string[], outputs: string[]): void {
+export function checkNames(path: string, session: ort.InferenceSession, inputs: string[], outputs: string[]): void {
   const missing = [
     ...inputs.filter((name) => !session.inputNames.includes(name)),
     ...outputs.filter((name) => !session.outputNames.includes(name)),
@@ -149,7 +149,7 @@ function int32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, len
 }
 
 /** Of any length where `length` is -1. */
-function float32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, length: number): Float32Array {
+export function float32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, length: number): Float32Array {
   const data = outputs[name]?.data;
   if (!(data instanceof Float32Array) || (length !== -1 && data.length !== length)) {
     throw new Error(`output ${name} is not float32 [${length}]`);

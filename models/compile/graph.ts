@@ -5,7 +5,8 @@ const { onnx } = onnxProto;
 /** The name of a value in the graph under construction. */
 export type Value = string;
 
-type Attribute = number | string | { readonly float: number } | readonly number[];
+type Graph = InstanceType<typeof onnx.GraphProto>;
+type Attribute = number | string | { readonly float: number } | { readonly graph: Graph } | readonly number[];
 
 export const FLOAT = onnx.TensorProto.DataType.FLOAT;
 export const DOUBLE = onnx.TensorProto.DataType.DOUBLE;
@@ -32,15 +33,28 @@ export class GraphBuilder {
   private readonly inputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   private readonly outputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   private readonly constants = new Map<string, Value>();
+  private readonly prefix: string;
   private count = 0;
 
-  input(name: string, type: number, shape: readonly (number | string)[]): Value {
+  /** `prefix` keeps the names of a graph inside another one apart: ONNX lets an inner name hide none outside. */
+  constructor(prefix = "") {
+    this.prefix = prefix;
+  }
+
+  /** The name a graph inside another one gives to `name`. */
+  private own(name: string): string {
+    return `${this.prefix}${name}`;
+  }
+
+  input(input: string, type: number, shape: readonly (number | string)[]): Value {
+    const name = this.own(input);
     this.inputs.push(valueInfo(name, type, shape));
     return name;
   }
 
   /** Makes `value` a graph output called `name`. */
-  output(name: string, value: Value, type: number, shape: readonly (number | string)[]): void {
+  output(output: string, value: Value, type: number, shape: readonly (number | string)[]): void {
+    const name = this.own(output);
     this.nodes.push(onnx.NodeProto.create({ opType: "Identity", name: `out_${name}`, input: [value], output: [name] }));
     this.outputs.push(valueInfo(name, type, shape));
   }
@@ -57,11 +71,11 @@ export class GraphBuilder {
     attributes: Record<string, Attribute> = {},
   ): readonly Value[] {
     const id = this.count++;
-    const names = Array.from({ length: outputs }, (_, i) => `${opType}_${id}_${i}`);
+    const names = Array.from({ length: outputs }, (_, i) => this.own(`${opType}_${id}_${i}`));
     this.nodes.push(
       onnx.NodeProto.create({
         opType,
-        name: `${opType}_${id}`,
+        name: this.own(`${opType}_${id}`),
         domain: CONTRIB_OPS.has(opType) ? CONTRIB : "",
         input: [...inputs],
         output: names,
@@ -100,9 +114,21 @@ export class GraphBuilder {
     return this.floats(name, Float32Array.of(value), []);
   }
 
-  private initializer(name: string, dataType: number, rawData: Uint8Array, dims: readonly number[]): Value {
+  private initializer(initializer: string, dataType: number, rawData: Uint8Array, dims: readonly number[]): Value {
+    const name = this.own(initializer);
     this.initializers.push(onnx.TensorProto.create({ name, dataType, rawData, dims: [...dims] }));
     return name;
+  }
+
+  /** As the body of an operator such as Scan: its inputs and outputs in the order they were made. */
+  body(name: string): Graph {
+    return onnx.GraphProto.create({
+      name,
+      node: this.nodes,
+      initializer: this.initializers,
+      input: this.inputs,
+      output: this.outputs,
+    });
   }
 
   /** The serialised model. */
@@ -114,13 +140,7 @@ export class GraphBuilder {
         { domain: "", version: OPSET },
         { domain: CONTRIB, version: 1 },
       ],
-      graph: {
-        name,
-        node: this.nodes,
-        initializer: this.initializers,
-        input: this.inputs,
-        output: this.outputs,
-      },
+      graph: this.body(name),
     });
     return onnx.ModelProto.encode(model).finish();
   }
@@ -137,6 +157,7 @@ function attribute(name: string, value: Attribute) {
   if (typeof value === "string") {
     return onnx.AttributeProto.create({ name, type: types.STRING, s: new TextEncoder().encode(value) });
   }
+  if ("graph" in value) return onnx.AttributeProto.create({ name, type: types.GRAPH, g: value.graph });
   if ("float" in value) return onnx.AttributeProto.create({ name, type: types.FLOAT, f: value.float });
   return onnx.AttributeProto.create({ name, type: types.INTS, ints: [...value] });
 }

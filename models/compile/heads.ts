@@ -2,7 +2,7 @@ import type { CopyHeads } from "../../shared/manifest.ts";
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32 } from "./graph.ts";
-import { addMatrix, fromFloats, type Precision, pickRows, stack, type Weights, weightsOf } from "./matrix.ts";
+import { addMatrix, dense, type Precision, pickRows, stack, weightsOf } from "./matrix.ts";
 
 const EPSILON = 1e-5;
 
@@ -92,9 +92,4 @@ export async function buildHeads(
     graph.output("gate", graph.op("Reshape", [gate, graph.ints([count])]), FLOAT, [count]);
   }
   return graph.build("heads");
-}
-
-function dense(file: SafeTensors, name: string): Weights {
-  const { shape } = file.get(name);
-  return fromFloats(shape[0]!, shape[1]!, () => file.floats(name));
 }

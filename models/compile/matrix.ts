@@ -1,5 +1,6 @@
 import { GGML } from "../dequantise.ts";
 import { type StoredTensor, toFloats } from "../gguf.ts";
+import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, type GraphBuilder, type Value } from "./graph.ts";
 
 /** How the weight matrices are laid out in the graphs. */
@@ -10,12 +11,15 @@ const BLOCK = 32;
 /** The value a byte of 128 stands for is 0: MatMulNBits' default zero point for 8 bits. */
 const ZERO = 128;
 
-/** A weight matrix [rows, columns] stored once in a graph, ready to multiply with or to look rows up in. */
+/**
+ * A weight matrix [rows, columns] stored once in a graph, ready to multiply with or to look rows up in: there, or in
+ * a graph inside it.
+ */
 export interface Matrix {
   /** x [M, columns] -> x W^T [M, rows]. */
-  multiply(x: Value): Value;
+  multiply(x: Value, inside?: GraphBuilder): Value;
   /** ids int32 [N] -> rows [N, columns]. */
-  lookUp(ids: Value): Value;
+  lookUp(ids: Value, inside?: GraphBuilder): Value;
 }
 
 /** 8-bit blocks of 32 along a row: byte = round(weight / scale) + 128. */
@@ -47,6 +51,12 @@ export function weightsOf(tensor: StoredTensor): Weights {
 /** A trained matrix, row-major. */
 export function fromFloats(rows: number, columns: number, floats: () => Float32Array): Weights {
   return { rows, columns, floats, blocks: () => toBlocks(floats()) };
+}
+
+/** A matrix of a safetensors file. */
+export function dense(file: SafeTensors, name: string): Weights {
+  const { shape } = file.get(name);
+  return fromFloats(shape[0]!, shape[1]!, () => file.floats(name));
 }
 
 /** Rows picked (and so reordered) from `source`: row i of the result is row order[i]. */
@@ -81,28 +91,30 @@ export function addMatrix(graph: GraphBuilder, name: string, weights: Weights, p
   if (precision === "fp32" || columns % BLOCK !== 0) {
     const table = graph.floats(name, weights.floats(), [rows, columns]);
     return {
-      multiply: (x) => graph.op("Gemm", [x, table], { transB: 1 }),
-      lookUp: (ids) => graph.op("Gather", [table, ids], { axis: 0 }),
+      multiply: (x, at = graph) => at.op("Gemm", [x, table], { transB: 1 }),
+      lookUp: (ids, at = graph) => at.op("Gather", [table, ids], { axis: 0 }),
     };
   }
   const blocks = columns / BLOCK;
   const quantised = weights.blocks();
   const bytes = graph.bytes(`${name}.q`, quantised.bytes, [rows, blocks, BLOCK]);
   const scales = graph.floats(`${name}.s`, quantised.scales, [rows, blocks]);
+  let zero: Value | null = null;
   return {
-    multiply: (x) =>
-      graph.op("MatMulNBits", [x, bytes, scales], {
+    multiply: (x, at = graph) =>
+      at.op("MatMulNBits", [x, bytes, scales], {
         K: columns,
         N: rows,
         bits: 8,
         block_size: BLOCK,
         accuracy_level: 4,
       }),
-    lookUp: (ids) => {
-      const q = graph.op("Cast", [graph.op("Gather", [bytes, ids], { axis: 0 })], { to: FLOAT });
-      const centred = graph.op("Sub", [q, graph.scalar(`${name}.zero`, ZERO)]);
-      const scale = graph.op("Unsqueeze", [graph.op("Gather", [scales, ids], { axis: 0 }), graph.ints([2])]);
-      return graph.op("Reshape", [graph.op("Mul", [centred, scale]), graph.ints([-1, columns])]);
+    lookUp: (ids, at = graph) => {
+      zero ??= graph.scalar(`${name}.zero`, ZERO);
+      const q = at.op("Cast", [at.op("Gather", [bytes, ids], { axis: 0 })], { to: FLOAT });
+      const centred = at.op("Sub", [q, zero]);
+      const scale = at.op("Unsqueeze", [at.op("Gather", [scales, ids], { axis: 0 }), at.ints([2])]);
+      return at.op("Reshape", [at.op("Mul", [centred, scale]), at.ints([-1, columns])]);
     },
   };
 }

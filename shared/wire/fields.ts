@@ -28,6 +28,12 @@ export class Fields {
     return value;
   }
 
+  flag(): boolean {
+    const value = this.#next();
+    if (typeof value !== "boolean") throw this.fault("neither true nor false");
+    return value;
+  }
+
   text(maxLength: number): string {
     const value = this.#next();
     if (typeof value !== "string" || value.length > maxLength) throw this.fault(`no text of at most ${maxLength}`);

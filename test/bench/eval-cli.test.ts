@@ -6,7 +6,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ROOT } from "../../scripts/paths.ts";
 
-const METHODS = "ar,none,ngram-2,0gram-4best,oracle-4,prompt-lookup";
+const METHODS = "ar,none,ngram-2,0gram-4best,neural,oracle-4,prompt-lookup";
 let dir = "";
 
 beforeAll(async () => {

@@ -10,7 +10,7 @@ import { TOY_HEADS, TOY_MANIFEST, TOY_TEXT, TOY_TOP_K, toyEngine, toyGreedy } fr
 const METHODS = ["ar", "none", "0gram-4best", "0gram-16best", "oracle-2", "oracle-4", "prompt-lookup"];
 const OPTIONS = { alpha: null, pack: null, heads: null, topK: null };
 const methods = METHODS.map((name) => parseMethod(name, TOY_MANIFEST, OPTIONS));
-const model = { engine: toyEngine(), manifest: TOY_MANIFEST, text: TOY_TEXT };
+const model = { engine: toyEngine(), manifest: TOY_MANIFEST, text: TOY_TEXT, neural: null };
 
 const rows: EvalRow[] = Array.from({ length: 12 }, (_, i) => ({
   id: `row/${i}`,
@@ -104,7 +104,7 @@ describe("live evaluation", () => {
 describe("replay", () => {
   test.each([1, 2, 9, 40])("reproduces live counts exactly at %i tokens", async (maxTokens) => {
     const stored = throughFile(await trace(maxTokens), maxTokens);
-    const replayed = await evaluate(replayCases(stored, TOY_MANIFEST, maxTokens), { methods, packs: new Map() });
+    const replayed = await evaluate(replayCases(stored, model, maxTokens), { methods, packs: new Map() });
     expect(replayed).toEqual(await live(maxTokens));
   });
 
@@ -113,7 +113,7 @@ describe("replay", () => {
       (await trace(40)).filter((generation) => generation.turn === 0),
       40,
     );
-    const replayed = await evaluate(replayCases(stored, TOY_MANIFEST, 12), { methods, packs: new Map() });
+    const replayed = await evaluate(replayCases(stored, model, 12), { methods, packs: new Map() });
     const firstTurns = rows.map((row): EvalRow => {
       return row.input.kind === "prompt"
         ? row

@@ -93,6 +93,7 @@ function toyInfo(): BundleInfo {
     topK: TOY_TOP_K,
     provider: "toy",
     costCurve: [],
+    neural: false,
   };
 }
 
@@ -106,7 +107,7 @@ export const TOY_MANIFEST: BundleManifest = {
   architecture: { layers: 0, width: 0, heads: 0, kvHeads: 0, headDim: 0, vocabSize: VOCAB, contextTokens: 512 },
   precision: "",
   pastValues: "float32",
-  graphs: { base: FILE, heads: FILE },
+  graphs: { base: FILE, heads: FILE, neural: null },
   hiddenWidth: 0,
   latticeHeads: TOY_HEADS,
   topK: TOY_TOP_K,
@@ -120,6 +121,7 @@ export const TOY_MANIFEST: BundleManifest = {
     heads: TOY_HEADS,
     topK: TOY_TOP_K,
     rescorer: { type: "none", model: "", order: 2, alpha: 0.5, pBest: 1 },
+    neuralAlpha: 0.5,
   },
 };
 

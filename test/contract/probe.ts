@@ -69,7 +69,7 @@ export class Probe {
 
 function specOf({ model }: EngineUnderTest, changes: Partial<OpenSpec>): OpenSpec {
   const prompt = Uint32Array.of(5, 9, 2, 14, 3);
-  return { model, prompt, heads: 0, topK: 1, sampling: GREEDY, logProbs: null, ...changes };
+  return { model, prompt, heads: 0, topK: 1, sampling: GREEDY, logProbs: null, neural: null, ...changes };
 }
 
 /** The StepError's code, or what happened instead. */

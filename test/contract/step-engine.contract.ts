@@ -17,7 +17,54 @@ export function stepEngineContract(name: string, start: () => Promise<EngineUnde
     afterAll(() => under?.close());
     decodingContract(() => on);
     reportContract(() => on);
+    neuralContract(() => on);
     orderContract(() => on);
+  });
+}
+
+/** A lattice re-ranked by the engine: another order of the same candidates, and never another text. */
+function neuralContract(probe: () => Probe): void {
+  const latticeWith = async (neural: number | null) => {
+    const session = await probe().open({ ...probe().withHeads(), neural });
+    const { lattice } = await session.step(0, EMPTY_TREE, never);
+    session.close();
+    return lattice;
+  };
+
+  test("a local rescorer of no weight changes nothing", async (context) => {
+    if (!probe().info.neural) return context.skip();
+    expect(await latticeWith(0)).toEqual(await latticeWith(null));
+  });
+
+  test.each([0.5, 1])("a local rescorer of weight %d keeps every column's candidates, falling", async (neural) => {
+    if (!probe().info.neural) {
+      expect(await codeOf(latticeWith(neural))).toBe("invalid_request");
+      return;
+    }
+    const heads = await latticeWith(null);
+    const { tokens, logProbs, k } = await latticeWith(neural);
+    expect(tokens).toHaveLength(heads.tokens.length);
+    for (let at = 0; at < tokens.length; at += k) {
+      const set = (all: Uint32Array) => [...all.subarray(at, at + k)].sort((a, b) => a - b);
+      expect(set(tokens)).toEqual(set(heads.tokens));
+      const column = [...logProbs.subarray(at, at + k)];
+      expect(column.every((value, i) => value <= (column[i - 1] ?? 0))).toBe(true);
+    }
+  });
+
+  test.each([
+    ["greedy", GREEDY],
+    ["sampled", SAMPLED],
+  ])("%s decoding with a local rescorer gives the same tokens", async (_, sampling) => {
+    const neural = probe().info.neural ? 0.7 : null;
+    const drafted = await probe().decode({ sampling, ...probe().withHeads(), neural }, bestPath);
+    expect(drafted.tokens).toEqual((await probe().plain(sampling)).tokens);
+  });
+
+  test("a local rescorer beside plain decoding is not in its way", async () => {
+    const neural = probe().info.neural ? 0.7 : null;
+    const plain = await probe().decode({ sampling: GREEDY, neural }, () => EMPTY_TREE);
+    expect(plain).toEqual(await probe().plain(GREEDY));
   });
 }
 

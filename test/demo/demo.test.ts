@@ -224,6 +224,16 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
     });
   });
 
+  test("the neural rescorer is asked for with its own usual weight", async () => {
+    const page = await open();
+    await page.fill("#prompt", "Why?");
+    await page.selectOption("[name=type]", "neural");
+    expect(await page.isDisabled("[name=lm]")).toBe(true);
+    await page.click("#run");
+    await page.waitForSelector("#run:visible");
+    expect(server.asked[0]?.speculation.rescorer).toEqual({ type: "neural", alpha: 0.6 });
+  });
+
   test("fits a phone, with the card of a tapped block docked in view", async () => {
     const page = await open(PHONE);
     expect(await sidewaysOverflow(page)).toBe(0);

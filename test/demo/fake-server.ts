@@ -52,6 +52,7 @@ const MODEL = {
       { name: "general", order: 4, ngrams: 1000 },
       { name: "small", order: 2, ngrams: 100 },
     ],
+    neural: { alpha: 0.6 },
     defaults: {
       heads: 6,
       top_k: 8,

@@ -41,6 +41,7 @@ const NONE = [
   { rescorer: { type: "none" } },
   { max_nodes: 2, top_k: 2, rescorer: { type: "none" } },
 ];
+const NEURAL = [0, 0.5, 1].map((alpha) => ({ max_nodes: 8, rescorer: { type: "neural", alpha } }));
 const NGRAM = [0, 0.3, 1].flatMap((alpha) =>
   [1, 4, 16].map((p_best) => ({ max_nodes: 40, rescorer: { type: "ngram", order: 2, alpha, p_best } })),
 );
@@ -59,6 +60,7 @@ describe.each(PROMPTS)("%j", (prompt) => {
       {},
       ...NONE,
       ...COPYING,
+      ...NEURAL,
       ...models.flatMap((model) => NGRAM.map((s) => ({ ...s, rescorer: { ...s.rescorer, model } }))),
     ];
     for (const speculation of settings) {

@@ -19,13 +19,17 @@ function entryOf(name: string, bytes: Uint8Array): PackEntry {
 }
 
 /** A bundle with these packs, and how often each file was read. */
-function deploy(packs: Readonly<Record<string, Uint8Array<ArrayBuffer>>>): {
+function deploy(
+  packs: Readonly<Record<string, Uint8Array<ArrayBuffer>>>,
+  change: Partial<BundleManifest> = {},
+): {
   bundles: Bundles;
   reads: Map<string, number>;
   manifest: BundleManifest;
 } {
   const entries = Object.entries(packs).map(([name, bytes]) => entryOf(name, bytes));
-  const manifest = manifestOf("toy", { packs: entries, calibration: randomCalibration(() => 0.5) });
+  const calibration = randomCalibration(() => 0.5);
+  const manifest = manifestOf("toy", { packs: entries, calibration, ...change });
   const files = new Map([
     ["toy/manifest.json", new TextEncoder().encode(JSON.stringify(manifest))],
     ["toy/tokenizer.json", TOKENIZER],
@@ -119,5 +123,44 @@ describe("speculation given explicitly", () => {
   ])("%j is respected exactly", async (speculation, expected) => {
     const { bundles } = deploy({ general: packOf(1) });
     expect((await prepare(request(speculation), bundles)).request).toMatchObject(expected);
+  });
+});
+
+describe("the neural rescorer", () => {
+  const file = { path: "neural.onnx", bytes: 1, sha256: "00" };
+  const graphs = { ...manifestOf("toy").graphs, neural: file };
+  const planned = async (speculation: object, change: Partial<BundleManifest> = { graphs }) => {
+    const { bundles, reads } = deploy({ general: packOf(1) }, change);
+    const { request: decoding } = await prepare(request(speculation), bundles);
+    return { neural: decoding.spec.neural, maxNodes: decoding.maxNodes, reads };
+  };
+
+  test("is asked of the engine with the weight given, or the bundle's; no pack is loaded for it", async () => {
+    const usual = await planned({ rescorer: { type: "neural" } });
+    expect(usual).toMatchObject({ neural: 0.6, maxNodes: 4 });
+    expect([...usual.reads.keys()]).not.toContain("toy/packs/general.fdlm");
+    expect(await planned({ heads: 3, rescorer: { type: "neural", alpha: 0.2, p_best: 9 } })).toMatchObject({
+      neural: 0.2,
+      maxNodes: 3,
+    });
+    expect(await planned({ rescorer: { type: "neural", alpha: 0 } })).toMatchObject({ neural: 0 });
+  });
+
+  test("is not asked for by another type, or where speculation is off", async () => {
+    for (const speculation of [
+      {},
+      { rescorer: { type: "none", alpha: 0.3 } },
+      { rescorer: { type: "ngram" } },
+      { enabled: false, rescorer: { type: "neural" } },
+    ]) {
+      expect(await planned(speculation)).toMatchObject({ neural: null });
+    }
+  });
+
+  test("may be a bundle's default", async () => {
+    const { defaults } = manifestOf("toy");
+    const change = { defaults: { ...defaults, rescorer: { ...defaults.rescorer, type: "neural" as const } } };
+    expect(await planned({}, { ...change, graphs })).toMatchObject({ neural: 0.6 });
+    expect(await planned({}, change)).toMatchObject({ neural: null });
   });
 });

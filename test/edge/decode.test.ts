@@ -74,6 +74,7 @@ function requestOf(change: Partial<DecodeRequest> = {}): DecodeRequest {
       topK: 4,
       sampling: { temperature: 0, topP: 1, seed: 0 },
       logProbs: null,
+      neural: null,
     },
     limits: { maxTokens: 40, eosTokens: [IM_END] },
     rescorer: createRescorer({ type: "none" }, null),

@@ -199,6 +199,16 @@ describe("a bad request gets a 4xx in OpenAI's shape that names the field:", () 
     expect(await response.json()).toMatchObject({ error: { code: "unsupported", param: "messages" } });
   });
 
+  test("the neural rescorer of a bundle without one", async () => {
+    const { post } = testApp();
+    for (const alpha of [0, 0.5, undefined]) {
+      const speculation = { rescorer: { type: "neural", alpha } };
+      const response = await post(CHAT, { messages: user("x"), speculation });
+      expect(response.status).toBe(400);
+      expect(await response.json()).toMatchObject({ error: { param: "speculation.rescorer.type" } });
+    }
+  });
+
   test("n-grams of a bundle without packs, unless alpha is 0", async () => {
     const { post } = testApp();
     const rescorer = { type: "ngram", alpha: 0.5 };

@@ -72,7 +72,7 @@ export function manifestOf(name: string, change: Partial<BundleManifest> = {}): 
     },
     precision: "fp32",
     pastValues: "float32",
-    graphs: { base: { ...file, sha256: "abcdef0123456789" }, heads: file },
+    graphs: { base: { ...file, sha256: "abcdef0123456789" }, heads: file, neural: null },
     hiddenWidth: 1,
     latticeHeads: 8,
     topK: 4,
@@ -82,7 +82,12 @@ export function manifestOf(name: string, change: Partial<BundleManifest> = {}): 
     bosToken: null,
     eosTokens: [END, IM_END],
     packs: [],
-    defaults: { heads: 4, topK: 4, rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.3, pBest: 1 } },
+    defaults: {
+      heads: 4,
+      topK: 4,
+      rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.3, pBest: 1 },
+      neuralAlpha: 0.6,
+    },
     ...change,
   };
 }
@@ -100,6 +105,7 @@ export const INFO: BundleInfo = {
     [8, 8],
     [32, 20],
   ],
+  neural: false,
 };
 
 export interface TestApp {

@@ -7,7 +7,7 @@ import { chain } from "../../shared/draft-tree.ts";
 import type { OpenSpec, StepResult } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { createLattice } from "../../shared/lattice.ts";
-import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
+import { type ClientMessage, PROTOCOL_VERSION, type ServerMessage } from "../../shared/messages.ts";
 import { INFO } from "./fixture.ts";
 
 const SPEC: OpenSpec = {
@@ -17,6 +17,7 @@ const SPEC: OpenSpec = {
   topK: 1,
   sampling: { temperature: 0, topP: 1, seed: 0 },
   logProbs: null,
+  neural: null,
 };
 const RESULT: StepResult = {
   accepted: [],
@@ -86,7 +87,7 @@ describe("the gpu-worker's client", () => {
     expect(accepted).toEqual([0]);
     expect([...lattice.tokens]).toEqual([5]);
     expect(received).toMatchObject([
-      { type: "open", version: 1, spec: { model: "toy" } },
+      { type: "open", version: PROTOCOL_VERSION, spec: { model: "toy" } },
       { type: "step", index: 0 },
     ]);
     session.close();

@@ -43,6 +43,7 @@ export const FAKE_BUNDLE: BundleInfo = {
     [8, 9],
     [32, 30],
   ],
+  neural: true,
 };
 
 /** A StepEngine over a toy model, for tests of all that lies above the model. Everything follows from the options. */
@@ -94,6 +95,7 @@ function refuseSpec(spec: OpenSpec, bundle: BundleInfo): void {
   if (spec.prompt.some((token) => token >= bundle.vocabSize)) throw invalid("prompt");
   if (spec.heads > bundle.latticeHeads) throw invalid("heads");
   if (spec.heads > 0 && spec.topK > bundle.topK) throw invalid("topK");
+  if (spec.neural !== null && !bundle.neural) throw invalid("neural");
 }
 
 function tooLong(): StepError {
@@ -174,7 +176,7 @@ class FakeSession implements StepSession {
     return {
       accepted,
       bonus,
-      lattice: spec.heads === 0 ? EMPTY_LATTICE : model.lattice(this.#tokens, spec.heads, k, spec.sampling),
+      lattice: spec.heads === 0 ? EMPTY_LATTICE : model.lattice(this.#tokens, k, spec),
       logProbs: spec.logProbs === null ? null : logProbs,
       timing: { queueMs: 0, modelMs: stepMs, engineMs: 0 },
     };
@@ -244,8 +246,11 @@ class ToyModel {
     };
   }
 
-  /** Log-probabilities are multiples of 1/8, which float16 holds exactly. */
-  lattice(tokens: readonly number[], heads: number, k: number, sampling: Sampling): Lattice {
+  /**
+   * Log-probabilities are multiples of 1/8, which float16 holds exactly. With a local rescorer of any weight the token
+   * that will really come is first wherever it is listed.
+   */
+  lattice(tokens: readonly number[], k: number, { heads, sampling, neural }: OpenSpec): Lattice {
     const draw = new Random(mix(this.#seed + 1, tokens.slice(-4)));
     const ids: number[] = [];
     const logProbs: number[] = [];
@@ -256,7 +261,9 @@ class ToyModel {
       const rank = draw.chance(this.#skill) ? draw.int(0, this.#ranks - 1) : k;
       const first = draw.int(0, this.#vocabSize - 1);
       const others = Array.from({ length: k + 1 }, (_, i) => (first + i) % this.#vocabSize).filter((t) => t !== truth);
-      ids.push(...[...others.slice(0, rank), truth, ...others.slice(rank)].slice(0, k));
+      const listed = [...others.slice(0, rank), truth, ...others.slice(rank)].slice(0, k);
+      if (neural !== null && neural > 0) listed.sort((a, b) => Number(b === truth) - Number(a === truth));
+      ids.push(...listed);
       let logProb = 0;
       for (let i = 0; i < k; i++) {
         logProb -= draw.int(1, 12) / 8;

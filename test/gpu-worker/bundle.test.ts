@@ -39,7 +39,7 @@ test("an absent bundle is named together with the remedy", async () => {
   await expect(readBundle(join(dir, "other"))).rejects.toThrow(/no bundle at .*other.*npm run bundle/);
 });
 
-test.each(["base.onnx", "heads.onnx", "tokenizer.json"])("a changed %s is refused", async (file) => {
+test.each(["base.onnx", "heads.onnx", "neural.onnx", "tokenizer.json"])("a changed %s is refused", async (file) => {
   const bytes = await readFile(join(dir, file));
   bytes[bytes.length >> 1]! ^= 1;
   await writeFile(join(dir, file), bytes);

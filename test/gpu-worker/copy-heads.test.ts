@@ -93,7 +93,7 @@ describe("mixing copies into a lattice", () => {
 test("a session's lattice copies from its own committed text", async () => {
   const model = new ToyModel({ copyHeads: params(3, 1000) });
   const runner = new ModelRunner(model, 1e9);
-  runner.open(0, { heads: 3, topK: 4, sampling: { temperature: 0, topP: 1, seed: 0 }, logProbs: null });
+  runner.open(0, { heads: 3, topK: 4, sampling: { temperature: 0, topP: 1, seed: 0 }, logProbs: null, neural: null });
   const text = [1, 2, 3, 1, 2, 3, 1, 2, 3];
   let outcome = await runner.prefill(0, Uint32Array.from(text), true);
   for (let step = 0; step < 40; step++) {

@@ -5,7 +5,14 @@ import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { BundleInfo, OpenSpec } from "../../shared/engine.ts";
 import { TOY_SHAPE, ToyModel } from "./toy-model.ts";
 
-const INFO: BundleInfo = { ...TOY_SHAPE, model: "toy", tokenizerHash: "", provider: "toy", costCurve: [] };
+const INFO: BundleInfo = {
+  ...TOY_SHAPE,
+  model: "toy",
+  tokenizerHash: "",
+  provider: "toy",
+  costCurve: [],
+  neural: false,
+};
 const SPEC: OpenSpec = {
   model: "toy",
   prompt: Uint32Array.of(1, 2, 3),
@@ -13,6 +20,7 @@ const SPEC: OpenSpec = {
   topK: 1,
   sampling: { temperature: 0, topP: 1, seed: 0 },
   logProbs: null,
+  neural: null,
 };
 const never = new AbortController().signal;
 
@@ -165,7 +173,7 @@ test("closing the engine closes every session", async () => {
 test("the timing adds up to the time taken, queue, model and engine apart", async () => {
   let now = 0;
   const model = new ToyModel();
-  const runner = new ModelRunner(model, 1e9, () => now);
+  const runner = new ModelRunner(model, 1e9, null, () => now);
   const engine = new SessionEngine(runner, INFO, { now: () => now });
   const session = await engine.open(SPEC, never);
   model.before = async () => {

@@ -65,6 +65,7 @@ test.each(["SIGTERM", "SIGINT"] as const)("serves, and ends cleanly at %s", asyn
     topK: 4,
     sampling: { temperature: 0, topP: 1, seed: 0 },
     logProbs: null,
+    neural: null,
   };
   const session = await engine.open(spec, never);
   await session.step(0, EMPTY_TREE, never);

@@ -5,7 +5,13 @@ import { Random } from "../helpers/random.ts";
 import { everyTree, pathTo, randomTree } from "../helpers/trees.ts";
 import { ToyModel, toyHash, toyLattice, toyNext } from "./toy-model.ts";
 
-const GREEDY: RunnerSpec = { heads: 0, topK: 1, sampling: { temperature: 0, topP: 1, seed: 0 }, logProbs: null };
+const GREEDY: RunnerSpec = {
+  heads: 0,
+  topK: 1,
+  sampling: { temperature: 0, topP: 1, seed: 0 },
+  logProbs: null,
+  neural: null,
+};
 const PROMPT = [3, 1, 4, 1, 5];
 
 function start(spec: RunnerSpec = GREEDY, model = new ToyModel()) {

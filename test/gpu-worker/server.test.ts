@@ -7,7 +7,7 @@ import { decodeServer, encodeClient } from "../../shared/codec.ts";
 import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { OpenSpec, StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import type { FailedMessage } from "../../shared/messages.ts";
+import { type FailedMessage, PROTOCOL_VERSION } from "../../shared/messages.ts";
 import { ask, openSocket } from "../contract/ws-client.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
 
@@ -19,8 +19,9 @@ const SPEC: OpenSpec = {
   topK: 4,
   sampling: { temperature: 0, topP: 1, seed: 0 },
   logProbs: null,
+  neural: null,
 };
-const OPEN = { type: "open", version: 1, spec: SPEC } as const;
+const OPEN = { type: "open", version: PROTOCOL_VERSION, spec: SPEC } as const;
 const STEP = { type: "step", index: 0, draft: EMPTY_TREE } as const;
 const never = new AbortController().signal;
 
@@ -184,7 +185,7 @@ describe("what breaks the protocol ends the session with bad_frame", () => {
 test("another protocol version is told so", async () => {
   await start();
   const socket = await openSocket(server.url, KEY);
-  socket.send(encodeClient({ ...OPEN, version: 2 }));
+  socket.send(encodeClient({ ...OPEN, version: PROTOCOL_VERSION + 1 }));
   expect(await failure(socket)).toMatchObject({ code: "protocol_mismatch" });
 });
 

@@ -30,7 +30,7 @@ describe.skipIf(missing !== null)("webgpu and cpu", () => {
     const { latticeHeads, model } = engine.bundle;
     const prompt = Uint32Array.from({ length: 12 }, (_, i) => 100 + i * 7);
     const heads = drafts === "none" ? 0 : latticeHeads;
-    const session = await engine.open({ model, prompt, heads, topK: 4, sampling, logProbs: null }, never);
+    const session = await engine.open({ model, prompt, heads, topK: 4, sampling, logProbs: null, neural: null }, never);
     const tokens = [session.opened.bonus];
     let last = session.opened;
     for (let index = 0; tokens.length < 9; index++) {

@@ -32,7 +32,8 @@ describe("ensureBundle", () => {
   it("writes every file the manifest names, with its size and hash", async () => {
     expect(manifest.format).toBe(MANIFEST_FORMAT);
     expect(manifest.name).toBe("tiny");
-    const entries = [manifest.graphs.base, manifest.graphs.heads, manifest.tokenizer, ...manifest.packs];
+    const { base, heads, neural } = manifest.graphs;
+    const entries = [base, heads, neural!, manifest.tokenizer, ...manifest.packs];
     for (const { path, bytes, sha256 } of entries) {
       expect((await stat(join(dir, path))).size, path).toBe(bytes);
       expect(await sha256OfFile(join(dir, path)), path).toBe(sha256);

@@ -146,7 +146,8 @@ describe("a random heads graph", () => {
     const tolerance = precision === "fp32" ? 1e-4 : 0.15;
     const gates = product(file.at("copy.gate_weight"), HEADS.count, u);
     expect(out.gate!.dims).toEqual([HEADS.count]);
-    for (const [j, gate] of gates.entries()) expect(Math.abs((out.gate!.data[j] as number) - gate)).toBeLessThan(tolerance);
+    for (const [j, gate] of gates.entries())
+      expect(Math.abs((out.gate!.data[j] as number) - gate)).toBeLessThan(tolerance);
     expected.forEach((byToken, j) => {
       const best = [...byToken.values()].sort((a, b) => b - a);
       for (let k = 0; k < HEADS.topK; k++) {

@@ -74,6 +74,7 @@ function source(urls?: readonly string[]): BundleSource {
       heads: 1,
       topK: 1,
       rescorer: { type: "none", model: "general", order: 2, alpha: 0, pBest: 1 },
+      neuralAlpha: 0,
     },
   };
 }

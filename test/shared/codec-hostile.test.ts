@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { decodeClient, decodeServer, encodeClient, encodeServer } from "../../shared/codec.ts";
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import { PROTOCOL_VERSION } from "../../shared/messages.ts";
 import { Random } from "../helpers/random.ts";
 import { CLIENT, fullReply, SERVER } from "./codec-samples.ts";
 
@@ -129,14 +130,17 @@ describe("values out of their range are bad_frame", () => {
     ["a seed beyond 32 bits", { 9: 2 ** 32 }],
     ["too many log-probabilities", { 10: LIMITS.topLogProbs + 1 }],
     ["no log-probabilities, said with false", { 10: false }],
-    ["an element too many", { 11: null }],
+    ["a negative weight of the local rescorer", { 11: -0.1 }],
+    ["a weight of the local rescorer above 1", { 11: 1.1 }],
+    ["no local rescorer, said with false", { 11: false }],
+    ["an element too many", { 12: null }],
   ])("open with %s", (_, changes) => {
     expect(changed("client", open, changes)).toBe("bad_frame");
   });
 
   test("another protocol version is protocol_mismatch, whatever follows it", () => {
-    expect(changed("client", open, { 1: 2 })).toBe("protocol_mismatch");
-    expect(codeOf(() => decodeClient(packr.pack([0, 2, "all new"])))).toBe("protocol_mismatch");
+    expect(changed("client", open, { 1: PROTOCOL_VERSION + 1 })).toBe("protocol_mismatch");
+    expect(codeOf(() => decodeClient(packr.pack([0, PROTOCOL_VERSION + 1, "all new"])))).toBe("protocol_mismatch");
   });
 
   const step = encodeClient(CLIENT["step with a chain"]!);
@@ -184,6 +188,7 @@ describe("values out of their range are bad_frame", () => {
     ["half a point in the cost curve", 7, [1]],
     ["a cost that is no number", 7, [1, Number.NaN]],
     ["too long a cost curve", 7, Array.from({ length: 200 }, (_, i) => i + 1)],
+    ["a number for whether it has a local rescorer", 8, 1],
     ["a vocabulary of none", 2, 0],
     ["a provider that is no text", 6, null],
   ])("opened with %s", (_, at, value) => {

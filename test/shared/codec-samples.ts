@@ -12,6 +12,7 @@ export const SPEC: OpenSpec = {
   topK: 16,
   sampling: { temperature: 0.7, topP: 0.95, seed: 4_294_967_295 },
   logProbs: null,
+  neural: null,
 };
 
 export const BUNDLE: BundleInfo = {
@@ -26,6 +27,7 @@ export const BUNDLE: BundleInfo = {
     [1, 7.5],
     [8, 14.25],
   ],
+  neural: true,
 };
 
 const TIMING = { queueMs: 0.5, modelMs: 7.25, engineMs: 0.125 };
@@ -40,12 +42,13 @@ const LATTICE: Lattice = createLattice(
 export const RESULT: StepResult = { accepted: [], bonus: 7, lattice: EMPTY_LATTICE, logProbs: null, timing: TIMING };
 
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
-  open: { type: "open", version: 1, spec: SPEC },
+  open: { type: "open", version: 2, spec: SPEC },
   "open with a large vocabulary and log-probabilities": {
     type: "open",
-    version: 1,
+    version: 2,
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
+  "open with a local rescorer": { type: "open", version: 2, spec: { ...SPEC, neural: 0.25 } },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
   "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
   "step with a tree": {

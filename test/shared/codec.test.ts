@@ -15,21 +15,23 @@ describe("what is sent arrives", () => {
 
   test("also the longest prompt", () => {
     const prompt = new Uint32Array(LIMITS.contextTokens).fill(200_000);
-    const message = { type: "open", version: 1, spec: { ...SPEC, prompt } } as const;
+    const message = { type: "open", version: 2, spec: { ...SPEC, prompt } } as const;
     expect(decodeClient(encodeClient(message))).toEqual(message);
   });
 });
 
 /** These bytes are the protocol: a change here is a new PROTOCOL_VERSION. */
 const BYTES: Readonly<Record<string, string>> = {
-  open: "9b0001a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0",
+  open: "9c0002a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0",
   "open with a large vocabulary and log-probabilities":
-    "9b0001a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14",
+    "9c0002a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14c0",
+  "open with a local rescorer":
+    "9c0002a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0cb3fd0000000000000",
   "step without a draft": "95010002c400c400",
   "step with a chain": "9501cd012c02c406050006000700c403ff0001",
   "step with a tree": "9501ce0001117004c40c050000000600000070110100c403ffff01",
   opened:
-    "9b0298a474696e79a430306666cdc000cd08000810a36370759401cb401e00000000000008cb402c800000000000c40007000002c400c400c40c0000003f0000e8400000003ec0",
+    "9b0299a474696e79a430306666cdc000cd08000810a36370759401cb401e00000000000008cb402c800000000000c3c40007000002c400c400c40c0000003f0000e8400000003ec0",
   stepped: "9b0303c40300023e07020202c4080b000c000d00ffffc40800b800be000000fcc40c0000003f0000e8400000003ec0",
   "stepped with log-probabilities":
     "9b0304c4010107000002c400c400c40c0000003f0000e8400000003e9502c408000080be000000c004c41004000000090000000100000000000100c410000080be000040c000000000000080ff",

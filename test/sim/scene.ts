@@ -39,8 +39,10 @@ export function randomScene(seed: number): Scene {
   const heads = random.int(0, bundle.latticeHeads);
   const topK = random.int(1, bundle.topK);
   const rescorer = randomRescorer(random);
+  const neural = random.pick([null, 0, 1, random.unit()]);
+  const { model } = engine.bundle;
   const request = {
-    spec: { model: engine.bundle.model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null },
+    spec: { model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null, neural },
     limits,
     rescorer: createRescorer(
       rescorer,
