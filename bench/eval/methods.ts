@@ -43,7 +43,7 @@ export interface MethodOptions {
 
 /**
  * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, `0gram-<p>best`, `oracle-<k>`,
- * `prompt-lookup`. Throws an Error naming what is wrong.
+ * `prompt-lookup`; an n-gram method may end in `@<pack>`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
   const heads = Math.min(options.heads ?? manifest.latticeHeads, manifest.latticeHeads);
@@ -52,12 +52,12 @@ export function parseMethod(name: string, manifest: BundleManifest, options: Met
   if (name === "prompt-lookup") return { name, draft: { type: "prompt-lookup" }, heads: 0, topK: 1 };
   if (name === "none") return { name, draft: { type: "none" }, heads, topK };
 
-  const ngram = /^ngram-(\d+)(?:-(\d+)best)?$/.exec(name);
+  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(?:@(.+))?$/.exec(name);
   if (ngram !== null) {
     const order = inRange(name, "order", Number(ngram[1]), 2, LIMITS.ngramOrder);
     const pBest = inRange(name, "p", Number(ngram[2] ?? 1), 1, LIMITS.pBest);
     const alpha = options.alpha ?? manifest.defaults.rescorer.alpha;
-    const pack = findPack(name, order, manifest, options.pack);
+    const pack = findPack(name, order, manifest, ngram[3] ?? options.pack);
     return { name, draft: { type: "ngram", order, alpha, pBest, pack }, heads, topK };
   }
   const lattice = /^0gram-(\d+)best$/.exec(name);

@@ -14,12 +14,14 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --alpha X           weight of the n-gram model (the bundle's default)
   --pack NAME         n-gram pack (one of the method's order)
   --heads N --top-k N the first N lattice rows, columns (all)
+  --auto-nodes        drafts as large as pays here, as the served API has them (always whole); for live runs
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
   --replay FILE       replay the methods over a stored trace: no model, no prompts
   --provider P        cpu or webgpu;  --threads N  model threads
   --seed N            of the confidence intervals (1)
   --out FILE          also write counts per prompt and the settings, JSON
-  --json              end with one line of JSON`;
+  --json              end with one line of JSON
+npm run eval -- --suite STAGE   the whole evaluation over many sets (npm run eval -- --suite --help)`;
 
 export interface EvalOptions {
   readonly prompts: readonly string[];
@@ -34,6 +36,7 @@ export interface EvalOptions {
   readonly pack: string | null;
   readonly heads: number | null;
   readonly topK: number | null;
+  readonly autoNodes: boolean;
   readonly seed: number;
   readonly saveTrace: string | null;
   readonly replay: string | null;
@@ -60,6 +63,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
       pack: text,
       heads: text,
       "top-k": text,
+      "auto-nodes": { type: "boolean", default: false },
       seed: text,
       "save-trace": text,
       replay: text,
@@ -77,9 +81,9 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
   if (replay !== null && (values.prompts.length > 0 || values["save-trace"] !== undefined)) {
     throw new Error("--replay reads its prompts from the trace: leave --prompts and --save-trace out");
   }
-  const methods = values.methods?.split(",").map((name) => name.trim()) ?? [...DEFAULT_METHODS];
-  if (methods.some((name, i) => name === "" || methods.indexOf(name) !== i))
-    throw new Error("--methods: empty or repeated name");
+  if (values["auto-nodes"] && (replay !== null || values["save-trace"] !== undefined))
+    throw new Error("--auto-nodes needs the model's own times, which a trace has not");
+  const methods = values.methods === undefined ? [...DEFAULT_METHODS] : methodNames(values.methods);
   return {
     prompts: values.prompts,
     bundle: values.bundle ?? process.env.FOREDRAFT_BUNDLE ?? "smollm2-135m",
@@ -92,6 +96,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     pack: values.pack ?? null,
     heads: count("--heads", values.heads, LIMITS.latticeHeads),
     topK: count("--top-k", values["top-k"], LIMITS.topK),
+    autoNodes: values["auto-nodes"],
     seed: count("--seed", values.seed) ?? 1,
     saveTrace: values["save-trace"] ?? null,
     replay,
@@ -100,6 +105,14 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     out: values.out ?? null,
     json: values.json,
   };
+}
+
+/** Names separated by commas. Throws an Error where one is empty or repeated. */
+export function methodNames(list: string): string[] {
+  const names = list.split(",").map((name) => name.trim());
+  if (names.some((name, i) => name === "" || names.indexOf(name) !== i))
+    throw new Error("--methods: empty or repeated name");
+  return names;
 }
 
 /** A whole number from 1 to `high`; null where the option is not given. */
