@@ -1,11 +1,9 @@
 import { benchDecode } from "./decode.ts";
 import { benchRescore } from "./rescore.ts";
-import { benchTune } from "./tune.ts";
 
 const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
   decode: benchDecode,
   rescore: benchRescore,
-  tune: benchTune,
 };
 
 const [name = "", ...args] = process.argv.slice(2);

@@ -1,5 +1,5 @@
 import { type Counts, efficiencyInterval, gainInterval, type Interval } from "./bootstrap.ts";
-import { addCounters, blockEfficiency, type Counters, emptyCounters, type RepetitionCounters } from "./counters.ts";
+import { addCounters, blockEfficiency, emptyCounters, type RepetitionCounters } from "./counters.ts";
 import { lastRisingHead, meanEntropies } from "./entropy.ts";
 import type { RowResult } from "./evaluate.ts";
 

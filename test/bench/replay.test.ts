@@ -16,6 +16,7 @@ const rows: EvalRow[] = Array.from({ length: 12 }, (_, i) => ({
   id: `row/${i}`,
   category: i % 3 === 0 ? "chat" : "text",
   split: null,
+  references: [],
   input:
     i % 3 === 0
       ? { kind: "chat", before: [], turns: [`say ${i}`, `and ${i * 7}`] }
@@ -25,6 +26,7 @@ const rows: EvalRow[] = Array.from({ length: 12 }, (_, i) => ({
 function caseOptions(maxTokens: number, generations: Generation[] | null): CaseOptions {
   return {
     maxTokens,
+    autoNodes: false,
     onGeneration: generations === null ? null : (generation) => generations.push(generation),
     onSkipped: () => undefined,
     onRow: () => undefined,
