@@ -191,7 +191,12 @@ function formatTuned(result: TuneResult): string {
   for (const [method, groups] of Object.entries(result)) {
     for (const [group, tuned] of Object.entries(groups)) {
       const gain = 100 * tuned.gain_over_none;
-      const cells = [tuned.best_alpha.toFixed(2), tuned.block_efficiency.toFixed(3), `${gain.toFixed(1)} %`, String(tuned.prompts)];
+      const cells = [
+        tuned.best_alpha.toFixed(2),
+        tuned.block_efficiency.toFixed(3),
+        `${gain.toFixed(1)} %`,
+        String(tuned.prompts),
+      ];
       lines.push([method, group, ...cells]);
     }
   }

@@ -37,7 +37,10 @@ async function main(options: EvalOptions): Promise<void> {
   const summary = summarise(rows, options.methods, options.seed);
   console.log(formatTable(summary));
   if (options.out !== null)
-    await writeFile(options.out, `${JSON.stringify({ run: { ...provenance("eval", options.seed), options }, summary, rows: plainRows(rows) })}\n`);
+    await writeFile(
+      options.out,
+      `${JSON.stringify({ run: { ...provenance("eval", options.seed), options }, summary, rows: plainRows(rows) })}\n`,
+    );
   if (options.json) console.log(JSON.stringify(summary));
 }
 

@@ -18,7 +18,7 @@ export interface EvalRow {
   /** "tune" or "test" where the file says so. */
   readonly split: string | null;
   readonly input: RowInput;
-  /** Correct answers, for scoring; none where the set has none. */
+  /** Correct answers, for scoring: of all turns together, none where the set has none. */
   readonly references: readonly string[];
 }
 
@@ -30,7 +30,7 @@ const Line = z.object({
   prompt: z.string().min(1).optional(),
   messages: z.array(Message).min(1).optional(),
   turns: z.array(z.string().min(1)).min(1).optional(),
-  references: z.array(z.string()).default([]),
+  references: z.array(z.union([z.string(), z.array(z.string())])).default([]),
 });
 
 /** Checks one line. Throws an Error naming `where` and the field at fault. */
@@ -52,7 +52,7 @@ export function parseRow(line: string, where: string, fallbackId: string): EvalR
     category: category ?? "all",
     split: split ?? null,
     input: rowInput(parsed.data, where),
-    references,
+    references: references.flat(),
   };
 }
 

@@ -9,6 +9,8 @@ const CONFIG: NonNullable<TopLevelSpec["config"]> = {
   font: "system-ui, sans-serif",
   view: { stroke: colour("line") },
   axis: {
+    labelFontSize: 9.5,
+    titleFontSize: 10,
     labelColor: colour("soft"),
     titleColor: colour("soft"),
     gridColor: colour("line"),
@@ -16,7 +18,7 @@ const CONFIG: NonNullable<TopLevelSpec["config"]> = {
     tickColor: colour("line"),
     titleFontWeight: "normal",
   },
-  header: { labelColor: colour("ink"), titleColor: colour("ink"), labelFontSize: 12, labelFontWeight: "bold" },
+  header: { labelColor: colour("ink"), titleColor: colour("ink"), labelFontSize: 11.5, labelPadding: 4 },
   legend: { labelColor: colour("ink"), titleColor: colour("soft"), symbolStrokeWidth: 3, orient: "top", title: null },
   range: { category: SERIES },
   line: { color: SERIES[0]! },
@@ -55,18 +57,23 @@ interface Axes {
   readonly yTitle: string;
 }
 
-/** A small line chart for each value of `panel`, on common scales; `mark` data get a ring. */
+/** A small line chart for each value of `panel`, on common scales; data with `mark` 1 get a ring. */
 export async function panels(
   data: readonly Datum[],
   axes: Axes,
-  options: { readonly panel: string; readonly series: string | null; readonly columns?: number },
+  options: { readonly panel: string; readonly series: string | null; readonly xStep: number },
 ): Promise<string> {
   const { x, y, xTitle, yTitle } = axes;
   const order = [...new Set(data.map((datum) => datum[options.panel]!))] as string[];
   const series = options.series;
   const names = series === null ? [] : ([...new Set(data.map((datum) => datum[series]!))] as string[]);
   const encoding = {
-    x: { field: x, type: "quantitative" as const, title: xTitle, axis: { tickMinStep: 1, grid: false } },
+    x: {
+      field: x,
+      type: "quantitative" as const,
+      title: xTitle,
+      axis: { grid: false, tickCount: 5, tickMinStep: options.xStep },
+    },
     y: { field: y, type: "quantitative" as const, title: yTitle, scale: { zero: false } },
     ...(series === null
       ? {}
@@ -75,9 +82,11 @@ export async function panels(
   return draw({
     data: { values: [...data] },
     facet: { field: options.panel, type: "nominal", sort: order, title: null },
-    columns: options.columns ?? 5,
+    columns: 5,
+    spacing: 22,
+    resolve: { axis: { x: "independent", y: "independent" } },
     spec: {
-      width: 150,
+      width: 165,
       height: 110,
       layer: [
         { mark: { type: "line", strokeWidth: 2 }, encoding },
@@ -91,7 +100,7 @@ export async function panels(
   });
 }
 
-/** Points of two kinds: many small ones, and few labelled ones. */
+/** Points of two kinds: many small ones, and few with a `name`, written beside them at the height `labelAt`. */
 export async function scatter(small: readonly Datum[], large: readonly Datum[], axes: Axes): Promise<string> {
   const { x, y, xTitle, yTitle } = axes;
   const encoding = {
@@ -105,19 +114,19 @@ export async function scatter(small: readonly Datum[], large: readonly Datum[], 
     y: { field: y, type: "quantitative" as const, title: yTitle, scale: { zero: false } },
   };
   return draw({
-    width: 640,
-    height: 340,
+    width: 820,
+    height: 380,
     layer: [
       {
         data: { values: [...small] },
         mark: { type: "point", size: 22, color: colour("soft"), opacity: 0.45 },
-        encoding: { ...encoding, xOffset: { field: "shift", type: "quantitative", scale: { range: [-14, 14] } } },
+        encoding,
       },
       { data: { values: [...large] }, mark: { type: "point", size: 80, color: colour("series-1") }, encoding },
       {
         data: { values: [...large] },
         mark: { type: "text", align: "left", dx: 8, fontSize: 11, color: colour("ink") },
-        encoding: { ...encoding, text: { field: "name", type: "nominal" } },
+        encoding: { ...encoding, y: { ...encoding.y, field: "labelAt" }, text: { field: "name", type: "nominal" } },
       },
     ],
   });

@@ -5,21 +5,22 @@ const TITLES: Readonly<Record<string, string>> = {
   ar: "autoregressive",
   none: "BPD",
   "prompt-lookup": "prompt lookup",
-  neural: "neural",
-  tree: "tree",
 };
 
 /** A method's name as the paper would write it. */
 export function methodTitle(name: string): string {
   const known = TITLES[name];
   if (known !== undefined) return known;
-  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(?:@(.+))?$/.exec(name);
+  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(-prompt)?(?:@(.+))?$/.exec(name);
   if (ngram !== null) {
-    const [, order, paths, pack] = ngram;
-    return `${paths === undefined ? "" : `${paths}-best `}${order}-gram${pack === undefined ? "" : `, pack ${pack}`}`;
+    const [, order, paths, prompt, pack] = ngram;
+    const own = prompt === undefined ? "" : " + prompt";
+    return `${paths === undefined ? "" : `${paths}-best `}${order}-gram${own}${pack === undefined ? "" : `, pack ${pack}`}`;
   }
   const lattice = /^0gram-(\d+)best$/.exec(name);
   if (lattice !== null) return `${lattice[1]}-best 0-gram`;
+  const tree = /^tree-(\d+)(-heads)?$/.exec(name);
+  if (tree !== null) return `tree, ${tree[1]} nodes${tree[2] === undefined ? "" : ", heads alone"}`;
   const oracle = /^oracle-(\d+)$/.exec(name);
   return oracle === null ? name : `oracle, top ${oracle[1]}`;
 }

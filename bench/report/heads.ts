@@ -9,10 +9,10 @@ import { type Section, sourceLine, tasksAndTotals, tasksOf } from "./runs.ts";
 /** Entropy of each head, and whether what the heads are sure of is what gets accepted. */
 export async function entropySection(replay: StoredReplay): Promise<Section> {
   const tasks = tasksOf(replay);
-  const data = tasks.flatMap(({ title, methods }): Datum[] => {
+  const data = tasks.flatMap(({ short, methods }): Datum[] => {
     const none = methods.none;
     return (none?.head_entropy_nats ?? []).map((entropy, row) => ({
-      task: title,
+      task: short,
       head: row + 2,
       entropy,
       mark: none?.h_max === row + 2 ? 1 : 0,
@@ -26,13 +26,13 @@ export async function entropySection(replay: StoredReplay): Promise<Section> {
     svg: await panels(
       data,
       { x: "head", y: "entropy", xTitle: "head", yTitle: "entropy" },
-      { panel: "task", series: null },
+      { panel: "task", series: null, xStep: 1 },
     ),
   };
   const { h_max, run, sets } = replay;
-  const titles = new Map(tasks.map(({ category, title }) => [category, title]));
-  const large = h_max.tasks.map((point) => datum(point, titles.get(point.name) ?? point.name));
-  const small = h_max.prompts.map((point, i) => ({ ...datum(point, point.name), shift: spread(i) }));
+  const titles = new Map(tasks.map(({ category, short }) => [category, short]));
+  const large = spaceLabels(h_max.tasks.map((point) => datum(point, titles.get(point.name) ?? point.name)));
+  const small = h_max.prompts.map((point, i) => datum({ ...point, h_max: point.h_max + spread(i) }, point.name));
   const points: Figure = {
     name: "h-max",
     caption:
@@ -50,13 +50,36 @@ ${figureHtml(curves)}${figureHtml(points)}${sourceLine(run, sets)}`,
   };
 }
 
-function datum({ h_max, block_efficiency }: HmaxPoint, name: string): Datum {
+interface Point extends Datum {
+  readonly name: string;
+  readonly h_max: number;
+  readonly be: number;
+}
+
+function datum({ h_max, block_efficiency }: HmaxPoint, name: string): Point {
   return { name, h_max, be: block_efficiency };
 }
 
-/** -1..1, the same at every drawing: the fractional part of multiples of the golden ratio. */
+/** Within a third of a head, the same at every drawing: fractional parts of multiples of the golden ratio. */
 function spread(i: number): number {
-  return ((i * 0.618034) % 1) * 2 - 1;
+  return (((i * 0.618034) % 1) - 0.5) / 1.5;
+}
+
+/** Labels of the least distance that can be read, as a share of the range of all. */
+const LABEL_GAP = 0.04;
+
+/** Points, each with where its label goes: names at the same head are moved up until none covers another. */
+function spaceLabels(points: readonly Point[]): Datum[] {
+  const heights = points.map((point) => point.be);
+  const gap = LABEL_GAP * (Math.max(...heights) - Math.min(...heights));
+  const lastAt = new Map<number, number>();
+  return points
+    .toSorted((a, b) => a.be - b.be)
+    .map((point) => {
+      const labelAt = Math.max(point.be, (lastAt.get(point.h_max) ?? -Infinity) + gap);
+      lastAt.set(point.h_max, labelAt);
+      return { ...point, labelAt };
+    });
 }
 
 /** What the best choice within the lattice would reach, by its number of columns. */
@@ -67,10 +90,10 @@ export async function oracleSection(replay: StoredReplay): Promise<Section> {
   });
   const best = (m: Readonly<Record<string, MethodSummary>>, k: number) =>
     (k === 1 ? m.none : m[`oracle-${k}`])?.block_efficiency ?? null;
-  const data = tasksOf(replay).flatMap(({ title, methods }) =>
+  const data = tasksOf(replay).flatMap(({ short, methods }) =>
     [1, ...ks].flatMap((k): Datum[] => {
       const efficiency = best(methods, k);
-      return efficiency === null ? [] : [{ task: title, k, efficiency, mark: k === 1 ? 1 : 0 }];
+      return efficiency === null ? [] : [{ task: short, k, efficiency, mark: k === 1 ? 1 : 0 }];
     }),
   );
   const figure: Figure = {
@@ -81,7 +104,7 @@ export async function oracleSection(replay: StoredReplay): Promise<Section> {
     svg: await panels(
       data,
       { x: "k", y: "efficiency", xTitle: "k", yTitle: "block efficiency" },
-      { panel: "task", series: null },
+      { panel: "task", series: null, xStep: 1 },
     ),
   };
   const columns = ks.filter((k) => [2, 4, 8, 16].includes(k));
@@ -110,10 +133,10 @@ const POSITION_METHODS = ["none", "ngram-4", "neural", "ngram-4-16best", "tree"]
 export async function acceptanceSection(replay: StoredReplay): Promise<Section> {
   const tasks = tasksAndTotals(replay).filter(({ set, total }) => total || Object.keys(set.categories).length === 1);
   const shown = POSITION_METHODS.filter((name) => tasks.every(({ methods }) => methods[name] !== undefined));
-  const data = tasks.flatMap(({ title, methods }) =>
+  const data = tasks.flatMap(({ short, methods }) =>
     shown.flatMap((name) =>
       acceptance(methods[name]!).map(
-        (share, i): Datum => ({ task: title, method: methodTitle(name), position: i + 1, share, mark: 0 }),
+        (share, i): Datum => ({ task: short, method: methodTitle(name), position: i + 1, share, mark: 0 }),
       ),
     ),
   );
@@ -123,7 +146,7 @@ export async function acceptanceSection(replay: StoredReplay): Promise<Section> 
     svg: await panels(
       data,
       { x: "position", y: "share", xTitle: "position", yTitle: "accepted" },
-      { panel: "task", series: "method" },
+      { panel: "task", series: "method", xStep: 1 },
     ),
   };
   const depth = replay.bundle.lattice_heads;

@@ -64,7 +64,9 @@ ${table({
     head: title,
     total,
     cells: [methods.none?.repetition.before, ...shown.map((name) => methods[name]?.repetition.after)].map((counts) =>
-      counts ? html`${rate(counts.rate)}<small>${number(counts.mean_longest_run)} (${counts.longest_run})</small>` : "–",
+      counts
+        ? html`${rate(counts.rate)}<small>${number(counts.mean_longest_run)} (${counts.longest_run})</small>`
+        : "–",
     ),
   })),
 })}${sourceLine(replay.run, replay.sets)}`,
@@ -104,6 +106,10 @@ ${table({
   };
 }
 
+function groupTitle(group: string): string {
+  return group === OVERALL ? "all tasks" : group;
+}
+
 /** The tuned weights, and how flat the choice is. */
 export async function alphaSection(tune: StoredTune): Promise<Section> {
   const methods = Object.entries(tune.result);
@@ -115,7 +121,7 @@ export async function alphaSection(tune: StoredTune): Promise<Section> {
       const base = found.block_efficiency / (1 + found.gain_over_none);
       return Object.entries(found.by_alpha).map(
         ([alpha, efficiency]): Datum => ({
-          task: group,
+          task: groupTitle(group),
           method: methodTitle(name),
           alpha: Number(alpha),
           gain: 100 * (efficiency / base - 1),
@@ -130,7 +136,7 @@ export async function alphaSection(tune: StoredTune): Promise<Section> {
     svg: await panels(
       data,
       { x: "alpha", y: "gain", xTitle: "alpha", yTitle: "gain, %" },
-      { panel: "task", series: "method" },
+      { panel: "task", series: "method", xStep: 0.1 },
     ),
   };
   const prompts = (group: string) => methods[0]?.[1][group]?.prompts ?? 0;
@@ -144,7 +150,7 @@ ${table({
   caption: "Best alpha, and its gain over BPD on the tune split.",
   columns: ["task", "prompts", ...methods.map(([name]) => methodTitle(name))],
   rows: groups.map((group) => ({
-    head: group === OVERALL ? "all tasks" : group,
+    head: groupTitle(group),
     total: group === OVERALL,
     cells: [
       String(prompts(group)),

@@ -36,9 +36,11 @@ export interface Section {
   readonly figures: readonly { readonly name: string; readonly svg: string }[];
 }
 
-/** A category of a set; where the set has only one, it goes by the set's name. */
+/** A category of a set. */
 export interface Task {
   readonly title: string;
+  /** Without the set's name where the category has one of its own: for figures. */
+  readonly short: string;
   readonly set: StoredSet;
   readonly category: string;
   readonly methods: Readonly<Record<string, MethodSummary>>;
@@ -49,6 +51,7 @@ export function tasksOf(replay: StoredReplay): Task[] {
     const categories = Object.entries(set.categories);
     return categories.map(([category, methods]) => ({
       title: categories.length === 1 ? set.title : `${set.title}, ${category}`,
+      short: categories.length === 1 ? set.title : category,
       set,
       category,
       methods,
@@ -62,7 +65,10 @@ export function tasksAndTotals(replay: StoredReplay): (Task & { readonly total: 
   return replay.sets.flatMap((set) => {
     const own = tasks.filter((task) => task.set === set).map((task) => ({ ...task, total: false }));
     if (own.length === 1) return own;
-    return [...own, { title: `${set.title}, all`, set, category: "", methods: set.overall, total: true }];
+    return [
+      ...own,
+      { title: `${set.title}, all`, short: set.title, set, category: "", methods: set.overall, total: true },
+    ];
   });
 }
 

@@ -1,5 +1,5 @@
-import type { HardwareRow, LiveMethod, StoredLive, StoredReplay } from "../suite/stored.ts";
 import { CONTEXTS, FLOPS_CONTEXT } from "../eval/hardware.ts";
+import type { HardwareRow, LiveMethod, StoredLive, StoredReplay } from "../suite/stored.ts";
 import { type Datum, type Figure, figureHtml, groupedBars } from "./charts.ts";
 import { methodTitle, number, percent } from "./format.ts";
 import { html, NOTHING, table } from "./html.ts";
@@ -156,8 +156,8 @@ ${table({
     ],
   })),
 })}${sourceLine(
-      replay.run,
-      replay.sets.filter(({ title }) => title === replay.hardware.set),
-    )}`,
+  replay.run,
+  replay.sets.filter(({ title }) => title === replay.hardware.set),
+)}`,
   };
 }

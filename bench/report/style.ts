@@ -73,7 +73,8 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 caption { text-align: left; color: var(--soft); padding-bottom: .35rem; }
 th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child { text-align: left; }
-thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; white-space: normal; }
+td > code { display: inline-block; max-width: 26rem; white-space: normal; text-align: left; }
 tbody th { font-weight: 500; }
 tr.total > * { font-weight: 700; border-top: 2px solid var(--line); }
 td small { color: var(--soft); display: block; }

@@ -33,9 +33,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   const tune = await readStored(join(RESULTS, "tune.json"), "tune");
   const work: { set: SuiteSet; rows: EvalRow[] }[] = [];
   for (const set of options.sets) {
-    const perCategory = promptCount(set, "live", options.scale);
-    const filter = { split: "test", limit: null, perCategory };
-    work.push({ set, rows: await readRows([join(options.data, set.file)], filter) });
+    work.push({ set, rows: await liveRows(set, options) });
   }
   const bundleDir = await ensureBundle(options.bundle);
   const bundle = await loadBundle(bundleDir, options.bundle);
@@ -72,6 +70,16 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
     sets,
   };
   await save(options.out ?? join(RESULTS, "live.json"), stored);
+}
+
+/** The first of each category; where answers are judged, the first that can be. */
+async function liveRows(set: SuiteSet, { data, scale }: SuiteOptions): Promise<EvalRow[]> {
+  const perCategory = promptCount(set, "live", scale);
+  const all = (limit: number | null) =>
+    readRows([join(data, set.file)], { split: "test", limit: null, perCategory: limit });
+  if (set.score === null) return all(perCategory);
+  const judged = (await all(null)).filter(({ references }) => references.length > 0);
+  return judged.slice(0, perCategory);
 }
 
 async function liveSet(

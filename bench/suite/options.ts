@@ -98,7 +98,8 @@ function setsOf(list: string | undefined): readonly SuiteSet[] {
   if (list === undefined) return SETS;
   return list.split(",").map((name) => {
     const set = SETS.find((candidate) => candidate.name === name);
-    if (set === undefined) throw new Error(`--sets: unknown "${name}"; there are ${SETS.map((s) => s.name).join(", ")}`);
+    if (set === undefined)
+      throw new Error(`--sets: unknown "${name}"; there are ${SETS.map((s) => s.name).join(", ")}`);
     return set;
   });
 }

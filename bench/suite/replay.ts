@@ -116,11 +116,25 @@ async function replaySet(
     trace_command: trace.header.command,
     prompts: rows.length,
     max_tokens: trace.header.maxTokens,
-    categories: summary.categories,
-    overall: categories.length > 1 ? summary.overall : {},
+    categories: Object.fromEntries(Object.entries(summary.categories).map(([name, group]) => [name, shorten(group)])),
+    overall: categories.length > 1 ? shorten(summary.overall) : {},
     alphas,
   };
   return { stored, rows };
+}
+
+/** Oracles and single packs are there for their efficiency alone; without the rest the stored run stays small. */
+function shorten(group: Readonly<Record<string, MethodSummary>>): Record<string, MethodSummary> {
+  const nothing = {
+    drafted_by_position: [],
+    accepted_by_position: [],
+    repetition: { before: null, after: null },
+    head_entropy_nats: [],
+    h_max: null,
+  };
+  return Object.fromEntries(
+    Object.entries(group).map(([name, m]) => [name, /^oracle-|@/.test(name) ? { ...m, ...nothing } : m]),
+  );
 }
 
 /** Over plain blockwise decoding: every prompt, and every task as a whole. */
