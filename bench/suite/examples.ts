@@ -10,11 +10,13 @@ import type { Example, ExampleStep, StoredTune } from "./stored.ts";
 
 /** Only of these: the set's other categories quote texts whose licence does not let us show them. */
 const CATEGORIES: readonly string[] = ["multi-turn", "qa", "math"];
-const METHODS = ["none", "ngram-4", "ngram-4-16best"];
+/** Of the methods that were run. */
+const METHODS: readonly string[] = ["none", "ngram-4", "neural", "ngram-4-16best"];
 const TOKENS = 48;
 
 /** The drafts of the first prompt of some categories, step by step, as text. */
 export async function exampleDrafts(
+  names: readonly string[],
   traced: readonly { readonly set: SuiteSet; readonly trace: Trace }[],
   bundle: LoadedBundle,
   tune: StoredTune | null,
@@ -25,7 +27,7 @@ export async function exampleDrafts(
   const examples: Example[] = [];
   for await (const { id, category, task, plain } of replayCases(firsts, bundle.manifest, TOKENS)) {
     const methods: Record<string, ExampleStep[]> = {};
-    for (const name of METHODS) {
+    for (const name of METHODS.filter((method) => names.includes(method))) {
       const method = suiteMethod(name, category, bundle.manifest, tune);
       const steps: ExampleStep[] = [];
       const engine = recordSteps(task.engine, (token) => bundle.text.decode([token]), steps);

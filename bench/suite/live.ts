@@ -13,10 +13,10 @@ import { type EvalRow, readRows } from "../eval/rows.ts";
 import { SCORE_KINDS, type ScoreKind, scoreAnswer } from "../eval/scores.ts";
 import { type MethodSummary, summarise } from "../eval/summary.ts";
 import { provenance } from "../provenance.ts";
-import { save, storedBundle, suiteMethod } from "./common.ts";
+import { readTune, save, storedBundle, suiteMethod } from "./common.ts";
 import { RESULTS, type SuiteOptions } from "./options.ts";
 import { LIVE_METHODS, promptCount, type SuiteSet } from "./sets.ts";
-import { type LiveMethod, readStored, STORED_FORMAT, type StoredLive } from "./stored.ts";
+import { type LiveMethod, STORED_FORMAT, type StoredLive } from "./stored.ts";
 
 type LiveSet = StoredLive["sets"][number];
 type LoadedModel = Awaited<ReturnType<typeof loadRunner>>["model"];
@@ -30,13 +30,13 @@ const TARGETS = 48;
  * two methods may differ where the model is indifferent to within rounding; each difference is told.
  */
 export async function liveStage(options: SuiteOptions): Promise<void> {
-  const tune = await readStored(join(RESULTS, "tune.json"), "tune");
   const work: { set: SuiteSet; rows: EvalRow[] }[] = [];
   for (const set of options.sets) {
     work.push({ set, rows: await liveRows(set, options) });
   }
   const bundleDir = await ensureBundle(options.bundle);
   const bundle = await loadBundle(bundleDir, options.bundle);
+  const tune = await readTune(options.tuned, bundle.manifest);
   const threads = options.threads ?? availableParallelism();
   const loaded = await loadRunner(bundleDir, { threads });
   const engine = new SessionEngine(loaded.runner, loaded.info, {});

@@ -18,6 +18,7 @@ options
   --scale X       times the usual number of prompts (1)
   --methods A,B   replay, live; "default" stands for the usual ones:
                   ${SUITE_METHODS.filter((name) => !name.startsWith("oracle")).join(",")}, oracles; live: ${LIVE_METHODS.join(",")}
+  --tuned FILE    replay, live: the table of alphas (bench/results/tune.json)
   --bundle NAME   (smollm2-135m)
   --threads N     of the model (all)
   --seed N        of the confidence intervals (1)
@@ -35,6 +36,7 @@ export interface SuiteOptions {
   readonly scale: number;
   /** null: the stage's own. */
   readonly methods: readonly string[] | null;
+  readonly tuned: string;
   readonly bundle: string;
   readonly threads: number | null;
   readonly seed: number;
@@ -54,6 +56,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
       sets: text,
       scale: text,
       methods: text,
+      tuned: text,
       bundle: text,
       threads: text,
       seed: text,
@@ -77,6 +80,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
       values.methods === undefined
         ? null
         : withDefault(methodNames(values.methods), stage === "live" ? LIVE_METHODS : SUITE_METHODS),
+    tuned: values.tuned ?? join(RESULTS, "tune.json"),
     bundle: values.bundle ?? "smollm2-135m",
     threads: count("--threads", values.threads, 256),
     seed: count("--seed", values.seed) ?? 1,

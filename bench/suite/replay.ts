@@ -11,13 +11,12 @@ import { Progress } from "../eval/progress.ts";
 import { formatTable, type MethodSummary, summarise } from "../eval/summary.ts";
 import { checkTrace, readTrace, type Trace } from "../eval/trace.ts";
 import { provenance } from "../provenance.ts";
-import { save, storedBundle, suiteMethod } from "./common.ts";
+import { readTune, save, storedBundle, suiteMethod } from "./common.ts";
 import { exampleDrafts } from "./examples.ts";
 import { RESULTS, type SuiteOptions } from "./options.ts";
 import { MAIN_SET, SUITE_METHODS, type SuiteSet } from "./sets.ts";
 import {
   type HardwareRow,
-  readStored,
   STORED_FORMAT,
   type StoredHmax,
   type StoredReplay,
@@ -34,9 +33,8 @@ interface TracedSet {
 /** Every method over the stored traces of the test split, alphas as tuned. Makes no model calls. */
 export async function replayStage(options: SuiteOptions): Promise<void> {
   const traced = await readTraces(options);
-  const tune = await readStored(join(RESULTS, "tune.json"), "tune");
-  if (tune === null) console.error("no bench/results/tune.json: every alpha is the bundle's default (npm run tune)");
   const bundle = await loadBundle(await ensureBundle(options.bundle), options.bundle);
+  const tune = await readTune(options.tuned, bundle.manifest);
   for (const { trace } of traced) checkTrace(trace, bundle.manifest);
   const names = [...(options.methods ?? SUITE_METHODS), ...packMethods(bundle.manifest)];
   const bar = new Progress(
@@ -62,7 +60,7 @@ export async function replayStage(options: SuiteOptions): Promise<void> {
     bundle: storedBundle(bundle.manifest),
     h_max: hmaxOf(rows, sets),
     hardware: { set: main.title, methods: await hardwareOf(main, bundle.manifest) },
-    examples: await exampleDrafts(traced, bundle, tune),
+    examples: await exampleDrafts(names, traced, bundle, tune),
     sets,
   };
   await save(options.out ?? join(RESULTS, "replay.json"), stored);
