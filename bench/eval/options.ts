@@ -132,7 +132,7 @@ function fraction(option: string, text: string | undefined): number | null {
   return value;
 }
 
-function providerOf(text: string | undefined): Provider | null {
+export function providerOf(text: string | undefined): Provider | null {
   if (text === undefined) return null;
   if (text === "cpu" || text === "webgpu") return text;
   throw new Error(`--provider is cpu or webgpu, not "${text}"`);

@@ -29,7 +29,8 @@ export async function renderReport(runs: Runs): Promise<Report> {
           packsSection(replay),
         ]),
     tune === null ? null : await alphaSection(tune),
-    ...(live === null ? [] : [await speedSection(live), scoresSection(live)]),
+    ...(await Promise.all(live.map(speedSection))),
+    ...live.slice(0, 1).map(scoresSection),
     replay === null ? null : hardwareSection(replay),
   ];
   const kept = [...sections.filter((section) => section !== null), sourcesSection(runs)];
@@ -38,7 +39,7 @@ export async function renderReport(runs: Runs): Promise<Report> {
 }
 
 function pageOf(runs: Runs, sections: readonly Section[]): Html {
-  const bundle = (runs.replay ?? runs.live ?? runs.tune)!.bundle;
+  const bundle = (runs.replay ?? runs.tune ?? runs.live[0])!.bundle;
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -85,7 +86,7 @@ function tiles({ replay }: Runs): Html {
 
 /** Everything needed to make the numbers again. */
 function sourcesSection({ replay, live, tune }: Runs): Section {
-  const runs = [replay, tune, live].filter((run) => run !== null);
+  const runs = [replay, tune, ...live].filter((run) => run !== null);
   const sets = [
     ...(replay?.sets ?? []).map((set) => ({ use: "reported", ...set })),
     ...(tune?.sources ?? []).map((source) => ({ use: "tuned on", ...source })),
@@ -97,8 +98,8 @@ function sourcesSection({ replay, live, tune }: Runs): Section {
     body: html`${table({
       caption: "Stored runs.",
       columns: ["run", "command", "commit", "seed", "Node", "bundle", "heads (SHA-256)"],
-      rows: runs.map(({ kind, run, bundle }) => ({
-        head: kind,
+      rows: runs.map(({ run, bundle, ...stored }) => ({
+        head: stored.kind === "live" ? `live, ${stored.provider}` : stored.kind,
         cells: [
           html`<code>${run.command}</code>`,
           html`<code>${run.commit.slice(0, 10)}</code>${run.changed_files ? " (changed)" : ""}`,

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { MethodSummary } from "../eval/summary.ts";
 import type { Provenance } from "../provenance.ts";
+import { LIVE_FILES } from "../suite/options.ts";
 import {
   readStored,
   type StoredLive,
@@ -14,17 +15,19 @@ import { type Html, html } from "./html.ts";
 /** The stored runs there are; a section without its run is left out. */
 export interface Runs {
   readonly replay: StoredReplay | null;
-  readonly live: StoredLive | null;
+  /** One for each provider, the CPU first. */
+  readonly live: readonly StoredLive[];
   readonly tune: StoredTune | null;
 }
 
 export async function readRuns(dir: string): Promise<Runs> {
-  const [replay, live, tune] = await Promise.all([
+  const [replay, tune, ...providers] = await Promise.all([
     readStored(join(dir, "replay.json"), "replay"),
-    readStored(join(dir, "live.json"), "live"),
     readStored(join(dir, "tune.json"), "tune"),
+    ...Object.values(LIVE_FILES).map((name) => readStored(join(dir, name), "live")),
   ]);
-  if (replay === null && live === null && tune === null)
+  const live = providers.filter((run) => run !== null);
+  if (replay === null && live.length === 0 && tune === null)
     throw new Error(`no stored runs in ${dir}: make them with npm run eval -- --suite (--help) and npm run tune`);
   return { replay, live, tune };
 }

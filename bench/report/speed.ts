@@ -39,13 +39,13 @@ export async function speedSection(live: StoredLive): Promise<Section> {
     }),
   );
   const figure: Figure = {
-    name: "speed-up",
+    name: `speed-up-${live.provider}`,
     caption: "Tokens per second over those of plain decoding (the dashed line), by category.",
     svg: await groupedBars(data, { x: "task", y: "ratio", yTitle: "speed-up", series: "method" }),
   };
   return {
-    id: "speed",
-    title: "Speed-up by category",
+    id: `speed-${live.provider}`,
+    title: `Speed-up by category, ${live.provider}`,
     figures: [figure],
     body: html`<p>Measured on ${live.cpu}, ${live.threads} threads, provider ${live.provider}, greedy, without the edge and the wire;
 drafts as large as pays there. Each answer is timed from its first token on.</p>

@@ -14,7 +14,7 @@ import { SCORE_KINDS, type ScoreKind, scoreAnswer } from "../eval/scores.ts";
 import { type MethodSummary, summarise } from "../eval/summary.ts";
 import { provenance } from "../provenance.ts";
 import { readTune, save, storedBundle, suiteMethod } from "./common.ts";
-import { RESULTS, type SuiteOptions } from "./options.ts";
+import { LIVE_FILES, RESULTS, type SuiteOptions } from "./options.ts";
 import { LIVE_METHODS, promptCount, type SuiteSet } from "./sets.ts";
 import { type LiveMethod, STORED_FORMAT, type StoredLive } from "./stored.ts";
 
@@ -38,7 +38,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   const bundle = await loadBundle(bundleDir, options.bundle);
   const tune = await readTune(options.tuned, bundle.manifest);
   const threads = options.threads ?? availableParallelism();
-  const loaded = await loadRunner(bundleDir, { threads });
+  const loaded = await loadRunner(bundleDir, { threads, provider: options.provider });
   const engine = new SessionEngine(loaded.runner, loaded.info, {});
   const model: Model = { engine, manifest: bundle.manifest, text: bundle.text };
   const bar = new Progress(work.reduce((sum, { rows }) => sum + rows.length, 0));
@@ -69,7 +69,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
     perplexity: targets,
     sets,
   };
-  await save(options.out ?? join(RESULTS, "live.json"), stored);
+  await save(options.out ?? join(RESULTS, LIVE_FILES[options.provider]), stored);
 }
 
 /** The first of each category; where answers are judged, the first that can be. */

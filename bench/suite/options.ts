@@ -1,10 +1,14 @@
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import type { Provider } from "../../gpu-worker/onnx/session.ts";
 import { ROOT } from "../../scripts/paths.ts";
-import { count, methodNames } from "../eval/options.ts";
+import { count, methodNames, providerOf } from "../eval/options.ts";
 import { LIVE_METHODS, SETS, type Split, SUITE_METHODS, type SuiteSet } from "./sets.ts";
 
 export const RESULTS = join(ROOT, "bench", "results");
+
+/** The file of the live stage within the results, by provider. */
+export const LIVE_FILES: Readonly<Record<Provider, string>> = { cpu: "live.json", webgpu: "live-webgpu.json" };
 
 export const SUITE_HELP = `npm run eval -- --suite trace|replay|live [options]; in this order, npm run tune between the first two
   trace    run the model once, plainly, over every set and store what drafting needs in --traces (not for git)
@@ -20,6 +24,7 @@ options
                   ${SUITE_METHODS.filter((name) => !name.startsWith("oracle")).join(",")}, oracles; live: ${LIVE_METHODS.join(",")}
   --tuned FILE    replay, live: the table of alphas (bench/results/tune.json)
   --bundle NAME   (smollm2-135m)
+  --provider P    live: cpu or webgpu, which is stored as live-webgpu.json (cpu)
   --threads N     of the model (all)
   --seed N        of the confidence intervals (1)
   --out FILE      another place for the result`;
@@ -38,6 +43,7 @@ export interface SuiteOptions {
   readonly methods: readonly string[] | null;
   readonly tuned: string;
   readonly bundle: string;
+  readonly provider: Provider;
   readonly threads: number | null;
   readonly seed: number;
   readonly out: string | null;
@@ -58,6 +64,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
       methods: text,
       tuned: text,
       bundle: text,
+      provider: text,
       threads: text,
       seed: text,
       out: text,
@@ -82,6 +89,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
         : withDefault(methodNames(values.methods), stage === "live" ? LIVE_METHODS : SUITE_METHODS),
     tuned: values.tuned ?? join(RESULTS, "tune.json"),
     bundle: values.bundle ?? "smollm2-135m",
+    provider: providerOf(values.provider) ?? "cpu",
     threads: count("--threads", values.threads, 256),
     seed: count("--seed", values.seed) ?? 1,
     out: values.out ?? null,

@@ -96,7 +96,7 @@ const tune: StoredTune = {
 
 describe("the report", () => {
   test("is one file that loads nothing, and each section names its command, commit, seed and prompts", async () => {
-    const { page, figures } = await renderReport({ replay, live: null, tune });
+    const { page, figures } = await renderReport({ replay, live: [], tune });
     expect(page).toMatch(/^<!doctype html>/);
     expect(page).not.toMatch(/<script|<link|<img|\bsrc=|@import|url\((?!#)/);
     expect(page).not.toMatch(/undefined|NaN|\[object/);
@@ -108,13 +108,13 @@ describe("the report", () => {
   });
 
   test("leaves a section out for which there is no run", async () => {
-    const { page } = await renderReport({ replay: null, live: null, tune });
+    const { page } = await renderReport({ replay: null, live: [], tune });
     expect(page).toContain('id="alpha"');
     expect(page).not.toContain('id="rescoring"');
   });
 
   test("shows drafts as text, whatever they hold", async () => {
-    const { page } = await renderReport({ replay, live: null, tune: null });
+    const { page } = await renderReport({ replay, live: [], tune: null });
     expect(page).toContain('<span class="accepted">&lt;b&gt;</span><span class="bonus">⏎</span>');
     expect(page).toContain('<span class="rejected"> no</span>');
   });
