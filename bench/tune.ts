@@ -19,17 +19,18 @@ import { SETS, TUNED_METHODS } from "./suite/sets.ts";
 import { OVERALL, STORED_FORMAT, type StoredTune, type Tuned, type TuneResult } from "./suite/stored.ts";
 import { tracePath } from "./suite/trace.ts";
 
+/** Finest where the best ones lie. */
+const ALPHAS = "0,0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.8";
+
 export const TUNE_HELP = `npm run tune -- [options]
 Finds the alpha with the most block efficiency, per rescorer and task, and writes the table that npm run eval -- --suite
 reads. Makes no model calls; traces come from npm run eval -- --suite trace --split tune, or from --save-trace.
   --traces DIR    of the suite's traces (.cache/traces)
   --replay FILE   these traces instead; may be repeated
   --methods A,B   (${TUNED_METHODS.join(",")}); "default" stands for these
-  --alphas A,B    (0 to 0.9 in steps of 0.1)
+  --alphas A,B    (${ALPHAS})
   --apply         also make the alpha that is best overall for the bundle's default rescorer its default
   --out FILE      (bench/results/tune.json)`;
-
-const ALPHAS = "0,0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9";
 
 interface NamedTrace {
   readonly set: string;

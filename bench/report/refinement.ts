@@ -156,7 +156,7 @@ ${table({
       String(prompts(group)),
       ...methods.map(([, tuned]) => {
         const found = tuned[group];
-        return found ? html`${number(found.best_alpha, 1)}<small>${percent(found.gain_over_none)}</small>` : "–";
+        return found ? html`${number(found.best_alpha)}<small>${percent(found.gain_over_none)}</small>` : "–";
       }),
     ],
   })),
