@@ -52,6 +52,11 @@ export interface TableRow {
   readonly total?: boolean;
 }
 
+/** Headings wrap at spaces only: "16-best 4-gram" is two words. */
+function unbroken(name: Part): Part {
+  return typeof name === "string" ? name.replaceAll("-", "\u2011") : name;
+}
+
 export function table({ caption, columns, rows }: Table): Html {
   const [corner = "", ...names] = columns;
   const body = rows.map(
@@ -60,7 +65,7 @@ export function table({ caption, columns, rows }: Table): Html {
   );
   // Wide tables scroll in their own box, which the keyboard must reach too.
   return html`<div class="scroll" tabindex="0" role="region" aria-label="${caption}"><table><caption>${caption}</caption>
-<thead><tr><th scope="col">${corner}</th>${names.map((name) => html`<th scope="col">${name}</th>`)}</tr></thead>
+<thead><tr><th scope="col">${corner}</th>${names.map((name) => html`<th scope="col">${unbroken(name)}</th>`)}</tr></thead>
 <tbody>
 ${body}</tbody></table></div>`;
 }
