@@ -48,7 +48,7 @@ export async function speedSection(live: StoredLive): Promise<Section> {
     title: `Speed-up by category, ${live.provider}`,
     figures: [figure],
     body: html`<p>Measured on ${live.cpu}, ${live.threads} threads, provider ${live.provider}, greedy, without the edge and the wire;
-drafts as large as pays there. Each answer is timed from its first token on.</p>
+drafts as large as pays there and the default alpha, as the API serves them. Each answer is timed from its first token on.</p>
 ${figureHtml(figure)}
 ${table({
   caption: "Tokens per second, and the ratio to plain decoding.",

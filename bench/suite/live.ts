@@ -13,7 +13,7 @@ import { type EvalRow, readRows } from "../eval/rows.ts";
 import { SCORE_KINDS, type ScoreKind, scoreAnswer } from "../eval/scores.ts";
 import { type MethodSummary, summarise } from "../eval/summary.ts";
 import { provenance } from "../provenance.ts";
-import { readTune, save, storedBundle, suiteMethod } from "./common.ts";
+import { save, storedBundle, suiteMethod } from "./common.ts";
 import { LIVE_FILES, RESULTS, type SuiteOptions } from "./options.ts";
 import { LIVE_METHODS, promptCount, type SuiteSet } from "./sets.ts";
 import { type LiveMethod, STORED_FORMAT, type StoredLive } from "./stored.ts";
@@ -26,7 +26,8 @@ const PERPLEXITY_SET = "lambada";
 const TARGETS = 48;
 
 /**
- * The model itself, plainly and with drafts as large as pays here: speed, texts, task scores. Greedy texts of
+ * The model itself, plainly and with drafts as large as pays here, alphas the bundle's own, as the served API has
+ * both: speed, texts, task scores. Greedy texts of
  * two methods may differ where the model is indifferent to within rounding; each difference is told.
  */
 export async function liveStage(options: SuiteOptions): Promise<void> {
@@ -36,21 +37,18 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   }
   const bundleDir = await ensureBundle(options.bundle);
   const bundle = await loadBundle(bundleDir, options.bundle);
-  const tune = await readTune(options.tuned, bundle.manifest);
   const threads = options.threads ?? availableParallelism();
   const loaded = await loadRunner(bundleDir, { threads, provider: options.provider });
   const engine = new SessionEngine(loaded.runner, loaded.info, {});
   const model: Model = { engine, manifest: bundle.manifest, text: bundle.text };
+  const methods = (options.methods ?? LIVE_METHODS).map((name) => suiteMethod(name, "", bundle.manifest, null));
+  const packs = await bundle.packs(methods);
   const bar = new Progress(work.reduce((sum, { rows }) => sum + rows.length, 0));
   const sets: LiveSet[] = [];
   let targets: StoredLive["perplexity"] = null;
   try {
     for (const { set, rows } of work) {
-      const category = rows[0]?.category ?? "";
-      const methods = (options.methods ?? LIVE_METHODS).map((name) =>
-        suiteMethod(name, category, bundle.manifest, tune),
-      );
-      sets.push(await liveSet(set, rows, model, methods, await bundle.packs(methods), options.seed, bar));
+      sets.push(await liveSet(set, rows, model, methods, packs, options.seed, bar));
       if (set.name === PERPLEXITY_SET) targets = await targetPerplexity(set, options, model, loaded.model);
     }
   } finally {

@@ -22,7 +22,7 @@ options
   --scale X       times the usual number of prompts (1)
   --methods A,B   replay, live; "default" stands for the usual ones:
                   ${SUITE_METHODS.filter((name) => !name.startsWith("oracle")).join(",")}, oracles; live: ${LIVE_METHODS.join(",")}
-  --tuned FILE    replay, live: the table of alphas (bench/results/tune.json)
+  --tuned FILE    replay: the table of alphas (bench/results/tune.json)
   --bundle NAME   (smollm2-135m)
   --provider P    live: cpu or webgpu, which is stored as live-webgpu.json (cpu)
   --threads N     of the model (all)

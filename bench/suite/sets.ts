@@ -17,7 +17,7 @@ export interface SuiteSet {
 
 export type Split = "tune" | "test";
 
-const OTHER = { tune: 8, test: 12, live: 6 };
+const OTHER = { tune: 6, test: 12, live: 4 };
 
 export const SETS: readonly SuiteSet[] = [
   {
@@ -25,7 +25,7 @@ export const SETS: readonly SuiteSet[] = [
     title: "Spec-Bench",
     file: "spec_bench.jsonl.xz",
     maxTokens: 96,
-    prompts: { tune: 12, test: 20, live: 4 },
+    prompts: { tune: 12, test: 20, live: 3 },
     score: null,
   },
   other("lambada", "LAMBADA", 64, "last-word"),

@@ -64,7 +64,7 @@ describe("the suite on the tiny bundle", () => {
     expect(first?.sets[0]?.categories.qa?.none?.identical_to_plain).toBe(first?.sets[0]?.categories.qa?.none?.prompts);
     expect(first?.hardware.methods.none?.block_efficiency).toBe(first?.sets[0]?.overall.none?.block_efficiency);
 
-    await suite("live", "--methods", "ar,ngram-3", "--tuned", at("tune.json"), "--out", at("live.json"));
+    await suite("live", "--methods", "ar,ngram-3", "--out", at("live.json"));
     const live = await readStored(at("live.json"), "live");
     expect(live?.sets[1]?.categories.lambada?.ar?.scores).toHaveProperty("accuracy");
     expect(live?.sets[0]?.overall.ar?.tokens_per_s).toBeGreaterThan(0);
