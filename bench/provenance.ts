@@ -12,10 +12,10 @@ export interface Provenance {
   readonly seed: number | null;
   readonly node: string;
   /** ISO 8601. */
-  readonly finished: string;
+  readonly started: string;
 }
 
-/** @param script the npm script that is running with this process's own arguments, as "eval" */
+/** To be called when a run starts: what is checked out may change before it ends. @param script the npm script that is running with this process's own arguments, as "eval" */
 export function provenance(script: string, seed: number | null): Provenance {
   const git = (...args: string[]) => execFileSync("git", args, { cwd: ROOT, encoding: "utf8" }).trim();
   return {
@@ -24,7 +24,7 @@ export function provenance(script: string, seed: number | null): Provenance {
     changed_files: git("status", "--porcelain", "--untracked-files=no") !== "",
     seed,
     node: process.version,
-    finished: new Date().toISOString(),
+    started: new Date().toISOString(),
   };
 }
 

@@ -55,6 +55,7 @@ export async function runTune(argv: readonly string[]): Promise<StoredTune | nul
   if (values.help) return null;
   const alphas = values.alphas.split(",").map(Number);
   if (alphas.some((alpha) => !(alpha >= 0 && alpha <= 1))) throw new Error("--alphas: numbers from 0 to 1");
+  const run = provenance("tune", null);
   const methods = methodNames(values.methods).flatMap((name) => (name === "default" ? TUNED_METHODS : [name]));
   const traces = values.replay.length > 0 ? await namedFiles(values.replay) : await suiteTraces(values.traces);
   const bundle = await openBundle(traces);
@@ -63,7 +64,7 @@ export async function runTune(argv: readonly string[]): Promise<StoredTune | nul
   const stored: StoredTune = {
     format: STORED_FORMAT,
     kind: "tune",
-    run: provenance("tune", null),
+    run,
     bundle: storedBundle(bundle.manifest),
     sources: traces.map(({ set, title, trace: { header, generations } }) => ({
       set,

@@ -33,14 +33,12 @@ try {
 }
 
 async function main(options: EvalOptions): Promise<void> {
+  const run = { ...provenance("eval", options.seed), options };
   const rows = options.replay === null ? await runModel(options) : await runTrace(options, options.replay);
   const summary = summarise(rows, options.methods, options.seed);
   console.log(formatTable(summary));
   if (options.out !== null)
-    await writeFile(
-      options.out,
-      `${JSON.stringify({ run: { ...provenance("eval", options.seed), options }, summary, rows: plainRows(rows) })}\n`,
-    );
+    await writeFile(options.out, `${JSON.stringify({ run, summary, rows: plainRows(rows) })}\n`);
   if (options.json) console.log(JSON.stringify(summary));
 }
 

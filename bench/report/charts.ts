@@ -141,13 +141,19 @@ export async function groupedBars(
   const names = [...new Set(data.map((datum) => datum[series]!))] as string[];
   return draw({
     data: { values: [...data] },
-    width: { step: 15 },
+    width: { step: 18 },
     height: 240,
     layer: [
       {
         mark: { type: "bar", cornerRadiusEnd: 2 },
         encoding: {
-          x: { field: x, type: "nominal", sort: null, title: null, axis: { labelAngle: -35 } },
+          x: {
+            field: x,
+            type: "nominal",
+            sort: null,
+            title: null,
+            axis: { labelAngle: -35, labelLimit: 200, labelFontSize: 11 },
+          },
           xOffset: { field: series, type: "nominal", sort: names },
           y: { field: y, type: "quantitative", title: yTitle },
           color: { field: series, type: "nominal", sort: names, scale: { domain: names, range: SERIES } },

@@ -7,6 +7,7 @@ import { type Section, sourceLine } from "./runs.ts";
 
 interface LiveTask {
   readonly title: string;
+  readonly short: string;
   readonly total: boolean;
   readonly methods: Readonly<Record<string, LiveMethod>>;
 }
@@ -14,10 +15,15 @@ interface LiveTask {
 function liveTasks(live: StoredLive): LiveTask[] {
   return live.sets.flatMap(({ title, categories, overall }): LiveTask[] => {
     const groups = Object.entries(categories);
-    if (groups.length === 1) return [{ title, total: false, methods: groups[0]![1] }];
+    if (groups.length === 1) return [{ title, short: title, total: false, methods: groups[0]![1] }];
     return [
-      ...groups.map(([category, methods]) => ({ title: `${title}, ${category}`, total: false, methods })),
-      { title: `${title}, all`, total: true, methods: overall },
+      ...groups.map(([category, methods]) => ({
+        title: `${title}, ${category}`,
+        short: category,
+        total: false,
+        methods,
+      })),
+      { title: `${title}, all`, short: `${title}, all`, total: true, methods: overall },
     ];
   });
 }
@@ -35,7 +41,7 @@ export async function speedSection(live: StoredLive): Promise<Section> {
   const data = tasks.flatMap((task) =>
     drafted.flatMap((name): Datum[] => {
       const ratio = speedUp(task, name);
-      return ratio === null ? [] : [{ task: task.title, method: methodTitle(name), ratio }];
+      return ratio === null ? [] : [{ task: task.short, method: methodTitle(name), ratio }];
     }),
   );
   const figure: Figure = {

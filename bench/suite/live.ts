@@ -31,6 +31,7 @@ const TARGETS = 48;
  * two methods may differ where the model is indifferent to within rounding; each difference is told.
  */
 export async function liveStage(options: SuiteOptions): Promise<void> {
+  const run = provenance("eval", options.seed);
   const work: { set: SuiteSet; rows: EvalRow[] }[] = [];
   for (const set of options.sets) {
     work.push({ set, rows: await liveRows(set, options) });
@@ -59,7 +60,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   const stored: StoredLive = {
     format: STORED_FORMAT,
     kind: "live",
-    run: provenance("eval", options.seed),
+    run,
     bundle: storedBundle(bundle.manifest),
     provider: loaded.info.provider,
     cpu: cpus()[0]?.model ?? "",

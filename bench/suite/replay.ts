@@ -32,6 +32,7 @@ interface TracedSet {
 
 /** Every method over the stored traces of the test split, alphas as tuned. Makes no model calls. */
 export async function replayStage(options: SuiteOptions): Promise<void> {
+  const run = provenance("eval", options.seed);
   const traced = await readTraces(options);
   const bundle = await loadBundle(await ensureBundle(options.bundle), options.bundle);
   const tune = await readTune(options.tuned, bundle.manifest);
@@ -56,7 +57,7 @@ export async function replayStage(options: SuiteOptions): Promise<void> {
   const stored: StoredReplay = {
     format: STORED_FORMAT,
     kind: "replay",
-    run: provenance("eval", options.seed),
+    run,
     bundle: storedBundle(bundle.manifest),
     h_max: hmaxOf(rows, sets),
     hardware: { set: main.title, methods: await hardwareOf(main, bundle.manifest) },

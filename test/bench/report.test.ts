@@ -11,7 +11,7 @@ const RUN = {
   changed_files: false,
   seed: 7,
   node: "v24",
-  finished: "",
+  started: "",
 };
 const BUNDLE = { name: "toy", heads_sha256: "ab".repeat(32), lattice_heads: 2, top_k: 4, packs: [] };
 
