@@ -46,8 +46,8 @@ async function draw(spec: TopLevelSpec): Promise<string> {
 
 export function figureHtml({ caption, svg }: Figure): Html {
   // The drawing's texts alone make no sense read out; the caption and the tables say what it shows.
-  const labelled = svg.replace("<svg ", '<svg role="img" aria-hidden="true" ');
-  return html`<figure>${trusted(labelled)}<figcaption>${caption}</figcaption></figure>`;
+  const hidden = svg.replace("<svg ", '<svg aria-hidden="true" ');
+  return html`<figure>${trusted(hidden)}<figcaption>${caption}</figcaption></figure>`;
 }
 
 interface Axes {
