@@ -67,7 +67,7 @@ export function tasksAndTotals(replay: StoredReplay): (Task & { readonly total: 
   const tasks = tasksOf(replay);
   return replay.sets.flatMap((set) => {
     const own = tasks.filter((task) => task.set === set).map((task) => ({ ...task, total: false }));
-    if (own.length === 1) return own;
+    if (own.length <= 1) return own;
     return [
       ...own,
       { title: `${set.title}, all`, short: set.title, set, category: "", methods: set.overall, total: true },
