@@ -2,14 +2,12 @@ import { benchCalibrate } from "./calibrate.ts";
 import { benchDecode } from "./decode.ts";
 import { benchNeural } from "./neural.ts";
 import { benchRescore } from "./rescore.ts";
-import { benchTune } from "./tune.ts";
 
 const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
   calibrate: benchCalibrate,
   decode: benchDecode,
   neural: benchNeural,
   rescore: benchRescore,
-  tune: benchTune,
 };
 
 const [name = "", ...args] = process.argv.slice(2);

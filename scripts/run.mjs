@@ -19,6 +19,8 @@ const programs = {
   check: ["scripts/check.ts"],
   bench: ["bench/cli.ts"],
   eval: ["bench/eval/cli.ts"],
+  tune: ["bench/tune-cli.ts"],
+  report: ["bench/report/cli.ts"],
   ngram: ["train/ngram/cli.ts"],
   bundle: ["models/cli.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],

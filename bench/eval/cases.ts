@@ -31,6 +31,8 @@ export interface Model {
 
 export interface CaseOptions {
   readonly maxTokens: number;
+  /** Task.autoNodes of every case. */
+  readonly autoNodes: boolean;
   /** Given every plain completion together with its lattices: then cases replay instead of running the model. */
   readonly onGeneration: ((generation: Generation) => void) | null;
   /** Rows left out because their prompt does not fit the context. */
@@ -80,11 +82,13 @@ async function liveCase(
     return null;
   }
   const limits = { maxTokens: options.maxTokens, eosTokens: manifest.eosTokens };
-  const task = { engine: model.engine, model: manifest.name, prompt, limits };
-  const { id, category } = row;
+  const { autoNodes } = options;
+  const task = { engine: model.engine, model: manifest.name, prompt, limits, autoNodes };
+  const { id, category, references } = row;
   if (options.onGeneration === null) {
     const plain = parseMethod("ar", manifest, { alpha: null, pack: null, heads: null, topK: null });
-    return { id, category, turn, task, plain: await complete(task, plain, new Map(), []) };
+    const completion = await complete(task, plain, new Map(), []);
+    return { id, category, turn, task, plain: completion, timed: true, references };
   }
   const { completion, lattices } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
   const generation = { id, category, turn, prompt, output: Uint32Array.from(completion.output), lattices };
@@ -111,15 +115,15 @@ function replayCase(
   // The limit itself, not the length: how deep a draft may go near the end depends on it.
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
   const engine = replayEngine({ ...generation, output }, bundleInfo(manifest), neural);
-  const task = { engine, model: manifest.name, prompt, limits };
-  return { id, category, turn, task, plain: plainCompletion(output) };
+  const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
+  return { id, category, turn, task, plain: plainCompletion(output), timed: false, references: [] };
 }
 
 /** What plain decoding counts: one token per step after the prefill's. */
 function plainCompletion(output: Uint32Array): Completion {
   const steps = output.length - 1;
   const counters = { ...emptyCounters(), tokens: steps, steps, outputTokens: output.length };
-  return { output: [...output], counters, logProbs: [] };
+  return { output: [...output], counters, logProbs: [], decodeMs: 0 };
 }
 
 function bundleInfo(manifest: BundleManifest): BundleInfo {

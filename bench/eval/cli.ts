@@ -1,9 +1,9 @@
-import { execFileSync } from "node:child_process";
 import { writeFile } from "node:fs/promises";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { readCalibration } from "../../models/calibration.ts";
-import { ROOT } from "../../scripts/paths.ts";
+import { npmCommand, provenance } from "../provenance.ts";
+import { runSuite } from "../suite/cli.ts";
 import { liveCases, type Model, replayCases } from "./cases.ts";
 import { type EvalCase, evaluate, type RowResult } from "./evaluate.ts";
 import { type Method, parseMethod } from "./methods.ts";
@@ -13,7 +13,7 @@ import { Progress } from "./progress.ts";
 import { readRows } from "./rows.ts";
 import { formatTable, summarise } from "./summary.ts";
 import type { Difference } from "./ties.ts";
-import { type Generation, readTrace, type Trace, writeTrace } from "./trace.ts";
+import { checkTrace, type Generation, readTrace, traceHeader, writeTrace } from "./trace.ts";
 
 const DEFAULT_MAX_TOKENS = 128;
 
@@ -21,27 +21,32 @@ const DEFAULT_MAX_TOKENS = 128;
 const note = (line: string) => console.error(line);
 
 try {
-  const options = parseEvalOptions(process.argv.slice(2));
-  if (options === null) console.log(EVAL_HELP);
-  else await main(options);
+  const argv = process.argv.slice(2);
+  if (argv[0] === "--suite") await runSuite(argv.slice(1));
+  else {
+    const options = parseEvalOptions(argv);
+    if (options === null) console.log(EVAL_HELP);
+    else await main(options);
+  }
 } catch (error) {
   note(error instanceof Error ? error.message : String(error));
   process.exitCode = 1;
 }
 
 async function main(options: EvalOptions): Promise<void> {
+  const run = { ...provenance("eval", options.seed), options };
   const rows = options.replay === null ? await runModel(options) : await runTrace(options, options.replay);
   const summary = summarise(rows, options.methods, options.seed);
   console.log(formatTable(summary));
   if (options.out !== null)
-    await writeFile(options.out, `${JSON.stringify({ run: provenance(options), summary, rows: plainRows(rows) })}\n`);
+    await writeFile(options.out, `${JSON.stringify({ run, summary, rows: plainRows(rows) })}\n`);
   if (options.json) console.log(JSON.stringify(summary));
 }
 
 async function runTrace(options: EvalOptions, path: string): Promise<RowResult[]> {
   const trace = await readTrace(path);
   const bundle = await loadBundle(await ensureBundle(trace.header.bundle), trace.header.bundle);
-  checkTrace(trace, bundle);
+  checkTrace(trace, bundle.manifest);
   const maxTokens = Math.min(options.maxTokens ?? trace.header.maxTokens, trace.header.maxTokens);
   const kept = keepGenerations(trace.generations, options);
   const neural = await bundle.neural(await methodsOf(options, bundle));
@@ -72,6 +77,7 @@ async function runModel(options: EvalOptions): Promise<RowResult[]> {
     const generations: Generation[] = [];
     const cases = liveCases(inputs, model, {
       maxTokens,
+      autoNodes: options.autoNodes,
       onGeneration: options.saveTrace === null ? null : (generation) => generations.push(generation),
       onSkipped: (row, tokens) =>
         bar.say(`${row.id}: left out, its prompt of ${tokens} tokens leaves no room for ${maxTokens} more`),
@@ -84,7 +90,10 @@ async function runModel(options: EvalOptions): Promise<RowResult[]> {
       () => undefined,
       (line) => bar.say(line),
     );
-    if (options.saveTrace !== null) await saveTrace(options.saveTrace, bundle, generations, maxTokens);
+    if (options.saveTrace !== null) {
+      const header = traceHeader(bundle.manifest, maxTokens, npmCommand("eval"));
+      await writeTrace(options.saveTrace, { header, generations });
+    }
     return results;
   } finally {
     bar.stop();
@@ -123,14 +132,6 @@ function describeDifference(done: EvalCase, method: Method, difference: Differen
   return `${where} at token ${at}: ${methodToken} for ${plainToken}; ${gaps}: ${floatTie ? "a float tie" : "NOT a float tie"}`;
 }
 
-function checkTrace(trace: Trace, bundle: LoadedBundle): void {
-  const { header } = trace;
-  const { manifest } = bundle;
-  if (header.tokenizerHash !== manifest.tokenizer.sha256) {
-    throw new Error(`the trace was made with another tokenizer than bundle ${manifest.name} has now: make it again`);
-  }
-}
-
 function keepGenerations(generations: readonly Generation[], options: EvalOptions): Generation[] {
   if (options.split !== null) throw new Error("--split: choose the split when the trace is made");
   const kept: Generation[] = [];
@@ -149,39 +150,6 @@ function keepGenerations(generations: readonly Generation[], options: EvalOption
     if (keeping) kept.push(generation);
   }
   return kept;
-}
-
-async function saveTrace(
-  path: string,
-  bundle: LoadedBundle,
-  generations: Generation[],
-  maxTokens: number,
-): Promise<void> {
-  const { name, tokenizer, architecture, latticeHeads, topK } = bundle.manifest;
-  const command = `npm run eval -- ${process.argv.slice(2).join(" ")}`;
-  const header = {
-    bundle: name,
-    tokenizerHash: tokenizer.sha256,
-    vocabSize: architecture.vocabSize,
-    heads: latticeHeads,
-    topK,
-    maxTokens,
-    command,
-  };
-  await writeTrace(path, { header, generations });
-}
-
-/** What a reader needs to make the same numbers again. */
-function provenance(options: EvalOptions) {
-  const git = (...args: string[]) => execFileSync("git", args, { cwd: ROOT, encoding: "utf8" }).trim();
-  return {
-    command: `npm run eval -- ${process.argv.slice(2).join(" ")}`,
-    commit: git("rev-parse", "HEAD"),
-    changed_files: git("status", "--porcelain", "--untracked-files=no") !== "",
-    node: process.version,
-    finished: new Date().toISOString(),
-    options,
-  };
 }
 
 function plainRows(rows: readonly RowResult[]) {

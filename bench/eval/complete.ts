@@ -19,6 +19,8 @@ export interface Task {
   readonly model: string;
   readonly prompt: Uint32Array;
   readonly limits: DecodeLimits;
+  /** Whether each step's draft is as large as pays here, as the served API has it, or always whole. */
+  readonly autoNodes: boolean;
 }
 
 export interface Completion {
@@ -27,6 +29,8 @@ export interface Completion {
   readonly counters: Counters;
   /** One per output token, where asked for. */
   readonly logProbs: (TokenLogProbs | null)[];
+  /** From the first token to the last: the steps and all that is done between them, ms. */
+  decodeMs: number;
 }
 
 /** Packs by name, loaded once. */
@@ -35,8 +39,8 @@ export type Packs = ReadonlyMap<string, NgramModel>;
 const NEVER = new AbortController().signal;
 
 /**
- * Decodes `task` the way the edge does, with the whole draft verified in every step. `truth` is the
- * plain greedy completion, which only the oracle looks at.
+ * Decodes `task` the way the edge does. `truth` is the plain greedy completion, which only the oracle
+ * looks at.
  */
 export async function complete(
   task: Task,
@@ -88,15 +92,19 @@ async function run(
   spec: OpenSpec,
   counters: Counters,
 ): Promise<Completion> {
-  const completion: Completion = { output: [], counters, logProbs: [] };
-  const request = { spec, limits: task.limits, rescorer, maxNodes, autoNodes: false, tokenizerHash: null };
+  const completion: Completion = { output: [], counters, logProbs: [], decodeMs: 0 };
+  const { limits, autoNodes } = task;
+  const request = { spec, limits, rescorer, maxNodes, autoNodes, tokenizerHash: null };
+  let firstAt: number | null = null;
   for await (const event of decode(engine, { ...request, signal: NEVER, now: () => performance.now() })) {
     countEvent(counters, event);
+    firstAt ??= performance.now();
     for (const { token, logProbs } of event.committed) {
       completion.output.push(token);
       completion.logProbs.push(logProbs);
     }
   }
+  completion.decodeMs = firstAt === null ? 0 : performance.now() - firstAt;
   return completion;
 }
 

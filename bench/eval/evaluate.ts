@@ -13,10 +13,16 @@ export interface EvalCase {
   readonly task: Task;
   /** Plain greedy decoding of the task. */
   readonly plain: Completion;
+  /** Whether a model ran, so that times mean something. */
+  readonly timed: boolean;
+  /** Correct answers of the row, where known. */
+  readonly references: readonly string[];
 }
 
 export interface MethodResult {
   readonly counters: Counters;
+  /** Decoding after each answer's first token, ms; 0 where no model ran. */
+  decodeMs: number;
   /** Every answer of the row equals plain decoding's, token by token. */
   identical: boolean;
   /** Answers that differ, each by a float tie or not. */
@@ -35,6 +41,8 @@ export interface EvaluateOptions {
   readonly packs: Packs;
   /** After each answer. */
   readonly onCase?: (done: EvalCase) => void;
+  /** Every answer by every method. */
+  readonly onAnswer?: (done: EvalCase, method: Method, output: readonly TokenId[]) => void;
   readonly onDifference?: (done: EvalCase, method: Method, difference: Difference | null) => void;
 }
 
@@ -49,13 +57,17 @@ export async function evaluate(cases: AsyncIterable<EvalCase>, options: Evaluate
     }
     row.turns++;
     for (const method of options.methods) {
-      const result = row.methods.get(method.name) ?? { counters: emptyCounters(), identical: true, differences: [] };
+      const result = row.methods.get(method.name) ?? emptyResult();
       row.methods.set(method.name, result);
       await evaluateMethod(answer, method, result, options);
     }
     options.onCase?.(answer);
   }
   return rows;
+}
+
+function emptyResult(): MethodResult {
+  return { counters: emptyCounters(), decodeMs: 0, identical: true, differences: [] };
 }
 
 async function evaluateMethod(
@@ -67,6 +79,8 @@ async function evaluateMethod(
   const { plain, task } = answer;
   const done = method.draft.type === "plain" ? plain : await complete(task, method, options.packs, plain.output);
   addCounters(result.counters, done.counters);
+  if (answer.timed) result.decodeMs += done.decodeMs;
+  options.onAnswer?.(answer, method, done.output);
   if (sameTokens(plain.output, done.output)) return;
   result.identical = false;
   const difference = await explainDifference(task, method, options.packs, plain.output, done.output);

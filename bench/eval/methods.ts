@@ -61,8 +61,8 @@ export interface MethodOptions {
 
 /**
  * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, both also with `-prompt`, `0gram-<p>best`, `tree`,
- * `tree-<nodes>`, both also with `-heads` (neither n-gram model nor prompt), `neural`, `oracle-<k>`, `prompt-lookup`.
- * Throws an Error naming what is wrong.
+ * `tree-<nodes>`, both also with `-heads` (neither n-gram model nor prompt), `neural`, `oracle-<k>`, `prompt-lookup`; an
+ * n-gram method may end in `@<pack>`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
   const { draft, nodes = LIMITS.draftNodes, ...size } = parseDraft(name, manifest, options);
@@ -82,13 +82,14 @@ function parseDraft(name: string, manifest: BundleManifest, options: MethodOptio
     return { draft: { type: "neural", alpha: options.alpha ?? manifest.defaults.neuralAlpha }, heads, topK };
   }
 
-  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(-prompt)?$/.exec(name);
+  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(-prompt)?(?:@(.+))?$/.exec(name);
   if (ngram !== null) {
     const order = inRange(name, "order", Number(ngram[1]), 2, LIMITS.ngramOrder);
     const pBest = inRange(name, "p", Number(ngram[2] ?? 1), 1, LIMITS.pBest);
     const alpha = options.alpha ?? manifest.defaults.rescorer.alpha;
-    const pack = findPack(name, order, manifest, options.pack);
-    return { draft: { type: "ngram", order, alpha, pBest, prompt: ngram[3] !== undefined, pack }, heads, topK };
+    const prompt = ngram[3] !== undefined;
+    const pack = findPack(name, order, manifest, ngram[4] ?? options.pack);
+    return { draft: { type: "ngram", order, alpha, pBest, prompt, pack }, heads, topK };
   }
   const lattice = /^0gram-(\d+)best$/.exec(name);
   if (lattice !== null) {

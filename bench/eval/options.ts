@@ -17,12 +17,14 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --heads N --top-k N the first N lattice rows, columns (all)
   --max-nodes N       drafted tokens per step at most, for every method (63)
   --calibration FILE  in place of the bundle's, for tree
+  --auto-nodes        drafts as large as pays here, as the served API has them (always whole); for live runs
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
   --replay FILE       replay the methods over a stored trace: no model, no prompts
   --provider P        cpu or webgpu;  --threads N  model threads
   --seed N            of the confidence intervals (1)
   --out FILE          also write counts per prompt and the settings, JSON
-  --json              end with one line of JSON`;
+  --json              end with one line of JSON
+npm run eval -- --suite STAGE   the whole evaluation over many sets (npm run eval -- --suite --help)`;
 
 export interface EvalOptions {
   readonly prompts: readonly string[];
@@ -40,6 +42,7 @@ export interface EvalOptions {
   readonly maxNodes: number | null;
   /** A file. */
   readonly calibration: string | null;
+  readonly autoNodes: boolean;
   readonly seed: number;
   readonly saveTrace: string | null;
   readonly replay: string | null;
@@ -68,6 +71,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
       "top-k": text,
       "max-nodes": text,
       calibration: text,
+      "auto-nodes": { type: "boolean", default: false },
       seed: text,
       "save-trace": text,
       replay: text,
@@ -85,9 +89,9 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
   if (replay !== null && (values.prompts.length > 0 || values["save-trace"] !== undefined)) {
     throw new Error("--replay reads its prompts from the trace: leave --prompts and --save-trace out");
   }
-  const methods = values.methods?.split(",").map((name) => name.trim()) ?? [...DEFAULT_METHODS];
-  if (methods.some((name, i) => name === "" || methods.indexOf(name) !== i))
-    throw new Error("--methods: empty or repeated name");
+  if (values["auto-nodes"] && (replay !== null || values["save-trace"] !== undefined))
+    throw new Error("--auto-nodes needs the model's own times, which a trace has not");
+  const methods = values.methods === undefined ? [...DEFAULT_METHODS] : methodNames(values.methods);
   return {
     prompts: values.prompts,
     bundle: values.bundle ?? process.env.FOREDRAFT_BUNDLE ?? "smollm2-135m",
@@ -102,6 +106,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     topK: count("--top-k", values["top-k"], LIMITS.topK),
     maxNodes: count("--max-nodes", values["max-nodes"], LIMITS.draftNodes),
     calibration: values.calibration ?? null,
+    autoNodes: values["auto-nodes"],
     seed: count("--seed", values.seed) ?? 1,
     saveTrace: values["save-trace"] ?? null,
     replay,
@@ -110,6 +115,14 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     out: values.out ?? null,
     json: values.json,
   };
+}
+
+/** Names separated by commas. Throws an Error where one is empty or repeated. */
+export function methodNames(list: string): string[] {
+  const names = list.split(",").map((name) => name.trim());
+  if (names.some((name, i) => name === "" || names.indexOf(name) !== i))
+    throw new Error("--methods: empty or repeated name");
+  return names;
 }
 
 /** A whole number from 1 to `high`; null where the option is not given. */
@@ -129,7 +142,7 @@ function fraction(option: string, text: string | undefined): number | null {
   return value;
 }
 
-function providerOf(text: string | undefined): Provider | null {
+export function providerOf(text: string | undefined): Provider | null {
   if (text === undefined) return null;
   if (text === "cpu" || text === "webgpu") return text;
   throw new Error(`--provider is cpu or webgpu, not "${text}"`);

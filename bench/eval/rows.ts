@@ -18,6 +18,8 @@ export interface EvalRow {
   /** "tune" or "test" where the file says so. */
   readonly split: string | null;
   readonly input: RowInput;
+  /** Correct answers, for scoring: of all turns together, none where the set has none. */
+  readonly references: readonly string[];
 }
 
 const Message = z.object({ role: z.enum(["system", "user", "assistant"]), content: z.string() });
@@ -28,6 +30,7 @@ const Line = z.object({
   prompt: z.string().min(1).optional(),
   messages: z.array(Message).min(1).optional(),
   turns: z.array(z.string().min(1)).min(1).optional(),
+  references: z.array(z.union([z.string(), z.array(z.string())])).default([]),
 });
 
 /** Checks one line. Throws an Error naming `where` and the field at fault. */
@@ -43,12 +46,13 @@ export function parseRow(line: string, where: string, fallbackId: string): EvalR
     const issue = parsed.error.issues[0];
     throw new Error(`${where}: ${issue?.path.join(".") || "row"}: ${issue?.message ?? "invalid"}`);
   }
-  const { id, category, split } = parsed.data;
+  const { id, category, split, references } = parsed.data;
   return {
     id: String(id ?? fallbackId),
     category: category ?? "all",
     split: split ?? null,
     input: rowInput(parsed.data, where),
+    references: references.flat(),
   };
 }
 

@@ -1,5 +1,6 @@
 import { type Counts, efficiencyInterval, gainInterval, type Interval } from "./bootstrap.ts";
-import { addCounters, blockEfficiency, type Counters, emptyCounters, type RepetitionCounters } from "./counters.ts";
+import { addCounters, blockEfficiency, emptyCounters, type RepetitionCounters } from "./counters.ts";
+import { lastRisingHead, meanEntropies } from "./entropy.ts";
 import type { RowResult } from "./evaluate.ts";
 
 /** One method over one set of prompts, as printed. */
@@ -20,6 +21,8 @@ export interface MethodSummary {
   /** Answers that differ because two logits are equal up to rounding. */
   readonly float_ties: number;
   readonly output_tokens: number;
+  /** Decoding after each answer's first token; null where no model ran. */
+  readonly tokens_per_s: number | null;
   readonly drafts: number;
   readonly drafted_tokens: number;
   readonly accepted_tokens: number;
@@ -28,6 +31,8 @@ export interface MethodSummary {
   readonly repetition: { readonly before: RepetitionSummary | null; readonly after: RepetitionSummary | null };
   /** [lattice row] mean, nats; candidates only, so a lower bound. */
   readonly head_entropy_nats: readonly number[];
+  /** The last head up to which mean entropy rises from head to head (lastRisingHead); null without lattices. */
+  readonly h_max: number | null;
 }
 
 export interface RepetitionSummary {
@@ -65,12 +70,14 @@ function summariseMethod(rows: readonly RowResult[], method: string, seed: numbe
   const total = emptyCounters();
   const results = rows.flatMap((row) => row.methods.get(method) ?? []);
   for (const result of results) addCounters(total, result.counters);
+  const decodeMs = results.reduce((ms, result) => ms + result.decodeMs, 0);
   const counts = countsOf(rows, method);
   const base = countsOf(rows, "none");
   const efficiency = blockEfficiency(total);
   const baseEfficiency = blockEfficiency(sum(base));
   const comparable =
     method !== "none" && base.length === counts.length && efficiency !== null && baseEfficiency !== null;
+  const entropies = meanEntropies(total);
   const ties = results.flatMap((result) => result.differences).filter((difference) => difference.floatTie);
   return {
     block_efficiency: efficiency,
@@ -84,13 +91,15 @@ function summariseMethod(rows: readonly RowResult[], method: string, seed: numbe
     identical_to_plain: results.filter((result) => result.identical).length,
     float_ties: ties.length,
     output_tokens: total.outputTokens,
+    tokens_per_s: decodeMs === 0 ? null : (1000 * total.tokens) / decodeMs,
     drafts: total.drafts,
     drafted_tokens: total.draftedTokens,
     accepted_tokens: total.acceptedTokens,
     drafted_by_position: total.draftedByPosition,
     accepted_by_position: total.acceptedByPosition,
     repetition: { before: repetition(total.before), after: repetition(total.after) },
-    head_entropy_nats: meanEntropies(total),
+    head_entropy_nats: entropies,
+    h_max: entropies.length === 0 ? null : lastRisingHead(entropies),
   };
 }
 
@@ -109,10 +118,6 @@ function repetition(counts: RepetitionCounters): RepetitionSummary | null {
     mean_longest_run: counts.runSum / counts.paths,
     longest_run: counts.longestRun,
   };
-}
-
-function meanEntropies(counters: Counters): number[] {
-  return counters.entropySum.map((total, row) => total / (counters.entropyCount[row] ?? 1));
 }
 
 /** Block efficiency with its interval, one line per category and method, for people. */

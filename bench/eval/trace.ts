@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
 import { z } from "zod";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
 
 /**
  * Everything a drafting method can see or be judged by, for one plain greedy completion: replaying a
@@ -27,6 +28,8 @@ const Header = z.object({
   heads: z.number().int().nonnegative(),
   topK: z.number().int().nonnegative(),
   maxTokens: z.number().int().positive(),
+  /** Of the heads graph that made the lattices; traces of the first version of this file lack it. */
+  headsHash: z.string().optional(),
   /** The command that made it. */
   command: z.string(),
   generations: z.array(
@@ -44,6 +47,32 @@ export type TraceHeader = Omit<z.infer<typeof Header>, "generations">;
 export interface Trace {
   readonly header: TraceHeader;
   readonly generations: readonly Generation[];
+}
+
+export function traceHeader(manifest: BundleManifest, maxTokens: number, command: string): TraceHeader {
+  const { name, tokenizer, architecture, latticeHeads, topK, graphs } = manifest;
+  return {
+    bundle: name,
+    tokenizerHash: tokenizer.sha256,
+    vocabSize: architecture.vocabSize,
+    heads: latticeHeads,
+    topK,
+    maxTokens,
+    headsHash: graphs.heads.sha256,
+    command,
+  };
+}
+
+/** Throws an Error where the bundle is no longer the one that made the trace. */
+export function checkTrace({ header }: Trace, manifest: BundleManifest): void {
+  const changed =
+    header.tokenizerHash !== manifest.tokenizer.sha256
+      ? "tokenizer"
+      : (header.headsHash ?? manifest.graphs.heads.sha256) !== manifest.graphs.heads.sha256
+        ? "draft heads"
+        : null;
+  if (changed !== null)
+    throw new Error(`the trace was made with other ${changed} than bundle ${manifest.name} has now: make it again`);
 }
 
 /**

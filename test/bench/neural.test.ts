@@ -17,6 +17,7 @@ const rows: EvalRow[] = ["Once upon a time there was", "The first of the", "1 2 
   category: "text",
   split: null,
   input: { kind: "prompt", prompt },
+  references: [],
 }));
 
 let model: Model;
@@ -39,7 +40,13 @@ function method(name: string, manifest: Model["manifest"], alpha: number) {
 }
 
 function cases(onGeneration: ((generation: Generation) => void) | null) {
-  return liveCases(rows, model, { maxTokens: MAX_TOKENS, onGeneration, onSkipped: () => {}, onRow: () => {} });
+  return liveCases(rows, model, {
+    maxTokens: MAX_TOKENS,
+    autoNodes: false,
+    onGeneration,
+    onSkipped: () => {},
+    onRow: () => {},
+  });
 }
 
 test("counts the same beside the model as over a trace, and its text is plain decoding's", async () => {

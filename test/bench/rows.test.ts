@@ -31,6 +31,7 @@ describe("rows", () => {
     const rows = await readRows([join(dir, "a.jsonl"), join(dir, "b.jsonl")], ALL);
     expect(rows).toHaveLength(10);
     expect(rows[9]).toEqual({
+      references: [],
       id: "b.jsonl/1",
       category: "all",
       split: null,

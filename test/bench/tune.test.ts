@@ -2,36 +2,37 @@ import { expect, test } from "vitest";
 import { best } from "../../bench/tune.ts";
 
 test("the best alpha is each category's own, the lowest on a tie, and its gain is over plain drafts", () => {
+  const group = (efficiency: number) => ({ prompts: 7, efficiency });
   const byAlpha = new Map([
     [
       0.5,
       new Map([
-        ["qa", 2.2],
-        ["math", 1.5],
-        ["overall", 1.8],
+        ["qa", group(2.2)],
+        ["math", group(1.5)],
+        ["overall", group(1.8)],
       ]),
     ],
     [
       0,
       new Map([
-        ["qa", 2],
-        ["math", 1.8],
-        ["overall", 1.9],
+        ["qa", group(2)],
+        ["math", group(1.8)],
+        ["overall", group(1.9)],
       ]),
     ],
     [
       0.2,
       new Map([
-        ["qa", 2.2],
-        ["math", 1.6],
-        ["overall", 2],
+        ["qa", group(2.2)],
+        ["math", group(1.6)],
+        ["overall", group(2)],
       ]),
     ],
   ]);
   const none = new Map([
-    ["qa", 2],
-    ["math", 1.8],
-    ["overall", 1.9],
+    ["qa", group(2)],
+    ["math", group(1.8)],
+    ["overall", group(1.9)],
   ]);
   const found = best(byAlpha, none);
   expect(found.qa).toMatchObject({ best_alpha: 0.2, block_efficiency: 2.2 });

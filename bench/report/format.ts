@@ -1,0 +1,48 @@
+import type { MethodSummary } from "../eval/summary.ts";
+import { type Html, html } from "./html.ts";
+
+const TITLES: Readonly<Record<string, string>> = {
+  ar: "autoregressive",
+  none: "BPD",
+  "prompt-lookup": "prompt lookup",
+};
+
+/** A method's name as the paper would write it. */
+export function methodTitle(name: string): string {
+  const known = TITLES[name];
+  if (known !== undefined) return known;
+  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(-prompt)?(?:@(.+))?$/.exec(name);
+  if (ngram !== null) {
+    const [, order, paths, prompt, pack] = ngram;
+    const own = prompt === undefined ? "" : " + prompt";
+    return `${paths === undefined ? "" : `${paths}-best `}${order}-gram${own}${pack === undefined ? "" : `, pack ${pack}`}`;
+  }
+  const lattice = /^0gram-(\d+)best$/.exec(name);
+  if (lattice !== null) return `${lattice[1]}-best 0-gram`;
+  const tree = /^tree-(\d+)(-heads)?$/.exec(name);
+  if (tree !== null) return `tree, ${tree[1]} nodes${tree[2] === undefined ? "" : ", heads alone"}`;
+  const oracle = /^oracle-(\d+)$/.exec(name);
+  return oracle === null ? name : `oracle, top ${oracle[1]}`;
+}
+
+export function number(value: number | null | undefined, digits = 2): string {
+  return value === null || value === undefined || !Number.isFinite(value) ? "–" : value.toFixed(digits);
+}
+
+/** With a sign, and a true minus. */
+export function percent(ratio: number | null, digits = 1): string {
+  if (ratio === null) return "–";
+  const text = Math.abs(100 * ratio).toFixed(digits);
+  if (Number(text) === 0) return `${text} %`;
+  return `${ratio > 0 ? "+" : "−"}${text} %`;
+}
+
+/** A gain over BPD: sign and arrow say what the colour says; bold where the 95 % interval leaves zero out. */
+export function gain(summary: Pick<MethodSummary, "gain_over_none" | "gain_over_none_ci95">): Html {
+  const { gain_over_none: ratio, gain_over_none_ci95: interval } = summary;
+  const text = percent(ratio);
+  if (ratio === null || /^0\.0+ %$/.test(text)) return html`<span class="even">${text}</span>`;
+  const sure = interval !== null && (interval[0] > 0 || interval[1] < 0);
+  const kind = `${ratio > 0 ? "gain" : "loss"}${sure ? " sure" : ""}`;
+  return html`<span class="${kind}">${ratio > 0 ? "▲" : "▼"} ${text}</span>`;
+}

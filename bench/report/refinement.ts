@@ -1,0 +1,165 @@
+import type { MethodSummary } from "../eval/summary.ts";
+import { OVERALL, type StoredReplay, type StoredTune } from "../suite/stored.ts";
+import { type Datum, type Figure, figureHtml, panels } from "./charts.ts";
+import { gain, methodTitle, number, percent } from "./format.ts";
+import { type Html, html, NOTHING, table } from "./html.ts";
+import { draftMethods, type Section, sourceLine, tasksAndTotals } from "./runs.ts";
+
+/** Block efficiency of every method, gains and losses over BPD marked. */
+export function rescoringSection(replay: StoredReplay): Section {
+  const methods = draftMethods(replay).filter((name) => name !== "none");
+  const tasks = tasksAndTotals(replay);
+  const oracle = tasks[0]?.methods["oracle-16"] === undefined ? [] : ["oracle-16"];
+  const shown = [...methods, ...oracle];
+  return {
+    id: "rescoring",
+    title: "Refinement, task by task",
+    figures: [],
+    body: html`<p>Tokens committed per model call after prefill, the model's own included; plain decoding is 1. ▲ gains and ▼ losses
+are against BPD on the same prompts; <strong>marked in bold</strong> where a paired bootstrap over prompts puts 95 % of the
+gains on one side of zero. Each alpha is the one tuned for method and task on other prompts
+(<a href="#alpha">table</a>).</p>
+${table({
+  caption: "Block efficiency, its 95 % interval for BPD, and gain over BPD.",
+  columns: ["task", "prompts", "BPD", ...shown.map(methodTitle)],
+  rows: tasks.map((task) => ({
+    head: task.title,
+    total: task.total,
+    cells: [
+      String(task.methods.none?.prompts ?? 0),
+      html`${number(task.methods.none?.block_efficiency)}<small>${interval(task.methods.none)}</small>`,
+      ...shown.map((name) => methodCell(task.methods[name])),
+    ],
+  })),
+})}${sourceLine(replay.run, replay.sets)}`,
+  };
+}
+
+function interval(summary: MethodSummary | undefined): string {
+  return summary?.block_efficiency_ci95?.map((bound) => number(bound)).join(" – ") ?? "";
+}
+
+function methodCell(summary: MethodSummary | undefined): Html {
+  if (summary === undefined) return html`–`;
+  return html`${number(summary.block_efficiency)}<small>${gain(summary)}</small>`;
+}
+
+const REPETITION_METHODS = ["ngram-2", "ngram-3", "ngram-4", "neural"];
+
+/** Equal neighbours within drafts, before and after. */
+export function repetitionSection(replay: StoredReplay): Section {
+  const tasks = tasksAndTotals(replay);
+  const shown = REPETITION_METHODS.filter((name) => tasks.every(({ methods }) => methods[name] !== undefined));
+  const rate = (value: number | undefined) => (value === undefined ? "–" : `${number(100 * value, 1)} %`);
+  return {
+    id: "repetition",
+    title: "Repetition within drafts",
+    figures: [],
+    body: html`<p>Heads that do not see one another's choices repeat themselves. Counted within the best path of each draft:
+neighbouring tokens that are equal, and the longest run of one token.</p>
+${table({
+  caption: "Share of equal neighbours | mean longest run (longest of all), before (each head's likeliest) and after.",
+  columns: ["task", "before: BPD", ...shown.map((name) => `after: ${methodTitle(name)}`)],
+  rows: tasks.map(({ title, methods, total }) => ({
+    head: title,
+    total,
+    cells: [methods.none?.repetition.before, ...shown.map((name) => methods[name]?.repetition.after)].map((counts) =>
+      counts
+        ? html`${rate(counts.rate)}<small>${number(counts.mean_longest_run)} (${counts.longest_run})</small>`
+        : "–",
+    ),
+  })),
+})}${sourceLine(replay.run, replay.sets)}`,
+  };
+}
+
+/** General against in-domain n-gram models. */
+export function packsSection(replay: StoredReplay): Section | null {
+  const tasks = tasksAndTotals(replay);
+  const packs = Object.keys(tasks[0]?.methods ?? {}).filter((name) => name.includes("@"));
+  if (packs.length === 0) return null;
+  const size = (name: string) => {
+    const pack = replay.bundle.packs.find((entry) => name.endsWith(`@${entry.name}`));
+    return pack === undefined ? "" : `${number(pack.bytes / 2 ** 20, 1)} MiB`;
+  };
+  return {
+    id: "packs",
+    title: "General and in-domain n-gram models",
+    figures: [],
+    body: html`<p>The same rescorer with each n-gram pack of the bundle, at the alpha tuned with the default pack. The best pack of
+a task is marked ★.</p>
+${table({
+  caption: "Block efficiency and gain over BPD, by pack.",
+  columns: ["task", ...packs.map((name) => html`${methodTitle(name)}<br>${size(name)}`)],
+  rows: tasks.map(({ title, methods, total }) => {
+    const most = Math.max(...packs.map((name) => methods[name]?.block_efficiency ?? 0));
+    return {
+      head: title,
+      total,
+      cells: packs.map((name) => {
+        const star = methods[name]?.block_efficiency === most && packs.length > 1 ? html`★ ` : NOTHING;
+        return html`${star}${methodCell(methods[name])}`;
+      }),
+    };
+  }),
+})}${sourceLine(replay.run, replay.sets)}`,
+  };
+}
+
+function groupTitle(group: string): string {
+  return group === OVERALL ? "all tasks" : group;
+}
+
+/** The tuned weights, and how flat the choice is. */
+export async function alphaSection(tune: StoredTune): Promise<Section> {
+  const methods = Object.entries(tune.result);
+  const groups = Object.keys(methods[0]?.[1] ?? {});
+  const data = groups.flatMap((group) =>
+    methods.flatMap(([name, tuned]) => {
+      const found = tuned[group];
+      if (found === undefined) return [];
+      const base = found.block_efficiency / (1 + found.gain_over_none);
+      return Object.entries(found.by_alpha).map(
+        ([alpha, efficiency]): Datum => ({
+          task: groupTitle(group),
+          method: methodTitle(name),
+          alpha: Number(alpha),
+          gain: 100 * (efficiency / base - 1),
+          mark: Number(alpha) === found.best_alpha ? 1 : 0,
+        }),
+      );
+    }),
+  );
+  const figure: Figure = {
+    name: "alpha",
+    caption: "Gain in block efficiency over BPD on the tune split, %, by alpha; the ring is the best.",
+    svg: await panels(
+      data,
+      { x: "alpha", y: "gain", xTitle: "alpha", yTitle: "gain, %" },
+      { panel: "task", series: "method", xStep: 0.1 },
+    ),
+  };
+  const prompts = (group: string) => methods[0]?.[1][group]?.prompts ?? 0;
+  return {
+    id: "alpha",
+    title: "Weight of the language model: alpha",
+    figures: [figure],
+    body: html`<p>Tuned for each method and task on prompts that are not reported on. A task with fewer than five tune prompts is
+reported with the alpha of all tasks together.</p>
+${table({
+  caption: "Best alpha, and its gain over BPD on the tune split.",
+  columns: ["task", "prompts", ...methods.map(([name]) => methodTitle(name))],
+  rows: groups.map((group) => ({
+    head: groupTitle(group),
+    total: group === OVERALL,
+    cells: [
+      String(prompts(group)),
+      ...methods.map(([, tuned]) => {
+        const found = tuned[group];
+        return found ? html`${number(found.best_alpha)}<small>${percent(found.gain_over_none)}</small>` : "–";
+      }),
+    ],
+  })),
+})}${figureHtml(figure)}${sourceLine(tune.run, tune.sources)}`,
+  };
+}

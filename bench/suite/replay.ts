@@ -1,0 +1,175 @@
+import { join } from "node:path";
+import { ensureBundle } from "../../models/bundle.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import { replayCases } from "../eval/cases.ts";
+import { correlation, type HmaxPoint, hmaxPoint } from "../eval/entropy.ts";
+import { evaluate, type RowResult } from "../eval/evaluate.ts";
+import { type DecodeCounts, hardwareCost, NO_WEIGHTS } from "../eval/hardware.ts";
+import { hardwareShape } from "../eval/hardware-shape.ts";
+import { type LoadedBundle, loadBundle } from "../eval/model.ts";
+import { Progress } from "../eval/progress.ts";
+import { formatTable, type MethodSummary, summarise } from "../eval/summary.ts";
+import { checkTrace, readTrace, type Trace } from "../eval/trace.ts";
+import { provenance } from "../provenance.ts";
+import { readTune, save, storedBundle, suiteMethod } from "./common.ts";
+import { exampleDrafts } from "./examples.ts";
+import { RESULTS, type SuiteOptions } from "./options.ts";
+import { MAIN_SET, SUITE_METHODS, type SuiteSet } from "./sets.ts";
+import {
+  type HardwareRow,
+  STORED_FORMAT,
+  type StoredHmax,
+  type StoredReplay,
+  type StoredSet,
+  type StoredTune,
+} from "./stored.ts";
+import { tracePath } from "./trace.ts";
+
+interface TracedSet {
+  readonly set: SuiteSet;
+  readonly trace: Trace;
+}
+
+/** Every method over the stored traces of the test split, alphas as tuned. Makes no model calls. */
+export async function replayStage(options: SuiteOptions): Promise<void> {
+  const run = provenance("eval", options.seed);
+  const traced = await readTraces(options);
+  const bundle = await loadBundle(await ensureBundle(options.bundle), options.bundle);
+  const tune = await readTune(options.tuned, bundle.manifest);
+  for (const { trace } of traced) checkTrace(trace, bundle.manifest);
+  const names = [...(options.methods ?? SUITE_METHODS), ...packMethods(bundle.manifest)];
+  const bar = new Progress(
+    traced.reduce((sum, { trace }) => sum + trace.generations.length, 0),
+    "answers",
+  );
+  const sets: StoredSet[] = [];
+  const rows: RowResult[] = [];
+  try {
+    for (const one of traced) {
+      const done = await replaySet(one, names, bundle, tune, options.seed, () => bar.step());
+      sets.push(done.stored);
+      rows.push(...done.rows);
+    }
+  } finally {
+    bar.stop();
+  }
+  const main = sets.find(({ set }) => set === MAIN_SET) ?? sets[0]!;
+  const stored: StoredReplay = {
+    format: STORED_FORMAT,
+    kind: "replay",
+    run,
+    bundle: storedBundle(bundle.manifest),
+    h_max: hmaxOf(rows, sets),
+    hardware: { set: main.title, methods: await hardwareOf(main, bundle.manifest) },
+    examples: await exampleDrafts(names, traced, bundle, tune),
+    sets,
+  };
+  await save(options.out ?? join(RESULTS, "replay.json"), stored);
+  for (const set of sets) console.log(`${set.title}\n${formatTable(set)}\n`);
+}
+
+async function readTraces({ sets, traces }: SuiteOptions): Promise<TracedSet[]> {
+  const found: TracedSet[] = [];
+  for (const set of sets) {
+    const path = tracePath(traces, set.name, "test");
+    try {
+      found.push({ set, trace: await readTrace(path) });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+      console.error(`no ${path}: left out`);
+    }
+  }
+  if (found.length === 0) throw new Error(`no traces in ${traces}: make them with npm run eval -- --suite trace`);
+  return found;
+}
+
+/** One for each pack, at its own order: general against in-domain packs. */
+function packMethods({ packs }: BundleManifest): string[] {
+  return packs.map(({ name, order }) => `ngram-${order}@${name}`);
+}
+
+async function replaySet(
+  { set, trace }: TracedSet,
+  names: readonly string[],
+  bundle: LoadedBundle,
+  tune: StoredTune | null,
+  seed: number,
+  onCase: () => void,
+): Promise<{ readonly stored: StoredSet; readonly rows: RowResult[] }> {
+  const categories = [...new Set(trace.generations.map(({ category }) => category))];
+  const rows: RowResult[] = [];
+  const neural = await bundle.neural(names.map((name) => suiteMethod(name, "", bundle.manifest, tune)));
+  const alphas: Record<string, Record<string, number>> = {};
+  for (const category of categories) {
+    const methods = names.map((name) => suiteMethod(name, category, bundle.manifest, tune));
+    for (const { name, draft } of methods) {
+      if ("alpha" in draft) alphas[name] = { ...alphas[name], [category]: draft.alpha };
+    }
+    const generations = trace.generations.filter((generation) => generation.category === category);
+    const cases = replayCases(generations, { manifest: bundle.manifest, neural }, trace.header.maxTokens);
+    rows.push(...(await evaluate(cases, { methods, packs: await bundle.packs(methods), onCase })));
+  }
+  await neural?.release();
+  const summary = summarise(rows, names, seed);
+  const stored = {
+    set: set.name,
+    title: set.title,
+    trace_command: trace.header.command,
+    prompts: rows.length,
+    max_tokens: trace.header.maxTokens,
+    categories: Object.fromEntries(Object.entries(summary.categories).map(([name, group]) => [name, shorten(group)])),
+    overall: categories.length > 1 ? shorten(summary.overall) : {},
+    alphas,
+  };
+  return { stored, rows };
+}
+
+/** Oracles and single packs are there for their efficiency alone; without the rest the stored run stays small. */
+function shorten(group: Readonly<Record<string, MethodSummary>>): Record<string, MethodSummary> {
+  const nothing = {
+    drafted_by_position: [],
+    accepted_by_position: [],
+    repetition: { before: null, after: null },
+    head_entropy_nats: [],
+    h_max: null,
+  };
+  return Object.fromEntries(
+    Object.entries(group).map(([name, m]) => [name, /^oracle-|@/.test(name) ? { ...m, ...nothing } : m]),
+  );
+}
+
+/** Over plain blockwise decoding: every prompt, and every task as a whole. */
+function hmaxOf(rows: readonly RowResult[], sets: readonly StoredSet[]): StoredHmax {
+  const prompts = rows.flatMap((row) => {
+    const none = row.methods.get("none");
+    return (none === undefined ? null : hmaxPoint(row.id, none.counters)) ?? [];
+  });
+  const tasks = sets.flatMap((set) =>
+    Object.entries(set.categories).flatMap(([category, methods]): HmaxPoint[] => {
+      const { h_max = null, block_efficiency = null } = methods.none ?? {};
+      return h_max === null || block_efficiency === null ? [] : [{ name: category, h_max, block_efficiency }];
+    }),
+  );
+  const r = (points: readonly HmaxPoint[]) => correlation(points.map((p) => [p.h_max, p.block_efficiency] as const));
+  return { tasks, prompts, tasks_r: r(tasks), prompts_r: r(prompts) };
+}
+
+async function hardwareOf(set: StoredSet, manifest: BundleManifest): Promise<Record<string, HardwareRow>> {
+  const shape = await hardwareShape(manifest);
+  const all = Object.keys(set.overall).length > 0 ? set.overall : Object.values(set.categories)[0]!;
+  const rows = Object.entries(all).flatMap(([name, m]): [string, HardwareRow][] => {
+    if (name.startsWith("oracle-") || name.includes("@") || m.block_efficiency === null) return [];
+    const counts = countsPerText(m);
+    const headsRun = name !== "ar" && name !== "prompt-lookup";
+    const cost = hardwareCost(shape, { ...counts, headsRun, rescorer: NO_WEIGHTS });
+    const { tokens, steps, draftedNodes } = counts;
+    return [[name, { block_efficiency: m.block_efficiency, tokens, steps, drafted_nodes: draftedNodes, ...cost }]];
+  });
+  return Object.fromEntries(rows);
+}
+
+/** The token that prefill yields needs no step and is not counted. */
+function countsPerText(m: MethodSummary): Pick<DecodeCounts, "tokens" | "steps" | "draftedNodes"> {
+  const { tokens, steps, drafted_tokens, completions } = m;
+  return { tokens: tokens / completions, steps: steps / completions, draftedNodes: drafted_tokens / completions };
+}

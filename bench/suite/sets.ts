@@ -1,0 +1,72 @@
+import type { ScoreKind } from "../eval/scores.ts";
+
+/** One evaluation file as the suite uses it. */
+export interface SuiteSet {
+  readonly name: string;
+  /** As the report calls it. */
+  readonly title: string;
+  /** Within the data directory. */
+  readonly file: string;
+  /** Completion tokens per answer. */
+  readonly maxTokens: number;
+  /** Prompts of each category at scale 1: to tune on, to report, and to decode live. */
+  readonly prompts: Readonly<Record<Split | "live", number>>;
+  /** How the live stage judges answers against the rows' references; null where there are none to judge by. */
+  readonly score: ScoreKind | null;
+}
+
+export type Split = "tune" | "test";
+
+const OTHER = { tune: 6, test: 12, live: 4 };
+
+export const SETS: readonly SuiteSet[] = [
+  {
+    name: "spec_bench",
+    title: "Spec-Bench",
+    file: "spec_bench.jsonl.xz",
+    maxTokens: 96,
+    prompts: { tune: 12, test: 20, live: 3 },
+    score: null,
+  },
+  other("lambada", "LAMBADA", 64, "last-word"),
+  other("squad_v1", "SQuAD v1", 64, "squad"),
+  other("cnn_dailymail", "CNN/DailyMail", 64, "rouge-l"),
+  other("samsum", "SAMSum", 64, "rouge-l"),
+  other("multi_news", "MultiNews", 64, "rouge-l"),
+  other("xsum", "XSUM", 64, "rouge-l"),
+  other("newsroom", "Newsroom", 64, "rouge-l"),
+  other("humaneval", "HumanEval", 96, null),
+  other("mbpp", "MBPP", 96, null),
+  other("gsm8k", "GSM8K", 96, null),
+];
+
+function other(name: string, title: string, maxTokens: number, score: ScoreKind | null): SuiteSet {
+  return { name, title, file: `${name}.jsonl.xz`, maxTokens, prompts: OTHER, score };
+}
+
+/** Prompts of each category to take at `scale`, at least one. */
+export function promptCount(set: SuiteSet, use: Split | "live", scale: number): number {
+  return Math.max(1, Math.round(set.prompts[use] * scale));
+}
+
+/** The set whose rows the hardware table and the example drafts are made from. */
+export const MAIN_SET = "spec_bench";
+
+/** What the replay stage runs unless told otherwise; packs are compared on top of it. */
+export const SUITE_METHODS: readonly string[] = [
+  "ar",
+  "none",
+  "ngram-2",
+  "ngram-3",
+  "ngram-4",
+  "0gram-16best",
+  "ngram-4-16best",
+  "prompt-lookup",
+  ...[2, 3, 4, 5, 6, 8, 10, 12, 16].map((k) => `oracle-${k}`),
+];
+
+/** Methods whose alpha is tuned. */
+export const TUNED_METHODS: readonly string[] = ["ngram-2", "ngram-3", "ngram-4", "ngram-4-16best"];
+
+/** Methods that the live stage decodes with beside plain decoding. */
+export const LIVE_METHODS: readonly string[] = ["ar", "none", "ngram-4"];
