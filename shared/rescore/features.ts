@@ -14,6 +14,8 @@ const GROUP_OF_MATCH = Uint8Array.of(0, 1, 2, 2, 3, 3, 3, 3);
 /** The path's newest token: committed, likeliest of its column, ranks 1-3, lower, unlisted. */
 const PARENTS = 5;
 const MOST_SEEN = 16;
+/** Copies in a row: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, more. */
+const RUNS = 8;
 
 /** Name -> number of weights, in the order of the weights. */
 const BLOCKS = {
@@ -30,6 +32,7 @@ const BLOCKS = {
   times: MATCH_GROUPS,
   newest: MATCH_GROUPS,
   trust: MATCHES,
+  run: RUNS,
   parentListed: PARENTS,
   parentHead: PARENTS,
   parentLm: PARENTS,
@@ -91,9 +94,10 @@ export class Features {
     this.add(listed ? "listedSeen" : "unlistedSeen", matched, 1);
     this.add("share", group, ln(seen / after.outOf[c]!));
     this.add("times", group, ln(seen < MOST_SEEN ? seen : MOST_SEEN));
-    if (after.newest[c] === 0) return;
-    this.add("newest", group, 1);
-    if (matched > 0 && matched === after.matched) this.add("trust", matched, logOdds(after.trust));
+    if (after.newest[c] === 1) this.add("newest", group, 1);
+    if (after.copies[c] === 0) return;
+    this.add("trust", matched, logOdds(after.trust));
+    this.add("run", runIndex(end), 1);
   }
 
   /** The outcome that the next token is none of those listed. */
@@ -116,6 +120,12 @@ export class Features {
     this.ids[this.count] = OFFSETS[block] + index;
     this.values[this.count++] = value;
   }
+}
+
+function runIndex({ run }: PathEnd): number {
+  let index = 0;
+  for (let most = 0; run > most && index < RUNS - 1; most = most === 0 ? 1 : 2 * most) index++;
+  return index;
 }
 
 /** `p` is neither 0 nor 1: a prior keeps it off them. */
