@@ -1,6 +1,6 @@
-import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
-import { NO_MATCH, PromptModel } from "../../shared/ngram/prompt.ts";
-import { COMMITTED, Continuations, UNLISTED } from "../../shared/rescore/continuations.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import { PromptModel } from "../../shared/ngram/prompt.ts";
+import { Continuations } from "../../shared/rescore/continuations.ts";
 import { Features } from "../../shared/rescore/features.ts";
 import { History } from "../../shared/rescore/history.ts";
 import type { Generation } from "../eval/trace.ts";
@@ -60,19 +60,15 @@ function collect({ prompt, output, lattices }: Generation, options: ExampleOptio
     out.features.push(out.ids.length);
   };
   history.commit(prompt);
-  const lmStates = statesAlong(options.model, [...prompt, ...output], prompt.length);
   for (let at = 0; at + 1 < output.length; at++) {
     history.commit([output[at]!]);
     after.begin(lattices[at]!);
-    let promptState = memory?.state ?? NO_MATCH;
-    let token = output[at]!;
-    let rank = COMMITTED;
+    let end = history.end();
     for (let depth = 0; depth < options.depth && at + 1 + depth < output.length; depth++) {
-      const end = { depth, lm: lmStates[at + depth]!, prompt: promptState, token, rank };
       after.list(end);
       features.describeOther(after, end);
       put();
-      token = output[at + 1 + depth]!;
+      const token = output[at + 1 + depth]!;
       let truth = 0;
       for (let c = 0; c < after.count; c++) {
         features.describe(after, c, end);
@@ -82,20 +78,7 @@ function collect({ prompt, output, lattices }: Generation, options: ExampleOptio
       out.outcomes.push(out.features.length - 1);
       out.truth.push(truth);
       if (truth === 0) break;
-      rank = after.ranks[truth - 1]! === UNLISTED ? UNLISTED : after.ranks[truth - 1]!;
-      promptState = memory?.follow(promptState, token) ?? NO_MATCH;
+      end = after.step(end, truth - 1);
     }
   }
-}
-
-/** [i] the model's state after the token at `from + i`. */
-function statesAlong(model: NgramModel | null, tokens: readonly number[], from: number): Uint32Array {
-  const states = new Uint32Array(tokens.length - from);
-  let state = EMPTY_STATE;
-  for (const [i, token] of tokens.entries()) {
-    model?.score(state, token);
-    state = model?.next ?? EMPTY_STATE;
-    if (i >= from) states[i - from] = state;
-  }
-  return states;
 }

@@ -30,6 +30,8 @@ export interface PathEnd {
   /** The newest token and its rank in its column; ROOT's rank for a committed token. */
   readonly token: TokenId;
   readonly rank: number;
+  /** How many of the newest tokens were copies, each of what lately followed the longest match before it. */
+  readonly run: number;
 }
 
 /** The rank of a committed token, which no head listed. */
@@ -66,6 +68,8 @@ export class Continuations {
   readonly seen = new Uint16Array(CANDIDATES);
   readonly outOf = new Uint16Array(CANDIDATES);
   readonly newest = new Uint8Array(CANDIDATES);
+  /** Whether the token is the latest that followed the path's longest match: a copy. */
+  readonly copies = new Uint8Array(CANDIDATES);
 
   private columns = 0;
   /** [columns * K] the lattice with repeated tokens left out; `width` of them per column */
@@ -115,9 +119,23 @@ export class Continuations {
       this.ranks[c] = this.columnRanks[depth * K + c]!;
       this.heads[c] = this.columnHeads[depth * K + c]!;
     }
+    this.copies.fill(0);
     if (this.prompt === null) this.seenAfter.fill(UNSEEN, 0, this.count);
     else this.recall(this.prompt, end.prompt);
     this.consult(end.lm);
+  }
+
+  /** The path one token further: the listed token `c` after `end`. */
+  step(end: PathEnd, c: number): PathEnd {
+    const token = this.tokens[c]!;
+    return {
+      depth: end.depth + 1,
+      lm: this.lmNext[c]!,
+      prompt: this.prompt?.follow(end.prompt, token) ?? NO_MATCH,
+      token,
+      rank: this.ranks[c]!,
+      run: this.copies[c] === 1 ? end.run + 1 : 0,
+    };
   }
 
   /** Adds the prompt's proposals, and its evidence for every token. */
@@ -142,6 +160,7 @@ export class Continuations {
       this.seen[c] = prompt.seen;
       this.outOf[c] = prompt.outOf;
       this.newest[c] = known && prompt.newest ? 1 : 0;
+      this.copies[c] = this.matched > 0 && this.newest[c] === 1 && this.seenAfter[c] === this.matched ? 1 : 0;
     }
   }
 

@@ -8,6 +8,8 @@ const KEEP = 0.95;
 
 /** How often lately the latest continuation of the longest match was right, by the match's length. */
 export class CopyTrust {
+  /** Copies in a row up to the newest token. */
+  run = 0;
   private readonly prompt: PromptModel;
   private readonly right = new Float64Array(PROMPT_ORDER);
   private readonly asked = new Float64Array(PROMPT_ORDER);
@@ -22,6 +24,7 @@ export class CopyTrust {
     const { state } = prompt;
     const matched = prompt.lengthOf(state);
     const hit = prompt.find(state, token) && prompt.matched === matched && prompt.newest;
+    this.run = hit && matched > 0 ? this.run + 1 : 0;
     this.right[matched] = this.right[matched]! * KEEP + (hit ? 1 : 0);
     this.asked[matched] = this.asked[matched]! * KEEP + 1;
   }

@@ -14,6 +14,8 @@ const GROUP_OF_MATCH = Uint8Array.of(0, 1, 2, 2, 3, 3, 3, 3);
 /** The path's newest token: committed, likeliest of its column, ranks 1-3, lower, unlisted. */
 const PARENTS = 5;
 const MOST_SEEN = 16;
+/** Copies in a row: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, more. */
+const RUNS = 8;
 
 /** Name -> number of weights, in the order of the weights. */
 const BLOCKS = {
@@ -30,6 +32,7 @@ const BLOCKS = {
   times: MATCH_GROUPS,
   newest: MATCH_GROUPS,
   trust: MATCHES,
+  run: RUNS,
   parentListed: PARENTS,
   parentHead: PARENTS,
   parentLm: PARENTS,
@@ -42,7 +45,8 @@ const BLOCKS = {
 
 type Block = keyof typeof BLOCKS;
 
-const OFFSETS = Object.fromEntries(
+/** First weight of each block. */
+const AT = Object.fromEntries(
   Object.keys(BLOCKS).map((name, i, names) => [
     name,
     names.slice(0, i).reduce((sum, before) => sum + BLOCKS[before as Block], 0),
@@ -50,9 +54,6 @@ const OFFSETS = Object.fromEntries(
 ) as Record<Block, number>;
 
 export const WEIGHTS = Object.values(BLOCKS).reduce((sum, size) => sum + size, 0);
-
-/** The weights that a drafter without a language model, or without the prompt's n-grams, never reads. */
-export const LM_BLOCKS: readonly Block[] = ["listedLm", "unlistedLm", "lmOrder", "parentLm"];
 
 /** One outcome's features: `count` pairs of a weight's index and the value it is multiplied by. */
 export class Features {
@@ -69,41 +70,42 @@ export class Features {
     const listed = after.ranks[c] !== UNLISTED;
     const hasLm = after.model !== null;
     if (listed) {
-      this.add("listed", depth, 1);
-      this.add("listedHead", depth, head);
-      this.add("parentListed", parent, 1);
-      this.add("parentHead", parent, head);
-      if (after.ranks[c] === 0) this.add("likeliest", depth, 1);
-      if (hasLm) this.add("listedLm", depth, after.lm[c]!);
+      this.add(AT.listed + depth, 1);
+      this.add(AT.listedHead + depth, head);
+      this.add(AT.parentListed + parent, 1);
+      this.add(AT.parentHead + parent, head);
+      if (after.ranks[c] === 0) this.add(AT.likeliest + depth, 1);
+      if (hasLm) this.add(AT.listedLm + depth, after.lm[c]!);
     } else {
-      this.add("unlisted", depth, 1);
-      if (hasLm) this.add("unlistedLm", 0, after.lm[c]!);
+      this.add(AT.unlisted + depth, 1);
+      if (hasLm) this.add(AT.unlistedLm, after.lm[c]!);
     }
     if (hasLm) {
-      this.add("lmOrder", after.lmOrder[c]!, 1);
-      this.add("parentLm", parent, after.lm[c]!);
+      this.add(AT.lmOrder + after.lmOrder[c]!, 1);
+      this.add(AT.parentLm + parent, after.lm[c]!);
     }
-    if (after.tokens[c] === end.token) this.add("repeats", 0, 1);
+    if (after.tokens[c] === end.token) this.add(AT.repeats, 1);
     const matched = after.seenAfter[c]!;
     if (matched === UNSEEN) return;
     const group = GROUP_OF_MATCH[matched]!;
     const seen = after.seen[c]!;
-    this.add(listed ? "listedSeen" : "unlistedSeen", matched, 1);
-    this.add("share", group, ln(seen / after.outOf[c]!));
-    this.add("times", group, ln(seen < MOST_SEEN ? seen : MOST_SEEN));
-    if (after.newest[c] === 0) return;
-    this.add("newest", group, 1);
-    if (matched > 0 && matched === after.matched) this.add("trust", matched, logOdds(after.trust));
+    this.add((listed ? AT.listedSeen : AT.unlistedSeen) + matched, 1);
+    this.add(AT.share + group, ln(seen / after.outOf[c]!));
+    this.add(AT.times + group, ln(seen < MOST_SEEN ? seen : MOST_SEEN));
+    if (after.newest[c] === 1) this.add(AT.newest + group, 1);
+    if (after.copies[c] === 0) return;
+    this.add(AT.trust + matched, logOdds(after.trust));
+    this.add(AT.run + runIndex(end), 1);
   }
 
   /** The outcome that the next token is none of those listed. */
   describeOther(after: Continuations, end: PathEnd): void {
     this.count = 0;
     const depth = depthIndex(after, end);
-    this.add("otherDepth", depth, 1);
-    this.add("otherParent", parentIndex(end), 1);
-    if (after.inLattice) this.add("otherRest", depth, after.rest);
-    if (after.prompt !== null) this.add("otherMatch", after.matched, 1);
+    this.add(AT.otherDepth + depth, 1);
+    this.add(AT.otherParent + parentIndex(end), 1);
+    if (after.inLattice) this.add(AT.otherRest + depth, after.rest);
+    if (after.prompt !== null) this.add(AT.otherMatch + after.matched, 1);
   }
 
   score(weights: Float64Array): number {
@@ -112,10 +114,16 @@ export class Features {
     return sum;
   }
 
-  private add(block: Block, index: number, value: number): void {
-    this.ids[this.count] = OFFSETS[block] + index;
+  private add(id: number, value: number): void {
+    this.ids[this.count] = id;
     this.values[this.count++] = value;
   }
+}
+
+function runIndex({ run }: PathEnd): number {
+  let index = 0;
+  for (let most = 0; run > most && index < RUNS - 1; most = most === 0 ? 1 : 2 * most) index++;
+  return index;
 }
 
 /** `p` is neither 0 nor 1: a prior keeps it off them. */

@@ -1,15 +1,16 @@
 import type { TokenId } from "../ids.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
-import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts";
+import { NO_MATCH, type PromptModel } from "../ngram/prompt.ts";
+import { COMMITTED, type PathEnd } from "./continuations.ts";
 import { CopyTrust } from "./copy-trust.ts";
 
-/** What a rescorer keeps of the committed tokens: the states of its models after them. */
+/** What a rescorer keeps of the committed tokens: the states of its models after them, and how copying went. */
 export class History {
+  readonly model: NgramModel | null;
   readonly prompt: PromptModel | null;
   readonly trust: CopyTrust | null;
-  newest: TokenId = 0;
-  lmState: LmState = EMPTY_STATE;
-  readonly model: NgramModel | null;
+  private newest: TokenId = 0;
+  private lmState: LmState = EMPTY_STATE;
   private prefilled = false;
 
   constructor(model: NgramModel | null, prompt: PromptModel | null) {
@@ -18,8 +19,11 @@ export class History {
     this.trust = prompt === null ? null : new CopyTrust(prompt);
   }
 
-  get promptState(): PromptState {
-    return this.prompt?.state ?? NO_MATCH;
+  /** The path of no drafted tokens. */
+  end(): PathEnd {
+    const prompt = this.prompt?.state ?? NO_MATCH;
+    const run = this.trust?.run ?? 0;
+    return { depth: 0, lm: this.lmState, prompt, token: this.newest, rank: COMMITTED, run };
   }
 
   /** The prompt first, then what each step committed. */

@@ -1,9 +1,10 @@
-import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
+import { type NodeIndex, ROOT } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import { EMPTY_STATE, type LmState } from "../ngram/model.ts";
+import { EMPTY_STATE } from "../ngram/model.ts";
 import { NO_MATCH, type PromptState } from "../ngram/prompt.ts";
 import { CANDIDATES, COMMITTED, type Continuations, type PathEnd } from "./continuations.ts";
+import type { History } from "./history.ts";
 
 const NODES = LIMITS.draftNodes;
 /** Every node, the root too, may be expanded. */
@@ -35,6 +36,7 @@ export class PathTree {
   private readonly lmStates = new Uint32Array(NODES);
   private readonly promptStates = new Int32Array(NODES);
   private readonly ranks = new Int8Array(NODES);
+  private readonly runs = new Uint16Array(NODES);
   private rootPrompt: PromptState = NO_MATCH;
   private maxDepth = 0;
   private unexpanded = false;
@@ -45,6 +47,7 @@ export class PathTree {
     prompt: NO_MATCH,
     token: 0,
     rank: COMMITTED,
+    run: 0,
   };
 
   /** Met continuations: of which node, which token, how likely the path. */
@@ -52,6 +55,7 @@ export class PathTree {
   private readonly metParents = new Int16Array(OPEN);
   private readonly metTokens = new Uint32Array(OPEN);
   private readonly metRanks = new Int8Array(OPEN);
+  private readonly metRuns = new Uint16Array(OPEN);
   private readonly metLm = new Uint32Array(OPEN);
   private readonly metProbabilities = new Float64Array(OPEN);
   /** Binary heap of met continuations that are not nodes. */
@@ -63,16 +67,16 @@ export class PathTree {
     this.model = model;
   }
 
-  /** Starts at the newest committed token `token`, with the states after it. */
-  begin(lattice: Lattice, token: TokenId, lm: LmState, prompt: PromptState, maxDepth: number): void {
+  /** Starts at the newest committed token; paths get at most `maxDepth` long. */
+  begin(lattice: Lattice, history: History, maxDepth: number): void {
     this.after.begin(lattice);
     this.count = 0;
     this.met = 0;
     this.open = 0;
     this.unexpanded = false;
-    this.rootPrompt = prompt;
     this.maxDepth = maxDepth;
-    Object.assign(this.end, { depth: 0, lm, prompt, token, rank: COMMITTED });
+    Object.assign(this.end, history.end());
+    this.rootPrompt = this.end.prompt;
     this.expand(ROOT, 1);
   }
 
@@ -92,6 +96,7 @@ export class PathTree {
     this.parents[node] = parent;
     this.probabilities[node] = this.metProbabilities[slot]!;
     this.ranks[node] = this.metRanks[slot]!;
+    this.runs[node] = this.metRuns[slot]!;
     this.lmStates[node] = this.metLm[slot]!;
     this.depths[node] = parent === ROOT ? 1 : this.depths[parent]! + 1;
     this.unexpanded = true;
@@ -109,6 +114,7 @@ export class PathTree {
     end.lm = this.lmStates[node]!;
     end.token = this.tokens[node]!;
     end.rank = this.ranks[node]!;
+    end.run = this.runs[node]!;
     end.prompt = this.after.prompt?.follow(before, end.token) ?? NO_MATCH;
     this.promptStates[node] = end.prompt;
     this.expand(node, this.probabilities[node]!);
@@ -125,6 +131,7 @@ export class PathTree {
       this.metParents[slot] = node;
       this.metTokens[slot] = after.tokens[c]!;
       this.metRanks[slot] = after.ranks[c]!;
+      this.metRuns[slot] = after.copies[c] === 1 ? end.run + 1 : 0;
       this.metLm[slot] = after.lmNext[c]!;
       this.metProbabilities[slot] = probability * model.probabilities[c]!;
       this.rise(slot);

@@ -30,7 +30,7 @@ export function promptRescorer(spec: RescorerSpec & { type: "ngram" }, pack: Ngr
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);
       if (maxNodes === 0) return EMPTY_TREE;
-      tree.begin(lattice, history.newest, history.lmState, history.promptState, scope?.depth ?? lattice.heads);
+      tree.begin(lattice, history, scope?.depth ?? lattice.heads);
       while (tree.count < LIMITS.draftNodes && tree.peek() > 0) tree.grow();
       return bestChains(tree, spec.pBest, maxNodes);
     },

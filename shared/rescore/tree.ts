@@ -37,7 +37,7 @@ export function treeRescorer(
       assert(maxNodes >= 0, `node budget ${maxNodes}`);
       const limit = Math.min(maxNodes, LIMITS.draftNodes);
       if (limit === 0) return EMPTY_TREE;
-      tree.begin(lattice, history.newest, history.lmState, history.promptState, scope?.depth ?? lattice.heads);
+      tree.begin(lattice, history, scope?.depth ?? lattice.heads);
       const nodes = scope?.stepMs == null ? growAll(tree, limit) : growWorthwhile(tree, limit, scope.stepMs);
       return { tokens: tree.tokens.slice(0, nodes), parents: tree.parents.slice(0, nodes) };
     },

@@ -3,9 +3,9 @@ import { type DraftTree, depths, treeFault } from "../../shared/draft-tree.ts";
 import { ROOT } from "../../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
-import { NO_MATCH, PromptModel } from "../../shared/ngram/prompt.ts";
+import { PromptModel } from "../../shared/ngram/prompt.ts";
 import { AcceptanceModel } from "../../shared/rescore/calibration.ts";
-import { COMMITTED, Continuations, type PathEnd } from "../../shared/rescore/continuations.ts";
+import { Continuations, type PathEnd } from "../../shared/rescore/continuations.ts";
 import { History } from "../../shared/rescore/history.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
 import { writePack } from "../../train/ngram/pack.ts";
@@ -54,20 +54,18 @@ function pathProbabilities({ spec, committed, lattice, calibration }: Scene, dep
     if (path.length === depth) return;
     after.list(end);
     acceptance.estimate(after, end);
+    // Walking on fills the arrays anew.
     const next = Array.from({ length: after.count }, (_, c) => ({
-      token: after.tokens[c]!,
-      rank: after.ranks[c]!,
-      lm: after.lmNext[c]!,
+      end: after.step(end, c),
       p: p * acceptance.probabilities[c]!,
     }));
-    for (const { token, rank, lm, p: reached } of next) {
-      found.set([...path, token].join(), reached);
-      const prompt = history.prompt?.follow(end.prompt, token) ?? NO_MATCH;
-      walk([...path, token], reached, { depth: path.length + 1, lm, prompt, token, rank });
+    for (const one of next) {
+      const longer = [...path, one.end.token];
+      found.set(longer.join(), one.p);
+      walk(longer, one.p, one.end);
     }
   };
-  const start = { depth: 0, lm: history.lmState, prompt: history.promptState };
-  walk([], 1, { ...start, token: committed.at(-1)!, rank: COMMITTED });
+  walk([], 1, history.end());
   return found;
 }
 
@@ -193,10 +191,10 @@ test("acceptance probabilities of a path's continuations, and of another token, 
     history.commit(committed);
     const after = new Continuations(history);
     after.begin(lattice);
-    const end = { depth: 0, lm: history.lmState, prompt: history.promptState, token: committed.at(-1)! };
-    after.list({ ...end, rank: COMMITTED });
+    const end = history.end();
+    after.list(end);
     const acceptance = new AcceptanceModel(calibration.weights["heads+lm+prompt"]!);
-    acceptance.estimate(after, { ...end, rank: COMMITTED });
+    acceptance.estimate(after, end);
     const total = sum([...acceptance.probabilities.subarray(0, after.count)]);
     expect(total).toBeGreaterThan(0);
     expect(total).toBeLessThan(1);
