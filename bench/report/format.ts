@@ -37,12 +37,15 @@ export function percent(ratio: number | null, digits = 1): string {
   return `${ratio > 0 ? "+" : "−"}${text} %`;
 }
 
+/** Resampling fewer prompts than this says nothing about others. */
+const RESAMPLED = 5;
+
 /** A gain over BPD: sign and arrow say what the colour says; bold where the 95 % interval leaves zero out. */
-export function gain(summary: Pick<MethodSummary, "gain_over_none" | "gain_over_none_ci95">): Html {
-  const { gain_over_none: ratio, gain_over_none_ci95: interval } = summary;
+export function gain(summary: Pick<MethodSummary, "gain_over_none" | "gain_over_none_ci95" | "prompts">): Html {
+  const { gain_over_none: ratio, gain_over_none_ci95: interval, prompts } = summary;
   const text = percent(ratio);
   if (ratio === null || /^0\.0+ %$/.test(text)) return html`<span class="even">${text}</span>`;
-  const sure = interval !== null && (interval[0] > 0 || interval[1] < 0);
+  const sure = prompts >= RESAMPLED && interval !== null && (interval[0] > 0 || interval[1] < 0);
   const kind = `${ratio > 0 ? "gain" : "loss"}${sure ? " sure" : ""}`;
   return html`<span class="${kind}">${ratio > 0 ? "▲" : "▼"} ${text}</span>`;
 }

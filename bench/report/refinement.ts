@@ -17,7 +17,7 @@ export function rescoringSection(replay: StoredReplay): Section {
     figures: [],
     body: html`<p>Tokens committed per model call after prefill, the model's own included; plain decoding is 1. ▲ gains and ▼ losses
 are against BPD on the same prompts; <strong>marked in bold</strong> where a paired bootstrap over prompts puts 95 % of the
-gains on one side of zero. Each alpha is the one tuned for method and task on other prompts
+gains on one side of zero, given five prompts or more. Each alpha is the one tuned for method and task on other prompts
 (<a href="#alpha">table</a>).</p>
 ${table({
   caption: "Block efficiency, its 95 % interval for BPD, and gain over BPD.",
@@ -106,8 +106,9 @@ ${table({
   };
 }
 
-function groupTitle(group: string): string {
-  return group === OVERALL ? "all tasks" : group;
+/** A set of one category goes by its title, as in the other tables. */
+function groupTitle(group: string, tune: StoredTune): string {
+  return group === OVERALL ? "all tasks" : (tune.sources.find(({ set }) => set === group)?.title ?? group);
 }
 
 /** The tuned weights, and how flat the choice is. */
@@ -121,7 +122,7 @@ export async function alphaSection(tune: StoredTune): Promise<Section> {
       const base = found.block_efficiency / (1 + found.gain_over_none);
       return Object.entries(found.by_alpha).map(
         ([alpha, efficiency]): Datum => ({
-          task: groupTitle(group),
+          task: groupTitle(group, tune),
           method: methodTitle(name),
           alpha: Number(alpha),
           gain: 100 * (efficiency / base - 1),
@@ -150,7 +151,7 @@ ${table({
   caption: "Best alpha, and its gain over BPD on the tune split.",
   columns: ["task", "prompts", ...methods.map(([name]) => methodTitle(name))],
   rows: groups.map((group) => ({
-    head: groupTitle(group),
+    head: groupTitle(group, tune),
     total: group === OVERALL,
     cells: [
       String(prompts(group)),

@@ -15,6 +15,7 @@ interface LiveTask {
 function liveTasks(live: StoredLive): LiveTask[] {
   return live.sets.flatMap(({ title, categories, overall }): LiveTask[] => {
     const groups = Object.entries(categories);
+    if (groups.length === 0) return [];
     if (groups.length === 1) return [{ title, short: title, total: false, methods: groups[0]![1] }];
     return [
       ...groups.map(([category, methods]) => ({
