@@ -13,7 +13,7 @@ import { Progress } from "./eval/progress.ts";
 import { alignColumns, type EvalSummary, summarise } from "./eval/summary.ts";
 import { checkTrace, readTrace, type Trace } from "./eval/trace.ts";
 import { provenance } from "./provenance.ts";
-import { save, storedBundle } from "./suite/common.ts";
+import { availableMethods, save, storedBundle } from "./suite/common.ts";
 import { RESULTS } from "./suite/options.ts";
 import { SETS, TUNED_METHODS } from "./suite/sets.ts";
 import { OVERALL, STORED_FORMAT, type StoredTune, type Tuned, type TuneResult } from "./suite/stored.ts";
@@ -56,9 +56,10 @@ export async function runTune(argv: readonly string[]): Promise<StoredTune | nul
   const alphas = values.alphas.split(",").map(Number);
   if (alphas.some((alpha) => !(alpha >= 0 && alpha <= 1))) throw new Error("--alphas: numbers from 0 to 1");
   const run = provenance("tune", null);
-  const methods = methodNames(values.methods).flatMap((name) => (name === "default" ? TUNED_METHODS : [name]));
+  const wanted = methodNames(values.methods).flatMap((name) => (name === "default" ? TUNED_METHODS : [name]));
   const traces = values.replay.length > 0 ? await namedFiles(values.replay) : await suiteTraces(values.traces);
   const bundle = await openBundle(traces);
+  const methods = availableMethods(wanted, bundle.manifest);
   const result = await tune(traces, bundle, methods, alphas);
   console.log(formatTuned(result));
   const stored: StoredTune = {

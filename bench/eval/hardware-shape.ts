@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { readSafetensors } from "../../models/safetensors.ts";
 import { MODELS_DIR, readSource } from "../../models/source.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import type { HardwareShape } from "./hardware.ts";
+import { type HardwareShape, NO_WEIGHTS, type Weights } from "./hardware.ts";
 
 /** Bytes stored per weight: 8-bit blocks of 32 with a float32 scale each, or float32. */
 const BYTES_PER_WEIGHT: Readonly<Record<string, number>> = { int8: 1 + 4 / 32, fp32: 4 };
@@ -28,6 +28,18 @@ export async function hardwareShape(manifest: BundleManifest): Promise<HardwareS
     base: { bytes: graphs.base.bytes, parameters: graphs.base.bytes / weightBytes },
     heads: { bytes: readBytes, parameters: readBytes / weightBytes + reused },
   };
+}
+
+/**
+ * The local rescorer's weights without its embedding table, of which a run reads single rows: its recurrence takes all
+ * of them once for each token it reads, `passes` in a step.
+ */
+export function neuralWeights({ architecture, graphs, precision }: BundleManifest, passes: number): Weights {
+  if (graphs.neural === null) return NO_WEIGHTS;
+  const weightBytes = BYTES_PER_WEIGHT[precision] ?? 4;
+  const { vocabSize, width } = architecture;
+  const bytes = passes * Math.max(0, graphs.neural.bytes - vocabSize * width * weightBytes);
+  return { bytes, parameters: bytes / weightBytes };
 }
 
 async function draftVocabSize({ name }: BundleManifest): Promise<number> {

@@ -13,6 +13,14 @@ export async function readTune(path: string, manifest: BundleManifest): Promise<
   return null;
 }
 
+/** Without those the bundle lacks the parts for. */
+export function availableMethods(names: readonly string[], { graphs, calibration }: BundleManifest): string[] {
+  return names.filter((name) => {
+    if (name === "neural") return graphs.neural !== null;
+    return !name.startsWith("tree") || calibration != null;
+  });
+}
+
 /** The alpha of `ngram-4@pack` is that of `ngram-4`. */
 export function suiteMethod(name: string, category: string, manifest: BundleManifest, tune: StoredTune | null): Method {
   const alpha = tunedAlpha(tune, name.split("@")[0]!, category);

@@ -13,7 +13,7 @@ import { type EvalRow, readRows } from "../eval/rows.ts";
 import { SCORE_KINDS, type ScoreKind, scoreAnswer } from "../eval/scores.ts";
 import { type MethodSummary, summarise } from "../eval/summary.ts";
 import { provenance } from "../provenance.ts";
-import { save, storedBundle, suiteMethod } from "./common.ts";
+import { availableMethods, save, storedBundle, suiteMethod } from "./common.ts";
 import { LIVE_FILES, RESULTS, type SuiteOptions } from "./options.ts";
 import { LIVE_METHODS, promptCount, type SuiteSet } from "./sets.ts";
 import { type LiveMethod, STORED_FORMAT, type StoredLive } from "./stored.ts";
@@ -42,7 +42,8 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   const loaded = await loadRunner(bundleDir, { threads, provider: options.provider });
   const engine = new SessionEngine(loaded.runner, loaded.info, {});
   const model: Model = { engine, manifest: bundle.manifest, text: bundle.text, neural: null };
-  const methods = (options.methods ?? LIVE_METHODS).map((name) => suiteMethod(name, "", bundle.manifest, null));
+  const names = availableMethods(options.methods ?? LIVE_METHODS, bundle.manifest);
+  const methods = names.map((name) => suiteMethod(name, "", bundle.manifest, null));
   const packs = await bundle.packs(methods);
   const bar = new Progress(work.reduce((sum, { rows }) => sum + rows.length, 0));
   const sets: LiveSet[] = [];

@@ -5,13 +5,13 @@ import { replayCases } from "../eval/cases.ts";
 import { correlation, type HmaxPoint, hmaxPoint } from "../eval/entropy.ts";
 import { evaluate, type RowResult } from "../eval/evaluate.ts";
 import { type DecodeCounts, hardwareCost, NO_WEIGHTS } from "../eval/hardware.ts";
-import { hardwareShape } from "../eval/hardware-shape.ts";
+import { hardwareShape, neuralWeights } from "../eval/hardware-shape.ts";
 import { type LoadedBundle, loadBundle } from "../eval/model.ts";
 import { Progress } from "../eval/progress.ts";
 import { formatTable, type MethodSummary, summarise } from "../eval/summary.ts";
 import { checkTrace, readTrace, type Trace } from "../eval/trace.ts";
 import { provenance } from "../provenance.ts";
-import { readTune, save, storedBundle, suiteMethod } from "./common.ts";
+import { availableMethods, readTune, save, storedBundle, suiteMethod } from "./common.ts";
 import { exampleDrafts } from "./examples.ts";
 import { RESULTS, type SuiteOptions } from "./options.ts";
 import { MAIN_SET, SUITE_METHODS, type SuiteSet } from "./sets.ts";
@@ -37,7 +37,8 @@ export async function replayStage(options: SuiteOptions): Promise<void> {
   const bundle = await loadBundle(await ensureBundle(options.bundle), options.bundle);
   const tune = await readTune(options.tuned, bundle.manifest);
   for (const { trace } of traced) checkTrace(trace, bundle.manifest);
-  const names = [...(options.methods ?? SUITE_METHODS), ...packMethods(bundle.manifest)];
+  const wanted = options.methods ?? SUITE_METHODS;
+  const names = [...availableMethods(wanted, bundle.manifest), ...packMethods(bundle.manifest)];
   const bar = new Progress(
     traced.reduce((sum, { trace }) => sum + trace.generations.length, 0),
     "answers",
@@ -161,8 +162,11 @@ async function hardwareOf(set: StoredSet, manifest: BundleManifest): Promise<Rec
     if (name.startsWith("oracle-") || name.includes("@") || m.block_efficiency === null) return [];
     const counts = countsPerText(m);
     const headsRun = name !== "ar" && name !== "prompt-lookup";
-    const cost = hardwareCost(shape, { ...counts, headsRun, rescorer: NO_WEIGHTS });
     const { tokens, steps, draftedNodes } = counts;
+    // What was committed since the last step, then each lattice row.
+    const passes = tokens / steps + manifest.latticeHeads;
+    const rescorer = name === "neural" ? neuralWeights(manifest, passes) : NO_WEIGHTS;
+    const cost = hardwareCost(shape, { ...counts, headsRun, rescorer });
     return [[name, { block_efficiency: m.block_efficiency, tokens, steps, drafted_nodes: draftedNodes, ...cost }]];
   });
   return Object.fromEntries(rows);

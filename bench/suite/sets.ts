@@ -24,7 +24,7 @@ export const SETS: readonly SuiteSet[] = [
     name: "spec_bench",
     title: "Spec-Bench",
     file: "spec_bench.jsonl.xz",
-    maxTokens: 96,
+    maxTokens: 128,
     prompts: { tune: 12, test: 20, live: 3 },
     score: null,
   },
@@ -61,12 +61,26 @@ export const SUITE_METHODS: readonly string[] = [
   "ngram-4",
   "0gram-16best",
   "ngram-4-16best",
+  "neural",
+  "ngram-4-prompt",
+  "ngram-4-16best-prompt",
+  "tree-16",
+  "tree-32",
+  "tree",
   "prompt-lookup",
   ...[2, 3, 4, 5, 6, 8, 10, 12, 16].map((k) => `oracle-${k}`),
 ];
 
 /** Methods whose alpha is tuned. */
-export const TUNED_METHODS: readonly string[] = ["ngram-2", "ngram-3", "ngram-4", "ngram-4-16best"];
+export const TUNED_METHODS: readonly string[] = [
+  "ngram-2",
+  "ngram-3",
+  "ngram-4",
+  "ngram-4-16best",
+  "ngram-4-prompt",
+  "ngram-4-16best-prompt",
+  "neural",
+];
 
 /** Methods that the live stage decodes with beside plain decoding. */
-export const LIVE_METHODS: readonly string[] = ["ar", "none", "ngram-4"];
+export const LIVE_METHODS: readonly string[] = ["ar", "none", "ngram-4", "ngram-4-prompt", "tree"];
