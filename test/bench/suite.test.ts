@@ -86,11 +86,13 @@ function counts(stored: StoredReplay | null | undefined) {
 describe("suite options", () => {
   test("have defaults, and 'default' stands for the stage's methods", () => {
     expect(parseSuiteOptions(["trace"])).toMatchObject({ stage: "trace", splits: ["tune", "test"], scale: 1 });
-    expect(parseSuiteOptions(["live", "--methods", "default,tree"])?.methods).toEqual([
+    expect(parseSuiteOptions(["live", "--methods", "default,tree-8"])?.methods).toEqual([
       "ar",
       "none",
       "ngram-4",
+      "ngram-4-prompt",
       "tree",
+      "tree-8",
     ]);
     expect(parseSuiteOptions(["--help"])).toBeNull();
   });

@@ -58,7 +58,7 @@ const MODEL = {
       top_k: 8,
       rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.35, p_best: 2, prompt: false },
     },
-    rescorers: ["none", "ngram", "tree"],
+    rescorers: ["none", "ngram", "tree", "neural"],
   },
 };
 
