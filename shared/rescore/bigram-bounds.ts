@@ -4,7 +4,7 @@ import { COLUMNS, K, LatticeColumns } from "./lattice-columns.ts";
 import { type LmScores, NO_LM, NONE } from "./lm-scores.ts";
 
 /** Slots looked up together. */
-const GROUP = 4;
+export const GROUP = 4;
 /** The row of the history before the first column, whose bounds are the owner's to set. */
 export const ROOT_ROW = COLUMNS * K;
 const ROWS = ROOT_ROW + 1;

@@ -1,6 +1,6 @@
 import type { Lattice } from "../lattice.ts";
 import { EMPTY_STATE, type LmState } from "../ngram/model.ts";
-import { BigramBounds, ROOT_ROW } from "./bigram-bounds.ts";
+import { BigramBounds, GROUP, ROOT_ROW } from "./bigram-bounds.ts";
 import { copyInto } from "./grow.ts";
 import { K, type LatticeColumns } from "./lattice-columns.ts";
 import { type LmScores, NO_LM, NONE } from "./lm-scores.ts";
@@ -44,8 +44,8 @@ export class LatticeGraph {
   private start = new Int32Array(FIRST_NODES);
   private end = new Int32Array(FIRST_NODES);
   private backoff = new Float64Array(FIRST_NODES);
-  /** [nodes] slots whose edges are evaluated (bits) */
-  private evaluated = new Uint16Array(FIRST_NODES);
+  /** [nodes] slots whose edges are evaluated */
+  width = new Uint8Array(FIRST_NODES);
   /** [nodes * K] entry of the slot's token after the node's own context, or NONE; node after the edge, or NONE yet */
   private entry = new Int32Array(FIRST_NODES * K);
   private next = new Int32Array(FIRST_NODES * K);
@@ -64,71 +64,56 @@ export class LatticeGraph {
     this.model = lm.model;
     this.count = FIRST_FREE;
     bounds.reset(lm, lattice, columns);
-    this.evaluated.fill(0, 0, FIRST_FREE);
+    this.width.fill(0, 0, FIRST_FREE);
     this.reached.fill(-Infinity, 0, FIRST_FREE);
     const root = this.rootOf(state);
     this.reached[root] = 0;
     for (let slot = 0; slot < this.columns.k; slot++) {
-      this.evaluate(root, slot);
+      if (this.width[root]! <= slot) this.widen(root);
       bounds.bounds[ROOT_ROW * K + slot] = this.edge[root * K + slot]! + this.columns.toGo[slot]!;
     }
     bounds.width[ROOT_ROW] = K;
     return root;
   }
 
-  /** Slots (bits) by which a path that has score `reached` at the node may come to `floor`, as far as bigrams tell. */
-  open(node: number): number {
-    const { floor, bounds } = this;
-    const { ahead, slots } = this.columns;
-    const row = this.row[node]!;
-    const column = this.depth[node]! * K;
-    const score = this.reached[node]!;
-    const least = floor - score - this.lm.top;
-    let open = 0;
-    for (let slot = 0; slot < slots && ahead[column + slot]! >= least; slot++) {
-      if (bounds.width[row]! <= slot) bounds.widen(row);
-      if (score + bounds.bounds[row * K + slot]! >= floor) open |= 1 << slot;
+  /** Evaluates the edges of the node's next four slots. */
+  widen(node: number): void {
+    const { edge, entry, next, bounds } = this;
+    const slot = this.width[node]!;
+    const first = node * K + slot;
+    this.width[node] = slot + GROUP;
+    next.fill(NONE, first, first + GROUP);
+    if (node < EMPTY) {
+      if (bounds.width[node]! <= slot) bounds.widen(node);
+      for (let at = first; at < first + GROUP; at++) {
+        edge[at] = bounds.edges[at]!;
+        entry[at] = bounds.entries[at]!;
+      }
+    } else if (node === EMPTY) {
+      for (let j = 0; j < GROUP; j++) {
+        edge[first + j] = this.columns.heads[slot + j]! + bounds.unigrams[slot + j]!;
+        entry[first + j] = NONE;
+      }
+    } else {
+      this.widenLonger(node, slot);
     }
-    return open;
   }
 
-  /** Makes sure of an edge's score. */
-  evaluate(node: number, slot: number): void {
-    const bit = 1 << slot;
-    if ((this.evaluated[node]! & bit) !== 0) return;
-    this.evaluated[node]! |= bit;
-    const at = node * K + slot;
-    this.next[at] = NONE;
-    if (node <= EMPTY) {
-      this.evaluateShort(node, slot);
-      return;
-    }
+  private widenLonger(node: number, slot: number): void {
+    const { edge, entry, lm, model } = this;
+    const { tokens, heads } = this.columns;
+    const first = node * K + slot;
     const candidate = this.depth[node]! * K + slot;
-    const token = this.columns.tokens[candidate]!;
-    const entry = this.model.findBetween(this.start[node]!, this.end[node]!, token);
-    this.entry[at] = entry;
-    if (entry !== NONE) {
-      this.edge[at] = this.columns.heads[candidate]! + this.lm.entry(entry);
-      return;
-    }
     const shorter = this.shorter[node]!;
-    this.evaluate(shorter, slot);
-    const score = this.edge[shorter * K + slot]!;
-    this.edge[at] = this.model.has(token) ? score + this.backoff[node]! : score;
-  }
-
-  /** After one token or none. */
-  private evaluateShort(node: number, slot: number): void {
-    const { bounds } = this;
-    const at = node * K + slot;
-    if (node === EMPTY) {
-      this.entry[at] = NONE;
-      this.edge[at] = this.columns.heads[slot]! + bounds.unigrams[slot]!;
-      return;
+    const backoff = this.backoff[node]!;
+    model.findFour(this.start[node]!, this.end[node]!, tokens, candidate, entry, first);
+    if (this.width[shorter]! <= slot) this.widen(shorter);
+    const from = shorter * K + slot;
+    for (let j = 0; j < GROUP; j++) {
+      const found = entry[first + j]!;
+      if (found !== NONE) edge[first + j] = heads[candidate + j]! + lm.entry(found);
+      else edge[first + j] = edge[from + j]! + (model.has(tokens[candidate + j]!) ? backoff : 0);
     }
-    while (bounds.width[node]! <= slot) bounds.widen(node);
-    this.entry[at] = bounds.entries[at]!;
-    this.edge[at] = bounds.edges[at]!;
   }
 
   /** The node after an evaluated edge. */
@@ -137,11 +122,7 @@ export class LatticeGraph {
     if (this.next[at] !== NONE) return this.next[at]!;
     const column = this.depth[node]! * K;
     let after = column + this.columns.ranks[column + slot]!;
-    if (node > EMPTY) {
-      const shorter = this.shorter[node]!;
-      this.evaluate(shorter, slot);
-      after = this.follow(shorter, slot);
-    }
+    if (node > EMPTY) after = this.follow(this.shorter[node]!, slot);
     // An entry that is no context leaves the state that its suffix leaves.
     const entry = this.entry[at]!;
     const context = entry === NONE ? EMPTY_STATE : this.model.contextOf(entry);
@@ -165,7 +146,7 @@ export class LatticeGraph {
     this.start[node] = this.model.childStart(context);
     this.end[node] = this.model.childStart(context + 1);
     this.backoff[node] = this.lm.backoff(context);
-    this.evaluated[node] = 0;
+    this.width[node] = 0;
     this.reached[node] = -Infinity;
     return node;
   }
@@ -182,7 +163,7 @@ export class LatticeGraph {
     this.start = copyInto(new Int32Array(nodes), this.start);
     this.end = copyInto(new Int32Array(nodes), this.end);
     this.backoff = copyInto(new Float64Array(nodes), this.backoff);
-    this.evaluated = copyInto(new Uint16Array(nodes), this.evaluated);
+    this.width = copyInto(new Uint8Array(nodes), this.width);
     this.entry = copyInto(new Int32Array(nodes * K), this.entry);
     this.next = copyInto(new Int32Array(nodes * K), this.next);
   }

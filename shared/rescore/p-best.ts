@@ -14,8 +14,8 @@ const RANKS_PER_KEY = 32 / RANK_BITS;
 assert(K === 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
 
 /** A search is over before another starts, so all share their memory, and it stays in the processor's cache. */
-const GRAPH = new LatticeGraph();
-const BEAM = new Beam(GRAPH);
+export const GRAPH = new LatticeGraph();
+export const BEAM = new Beam(GRAPH);
 const HEAP = new PathHeap();
 let queue = new Int32Array(1024);
 
@@ -71,8 +71,9 @@ export class PathSearch {
 
   private forward(root: number): void {
     const { graph } = this;
-    const { toGo, columns } = graph.columns;
     const { floor } = graph;
+    const { toGo, ahead, slots, columns } = graph.columns;
+    const { top } = graph.bounds;
     this.queued = 0;
     this.enqueue(root);
     for (let i = 0; i < this.queued; i++) {
@@ -80,9 +81,8 @@ export class PathSearch {
       const score = graph.reached[node]!;
       const column = graph.depth[node]!;
       let alive = 0;
-      for (let left = graph.open(node); left !== 0; left &= left - 1) {
-        const slot = lowestBit(left);
-        graph.evaluate(node, slot);
+      for (let slot = 0; slot < slots && score + ahead[column * K + slot]! + top >= floor; slot++) {
+        if (graph.width[node]! <= slot) graph.widen(node);
         const there = score + graph.edge[node * K + slot]!;
         if (!(there + toGo[column * K + slot]! >= floor)) continue;
         alive |= 1 << slot;
