@@ -1,4 +1,5 @@
 import { LIMITS } from "../limits.ts";
+import { GROUP } from "./bigram-bounds.ts";
 import { K } from "./lattice-columns.ts";
 import type { LatticeGraph } from "./lattice-graph.ts";
 
@@ -8,6 +9,8 @@ const MOST = Math.max(WIDTH, LIMITS.pBest);
 
 /** Beam search over the lattice graph, by score so far plus `toGo`: for complete paths that an exact search must beat. */
 export class Beam {
+  /** The result of `run`. */
+  floor = 0;
   private readonly graph: LatticeGraph;
   /** [kept] nodes where the kept prefixes end, and their scores */
   private kept = 0;
@@ -26,7 +29,7 @@ export class Beam {
     this.graph = graph;
   }
 
-  /** Sets the graph's floor to a score that at least `pBest` paths reach; to the lowest number where it found fewer. */
+  /** Sets `floor` to a score that at least `pBest` paths reach; to the lowest number where it found fewer. */
   run(root: number, pBest: number): void {
     const { columns } = this.graph.columns;
     this.kept = 1;
@@ -37,7 +40,7 @@ export class Beam {
       this.keep(pBest === 1);
     }
     this.choose(columns - 1, pBest);
-    this.graph.floor = this.chosen < pBest ? -Number.MAX_VALUE : this.bound[pBest - 1]!;
+    this.floor = this.chosen < pBest ? -Number.MAX_VALUE : this.bound[pBest - 1]!;
   }
 
   private choose(column: number, limit: number): void {
@@ -49,8 +52,13 @@ export class Beam {
     for (let prefix = 0; prefix < this.kept; prefix++) {
       const score = this.score[prefix]!;
       const node = this.node[prefix]!;
+      graph.wanted = lowest - score;
       for (let slot = 0, at = column * K; slot < slots && score + ahead[at]! + top > lowest; slot++, at++) {
-        if (graph.width[node]! <= slot) graph.widen(node);
+        if ((slot & (GROUP - 1)) === 0 && !graph.open(node, slot)) {
+          slot += GROUP - 1;
+          at += GROUP - 1;
+          continue;
+        }
         const there = score + graph.edge[node * K + slot]!;
         const value = there + toGo[at]!;
         if (value <= lowest) continue;

@@ -23,8 +23,8 @@ const FIRST_NODES = 512;
 export class LatticeGraph {
   readonly bounds = new BigramBounds();
   readonly columns: LatticeColumns = this.bounds.columns;
-  /** The score to beat: edges that cannot reach it are not looked at. */
-  floor = 0;
+  /** What the rest of a path has to score to be of interest: for `open`. */
+  wanted = 0;
   /** [nodes * K] edge scores by slot, once evaluated */
   edge = new Float64Array(FIRST_NODES * K);
   /** [nodes] columns passed */
@@ -44,8 +44,8 @@ export class LatticeGraph {
   private start = new Int32Array(FIRST_NODES);
   private end = new Int32Array(FIRST_NODES);
   private backoff = new Float64Array(FIRST_NODES);
-  /** [nodes] slots whose edges are evaluated */
-  width = new Uint8Array(FIRST_NODES);
+  /** [nodes] bit s: the edges of the four slots from s on are evaluated */
+  private evaluated = new Uint16Array(FIRST_NODES);
   /** [nodes * K] entry of the slot's token after the node's own context, or NONE; node after the edge, or NONE yet */
   private entry = new Int32Array(FIRST_NODES * K);
   private next = new Int32Array(FIRST_NODES * K);
@@ -64,27 +64,46 @@ export class LatticeGraph {
     this.model = lm.model;
     this.count = FIRST_FREE;
     bounds.reset(lm, lattice, columns);
-    this.width.fill(0, 0, FIRST_FREE);
+    this.evaluated.fill(0, 0, FIRST_FREE);
     this.reached.fill(-Infinity, 0, FIRST_FREE);
     const root = this.rootOf(state);
-    this.reached[root] = 0;
     for (let slot = 0; slot < this.columns.k; slot++) {
-      if (this.width[root]! <= slot) this.widen(root);
+      this.evaluate(root, slot & ~(GROUP - 1));
       bounds.bounds[ROOT_ROW * K + slot] = this.edge[root * K + slot]! + this.columns.toGo[slot]!;
     }
     bounds.width[ROOT_ROW] = K;
     return root;
   }
 
-  /** Evaluates the edges of the node's next four slots. */
-  widen(node: number): void {
+  /**
+   * Evaluates the edges of the four slots from `slot` on, a multiple of four, unless bigrams tell that none of them
+   * leads to `wanted`; whether some may.
+   */
+  open(node: number, slot: number): boolean {
+    const { bounds } = this;
+    const row = this.row[node]!;
+    if (bounds.width[row]! <= slot) bounds.widen(row);
+    const { wanted } = this;
+    const first = row * K + slot;
+    const most = bounds.bounds;
+    const best = Math.max(most[first]!, most[first + 1]!, most[first + 2]!, most[first + 3]!);
+    if (best < wanted) return false;
+    this.evaluate(node, slot);
+    return true;
+  }
+
+  private evaluate(node: number, slot: number): void {
+    const group = 1 << slot;
+    if ((this.evaluated[node]! & group) !== 0) return;
+    this.evaluated[node]! |= group;
     const { edge, entry, next, bounds } = this;
-    const slot = this.width[node]!;
     const first = node * K + slot;
-    this.width[node] = slot + GROUP;
-    next.fill(NONE, first, first + GROUP);
+    next[first] = NONE;
+    next[first + 1] = NONE;
+    next[first + 2] = NONE;
+    next[first + 3] = NONE;
     if (node < EMPTY) {
-      if (bounds.width[node]! <= slot) bounds.widen(node);
+      while (bounds.width[node]! <= slot) bounds.widen(node);
       for (let at = first; at < first + GROUP; at++) {
         edge[at] = bounds.edges[at]!;
         entry[at] = bounds.entries[at]!;
@@ -95,11 +114,11 @@ export class LatticeGraph {
         entry[first + j] = NONE;
       }
     } else {
-      this.widenLonger(node, slot);
+      this.evaluateLonger(node, slot);
     }
   }
 
-  private widenLonger(node: number, slot: number): void {
+  private evaluateLonger(node: number, slot: number): void {
     const { edge, entry, lm, model } = this;
     const { tokens, heads } = this.columns;
     const first = node * K + slot;
@@ -107,7 +126,7 @@ export class LatticeGraph {
     const shorter = this.shorter[node]!;
     const backoff = this.backoff[node]!;
     model.findFour(this.start[node]!, this.end[node]!, tokens, candidate, entry, first);
-    if (this.width[shorter]! <= slot) this.widen(shorter);
+    this.evaluate(shorter, slot);
     const from = shorter * K + slot;
     for (let j = 0; j < GROUP; j++) {
       const found = entry[first + j]!;
@@ -146,7 +165,7 @@ export class LatticeGraph {
     this.start[node] = this.model.childStart(context);
     this.end[node] = this.model.childStart(context + 1);
     this.backoff[node] = this.lm.backoff(context);
-    this.width[node] = 0;
+    this.evaluated[node] = 0;
     this.reached[node] = -Infinity;
     return node;
   }
@@ -163,7 +182,7 @@ export class LatticeGraph {
     this.start = copyInto(new Int32Array(nodes), this.start);
     this.end = copyInto(new Int32Array(nodes), this.end);
     this.backoff = copyInto(new Float64Array(nodes), this.backoff);
-    this.width = copyInto(new Uint8Array(nodes), this.width);
+    this.evaluated = copyInto(new Uint16Array(nodes), this.evaluated);
     this.entry = copyInto(new Int32Array(nodes * K), this.entry);
     this.next = copyInto(new Int32Array(nodes * K), this.next);
   }

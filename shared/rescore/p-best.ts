@@ -3,6 +3,7 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { Beam } from "./beam.ts";
+import { GROUP } from "./bigram-bounds.ts";
 import { copyInto } from "./grow.ts";
 import { K } from "./lattice-columns.ts";
 import { LatticeGraph, lowestBit } from "./lattice-graph.ts";
@@ -14,8 +15,8 @@ const RANKS_PER_KEY = 32 / RANK_BITS;
 assert(K === 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
 
 /** A search is over before another starts, so all share their memory, and it stays in the processor's cache. */
-export const GRAPH = new LatticeGraph();
-export const BEAM = new Beam(GRAPH);
+const GRAPH = new LatticeGraph();
+const BEAM = new Beam(GRAPH);
 const HEAP = new PathHeap();
 let queue = new Int32Array(1024);
 
@@ -71,18 +72,23 @@ export class PathSearch {
 
   private forward(root: number): void {
     const { graph } = this;
-    const { floor } = graph;
+    const { floor } = BEAM;
     const { toGo, ahead, slots, columns } = graph.columns;
     const { top } = graph.bounds;
     this.queued = 0;
+    graph.reached[root] = 0;
     this.enqueue(root);
     for (let i = 0; i < this.queued; i++) {
       const node = queue[i]!;
       const score = graph.reached[node]!;
       const column = graph.depth[node]!;
+      graph.wanted = floor - score;
       let alive = 0;
       for (let slot = 0; slot < slots && score + ahead[column * K + slot]! + top >= floor; slot++) {
-        if (graph.width[node]! <= slot) graph.widen(node);
+        if ((slot & (GROUP - 1)) === 0 && !graph.open(node, slot)) {
+          slot += GROUP - 1;
+          continue;
+        }
         const there = score + graph.edge[node * K + slot]!;
         if (!(there + toGo[column * K + slot]! >= floor)) continue;
         alive |= 1 << slot;
@@ -148,7 +154,7 @@ export class PathSearch {
       const there = score + graph.edge[node * K + slot]!;
       const after = last ? node : graph.follow(node, slot);
       const bound = last ? there : there + graph.best[after]!;
-      if (!(bound >= graph.floor)) continue;
+      if (!(bound >= BEAM.floor)) continue;
       const r = graph.columns.ranks[depth * K + slot]!;
       const high = depth < RANKS_PER_KEY ? (keyHigh | (r << shift)) >>> 0 : keyHigh;
       const low = depth < RANKS_PER_KEY ? keyLow : (keyLow | (r << shift)) >>> 0;
