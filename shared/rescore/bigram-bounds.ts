@@ -28,9 +28,8 @@ export class BigramBounds {
   /** [rows] backoff weight of the context; bound of it and of those before it on the way from a longer history */
   readonly backoff = new Float64Array(ROWS);
   private readonly backoffBound = new Float64Array(ROWS);
-  /** [rows] where the context's children start and end */
-  private readonly start = new Int32Array(COLUMNS * K);
-  private readonly end = new Int32Array(COLUMNS * K);
+  /** [rows] one-token context of the candidate */
+  private readonly context = new Uint32Array(COLUMNS * K);
   /** [rows] by rank: bound of the score to come after the candidate */
   private readonly toGo = new Float64Array(COLUMNS * K);
   /** [columns * K] by slot: the LM's score of the token alone */
@@ -64,7 +63,7 @@ export class BigramBounds {
     const slot = this.width[row]!;
     const next = ((row / K) | 0) * K + K + slot;
     const first = row * K + slot;
-    this.model.findFour(this.start[row]!, this.end[row]!, columns.tokens, next, entries, first);
+    this.model.findBigrams(this.context[row]!, columns.tokens, next, entries, first);
     const backoff = this.backoff[row]!;
     const mostBackoff = this.backoffBound[row]!;
     for (let j = 0; j < GROUP; j++) {
@@ -84,11 +83,9 @@ export class BigramBounds {
     const { model } = this;
     const token = this.columns.tokenAt[row]!;
     const context = model.has(token) ? model.contextOf(token) : EMPTY_STATE;
+    this.context[row] = context;
     this.backoff[row] = this.lm.backoff(context);
     this.backoffBound[row] = this.backoff[row]! + this.lm.excess(context);
-    // The empty context's children are no bigrams.
-    this.start[row] = context === EMPTY_STATE ? 0 : model.childStart(context);
-    this.end[row] = context === EMPTY_STATE ? 0 : model.childStart(context + 1);
   }
 
   private sort(i: number): void {
