@@ -16,7 +16,8 @@ import {
   packLayout,
   TICKS,
 } from "./layout.ts";
-import { NgramModel, type PackArrays } from "./model.ts";
+import { derive } from "./derived.ts";
+import { NgramModel, ones, type PackSections } from "./model.ts";
 
 export interface PackHeader {
   readonly order: number;
@@ -52,10 +53,10 @@ export function loadPack(bytes: Uint8Array): NgramModel {
   const [a, b] = packChecksum(words);
   if (a !== words[OFFSET.checksum / 4] || b !== words[OFFSET.checksum / 4 + 1])
     fail("checksum mismatch, fetch it again");
-  const arrays = packArrays(own, shape, layout);
-  const fault = tableFault(arrays) ?? trieFault(shape, layout, arrays) ?? suffixFault(shape, layout, arrays);
+  const sections = packSections(own, shape, layout);
+  const fault = tableFault(sections) ?? trieFault(shape, layout, sections) ?? suffixFault(shape, layout, sections);
   if (fault) fail(fault);
-  return new NgramModel(shape, arrays);
+  return new NgramModel(shape, { ...sections, ...derive(shape, sections) });
 }
 
 function readShape(bytes: Uint8Array): PackShape {
@@ -82,13 +83,13 @@ function readShape(bytes: Uint8Array): PackShape {
   return shape;
 }
 
-function packArrays(bytes: Uint8Array, shape: PackShape, layout: PackLayout): PackArrays {
+function packSections(bytes: Uint8Array, shape: PackShape, layout: PackLayout): PackSections {
   const { at, contextCount, entryCount } = layout;
   const base = bytes.byteOffset;
   const u8 = (offset: number, length: number) => new Uint8Array(bytes.buffer, base + offset, length);
   const u16 = (offset: number, length: number) => new Uint16Array(bytes.buffer, base + offset, length);
   const wordCount = entryCount - shape.vocabSize;
-  const sections = {
+  return {
     probTable: new Float32Array(bytes.buffer, base + at.probTable, CODES),
     backoffTable: new Float32Array(bytes.buffer, base + at.backoffTable, CODES),
     marks: new Uint32Array(bytes.buffer, base + at.marks, 3 * layout.blocks),
@@ -104,30 +105,9 @@ function packArrays(bytes: Uint8Array, shape: PackShape, layout: PackLayout): Pa
     excess: u8(at.excess, shape.contexts[1]!),
     excessUnit: new DataView(bytes.buffer, base).getFloat32(OFFSET.excessUnit, true),
   };
-  return { ...sections, contexts: joinContexts(shape, sections), bigrams: joinBigrams(shape, sections) };
 }
 
-type Sections = Omit<PackArrays, "contexts" | "bigrams">;
-
-function joinContexts(shape: PackShape, sections: Sections): Uint32Array {
-  const { childLow, childHigh, suffixLow, suffixHigh, backoffs } = sections;
-  const joined = new Uint32Array(2 * childLow.length);
-  // The empty context's children, the unigrams, are not in `words`.
-  for (let c = 0; c < childLow.length; c++) {
-    const start = c === 0 ? 0 : (childLow[c]! | (childHigh[c]! << 16)) - shape.vocabSize;
-    joined[2 * c] = (start << 8) | (c < backoffs.length ? backoffs[c]! : 0);
-    joined[2 * c + 1] = c < backoffs.length ? suffixLow[c]! | (suffixHigh[c]! << 16) : 0;
-  }
-  return joined;
-}
-
-function joinBigrams(shape: PackShape, { probs, bounds }: Sections): Uint16Array {
-  const joined = new Uint16Array(bounds.length);
-  for (let i = 0; i < joined.length; i++) joined[i] = probs[shape.vocabSize + i]! | (bounds[i]! << 8);
-  return joined;
-}
-
-function tableFault({ probTable, backoffTable, excessUnit }: PackArrays): string | null {
+function tableFault({ probTable, backoffTable, excessUnit }: PackSections): string | null {
   const valid = (value: number) => Math.abs(value) <= MAX_VALUE && Number.isInteger(value * TICKS);
   for (let i = 0; i < CODES; i++) {
     if (!valid(probTable[i]!)) return `log-probability ${probTable[i]}`;
@@ -139,8 +119,8 @@ function tableFault({ probTable, backoffTable, excessUnit }: PackArrays): string
 }
 
 /** Child ranges tile the entries level by level, siblings rise, marks count what they say. */
-function trieFault(shape: PackShape, layout: PackLayout, arrays: PackArrays): string | null {
-  const { childLow, childHigh, words } = arrays;
+function trieFault(shape: PackShape, layout: PackLayout, sections: PackSections): string | null {
+  const { childLow, childHigh, words } = sections;
   const start = (c: number) => childLow[c]! | (childHigh[c]! << 16);
   if (start(0) !== 0 || start(1) !== shape.vocabSize) return "the empty context does not hold the vocabulary";
   let context = 1;
@@ -160,44 +140,53 @@ function trieFault(shape: PackShape, layout: PackLayout, arrays: PackArrays): st
     }
     if (start(context) !== entryEnd) return `entries of order ${n + 1} without a context`;
   }
-  return marksFault(shape, layout, arrays);
+  return marksFault(shape, layout, sections);
 }
 
 function marksFault(
   shape: PackShape,
   layout: PackLayout,
-  { marks, bounds, probs, probTable }: PackArrays,
+  { marks, bounds, probs, probTable }: PackSections,
 ): string | null {
-  const candidates = layout.entryCount - shape.entries.at(-1)!;
-  const expected = new Map<number, number>();
-  for (let n = 1, entry = 0, contexts = 1; n < shape.order; n++) {
-    entry += shape.entries[n - 1]!;
-    contexts += shape.contexts[n]!;
-    expected.set(entry, contexts);
-  }
   let seen = 1;
-  for (let entry = 0; entry < 64 * layout.blocks; entry++) {
-    const block = 3 * (entry >>> 6);
-    if ((entry & 63) === 0 && marks[block] !== seen) return `context marks at entry ${entry}`;
-    seen += (marks[block + 1 + ((entry >>> 5) & 1)]! >>> (entry & 31)) & 1;
-    if (expected.has(entry + 1) && expected.get(entry + 1) !== seen) return `context count at entry ${entry}`;
-    if (entry >= candidates && seen !== layout.contextCount) return "an entry of the top order marked as context";
+  for (let block = 0; block < layout.blocks; block++) {
+    if (marks[3 * block] !== seen) return `context marks at entry ${64 * block}`;
+    seen += ones(marks[3 * block + 1]!) + ones(marks[3 * block + 2]!);
   }
+  // Every order has as many contexts as the header says; then the last sum leaves none for the top order.
+  for (let n = 1, entries = 0, contexts = 1; n < shape.order; n++) {
+    entries += shape.entries[n - 1]!;
+    contexts += shape.contexts[n]!;
+    if (contextsBefore(marks, entries, seen) !== contexts) return `context count at entry ${entries - 1}`;
+  }
+  if (seen !== layout.contextCount) return "an entry of the top order marked as context";
   for (let i = 0; i < bounds.length; i++) {
-    if (probTable[bounds[i]!]! < probTable[probs[shape.vocabSize + i]!]!) return `bound of bigram ${i}`;
+    // The table rises, so that codes tell nearly always.
+    const code = probs[shape.vocabSize + i]!;
+    if (bounds[i]! < code && probTable[bounds[i]!]! < probTable[code]!) return `bound of bigram ${i}`;
   }
   return null;
 }
 
+/** Contexts among the entries below `entry`, the empty one included; `all` where there are no marks from there on. */
+function contextsBefore(marks: Uint32Array, entry: number, all: number): number {
+  const block = 3 * (entry >>> 6);
+  if (block >= marks.length) return all;
+  const low = (entry & 32) === 0 ? entry & 31 : 32;
+  const high = (entry & 32) === 0 ? 0 : entry & 31;
+  const below = (word: number, bits: number) => ones(bits === 32 ? word : word & ~(-1 << bits));
+  return marks[block]! + below(marks[block + 1]!, low) + below(marks[block + 2]!, high);
+}
+
 /** A context's suffix is a context one token shorter: backing off ends. */
-function suffixFault(shape: PackShape, _layout: PackLayout, arrays: PackArrays): string | null {
-  if (arrays.backoffTable[arrays.backoffs[0]!] !== 0) return "a backoff weight of the empty context";
+function suffixFault(shape: PackShape, _layout: PackLayout, sections: PackSections): string | null {
+  if (sections.backoffTable[sections.backoffs[0]!] !== 0) return "a backoff weight of the empty context";
   let context = 1;
   let below = 0;
   for (let n = 1; n < shape.order; n++) {
     const first = context;
     for (const last = context + shape.contexts[n]!; context < last; context++) {
-      const suffix = arrays.suffixLow[context]! | (arrays.suffixHigh[context]! << 16);
+      const suffix = sections.suffixLow[context]! | (sections.suffixHigh[context]! << 16);
       if (suffix < below || suffix >= first) return `suffix of context ${context}`;
     }
     below = first;

@@ -11,8 +11,8 @@ export type LmState = number;
 /** The empty history. */
 export const EMPTY_STATE: LmState = 0;
 
-/** Sections of a pack as views, see layout.ts; and joined, what a lookup needs together: one cache line, not five. */
-export interface PackArrays {
+/** Sections of a pack as views; see layout.ts. */
+export interface PackSections {
   readonly probTable: Float32Array;
   readonly backoffTable: Float32Array;
   readonly marks: Uint32Array;
@@ -26,11 +26,21 @@ export interface PackArrays {
   readonly bounds: Uint8Array;
   readonly excess: Uint8Array;
   readonly excessUnit: number;
+}
+
+/** Made from the sections on loading, so that a lookup touches fewer cache lines. */
+export interface DerivedArrays {
   /** [2 * (contexts + 1)] where its children start in `words` and, in the low byte, its backoff's code; its suffix */
   readonly contexts: Uint32Array;
   /** [bigrams] code of the probability; in the high byte that of the bound */
   readonly bigrams: Uint16Array;
+  /** [one-token contexts + 1] where the context's row in `dense` starts, or -1 for those without */
+  readonly denseAt: Int32Array;
+  /** Rows of pairs, one per 32 tokens: which of them are children (bits); the first one's index in `words` */
+  readonly dense: Uint32Array;
 }
+
+export type PackArrays = PackSections & DerivedArrays;
 
 /**
  * A backoff n-gram model over a pack: log p(w | h) is the entry's log-probability where h w is in the pack, else
@@ -94,7 +104,29 @@ export class NgramModel {
 
   /** The entry `token` after `context`, or -1. */
   find(context: LmState, token: TokenId): number {
+    const { denseAt } = this.arrays;
+    const row = context < denseAt.length ? denseAt[context]! : -1;
+    if (row >= 0) return this.findDense(row, token);
     return this.findBetween(this.childStart(context), this.childStart(context + 1), token);
+  }
+
+  /** As `find` for four tokens after a one-token context; see `findFour`. */
+  findBigrams(context: LmState, tokens: Uint32Array, from: number, entries: Int32Array, to: number): void {
+    const row = this.arrays.denseAt[context]!;
+    if (row < 0) {
+      this.findFour(this.childStart(context), this.childStart(context + 1), tokens, from, entries, to);
+      return;
+    }
+    for (let j = 0; j < 4; j++) entries[to + j] = this.findDense(row, tokens[from + j]!);
+  }
+
+  private findDense(row: number, token: TokenId): number {
+    const { dense } = this.arrays;
+    if (token >= this.vocabSize) return -1;
+    const at = row + 2 * (token >>> 5);
+    const bits = dense[at]!;
+    const bit = token & 31;
+    return ((bits >>> bit) & 1) === 0 ? -1 : dense[at + 1]! + ones(bits & ~(-1 << bit)) + this.vocabSize;
   }
 
   /**
@@ -210,11 +242,13 @@ export const EMPTY_MODEL = new NgramModel(
     excessUnit: 0,
     contexts: new Uint32Array(4),
     bigrams: new Uint16Array(0),
+    denseAt: new Int32Array(1).fill(-1),
+    dense: new Uint32Array(0),
   },
 );
 
 /** Set bits of a 32-bit word. */
-function ones(word: number): number {
+export function ones(word: number): number {
   let n = word - ((word >>> 1) & 0x55555555);
   n = (n & 0x33333333) + ((n >>> 2) & 0x33333333);
   return Math.imul((n + (n >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;

@@ -1,110 +1,68 @@
 import type { Lattice } from "../lattice.ts";
 import { EMPTY_STATE } from "../ngram/model.ts";
-import { COLUMNS, K, LatticeColumns } from "./lattice-columns.ts";
-import { type LmScores, NO_LM, NONE } from "./lm-scores.ts";
-
-/** Slots looked up together. */
-const GROUP = 4;
-/** The row of the history before the first column, whose bounds are the owner's to set. */
-export const ROOT_ROW = COLUMNS * K;
-const ROWS = ROOT_ROW + 1;
+import { copyLattice, sortColumn } from "./lattice-columns.ts";
+import type { LmScores } from "./lm-scores.ts";
+import { GROUP, K, NONE, WORKSPACE } from "./workspace.ts";
 
 /**
  * Upper bounds of the score from an edge on, by a bigram relaxation of the model: the pack stores, per bigram, the
- * highest probability that any longer history gives it. A *row* belongs to a candidate (column i, rank r: row
- * i * K + r) and has the next column's slots. Rows are looked up four slots at a time and only as far as asked for:
- * the first slots settle most of what follows.
+ * highest probability that any longer history gives it. Rows are looked up a group of slots at a time and only as far
+ * as asked for: the first slots settle most of what follows.
  */
-export class BigramBounds {
-  readonly columns = new LatticeColumns();
-  /** [rows * K] bound of the slot's edge and of what follows, where `width` says so */
-  readonly bounds = new Float64Array(ROWS * K);
-  /** [rows * K] score of the slot's edge after the candidate alone, likewise */
-  readonly edges = new Float64Array(ROWS * K);
-  /** [rows * K] entry of the slot's token after the candidate's, or NONE, likewise */
-  readonly entries = new Int32Array(ROWS * K);
-  /** [rows] slots looked up */
-  readonly width = new Uint8Array(ROWS);
-  /** [rows] backoff weight of the context; bound of it and of those before it on the way from a longer history */
-  readonly backoff = new Float64Array(ROWS);
-  private readonly backoffBound = new Float64Array(ROWS);
-  /** [rows] where the context's children start and end */
-  private readonly start = new Int32Array(COLUMNS * K);
-  private readonly end = new Int32Array(COLUMNS * K);
-  /** [rows] by rank: bound of the score to come after the candidate */
-  private readonly toGo = new Float64Array(COLUMNS * K);
-  /** [columns * K] by slot: the LM's score of the token alone */
-  readonly unigrams = new Float64Array(COLUMNS * K);
-  /** At least the LM's part of any edge. */
-  top = 0;
-  private lm = NO_LM;
-  private model = NO_LM.model;
 
-  reset(lm: LmScores, lattice: Lattice, columns: number): void {
-    this.lm = lm;
-    this.model = lm.model;
-    this.top = lm.top;
-    this.columns.copy(lattice, columns, lm.alpha);
-    this.width.fill(0);
-    const last = (columns - 1) * K;
-    for (let i = 0; i + 1 < columns; i++) {
-      for (let row = i * K; row < i * K + this.columns.k; row++) this.locate(row);
-    }
-    this.toGo.fill(0, last, last + K);
-    for (let i = columns - 1; i > 0; i--) {
-      this.sort(i);
-      for (let row = (i - 1) * K; row < (i - 1) * K + this.columns.k; row++) this.relax(row, i * K);
-    }
-    this.sort(0);
-  }
+const work = WORKSPACE;
+const { tokenAt, toGoAt, tokens, unigrams, ahead } = work;
+const { rowWidth, rowContext, rowBackoff, rowBackoffBound, rowBounds, rowEntries } = work;
 
-  /** Looks up the row's next four slots. */
-  widen(row: number): void {
-    const { columns, lm, entries, bounds, edges, unigrams } = this;
-    const slot = this.width[row]!;
-    const next = ((row / K) | 0) * K + K + slot;
-    const first = row * K + slot;
-    this.model.findFour(this.start[row]!, this.end[row]!, columns.tokens, next, entries, first);
-    const backoff = this.backoff[row]!;
-    const mostBackoff = this.backoffBound[row]!;
-    for (let j = 0; j < GROUP; j++) {
-      const entry = entries[first + j]!;
-      const known = this.model.has(columns.tokens[next + j]!);
-      const unigram = unigrams[next + j]!;
-      const bound = entry === NONE ? unigram + (known ? mostBackoff : 0) : lm.bigramBound(entry);
-      bounds[first + j] = columns.ahead[next + j]! + bound;
-      const score = entry === NONE ? unigram + (known ? backoff : 0) : lm.bigram(entry);
-      edges[first + j] = columns.heads[next + j]! + score;
-    }
-    this.width[row] = slot + GROUP;
+/** Starts over with a lattice: all slots assigned, all bounds of the score to come known. */
+export function resetBounds(lm: LmScores, lattice: Lattice, columns: number): void {
+  copyLattice(lattice, columns, lm.alpha);
+  rowWidth.fill(0);
+  const { k } = work;
+  for (let i = 0; i + 1 < columns; i++) for (let row = i * K; row < i * K + k; row++) locate(lm, row);
+  toGoAt.fill(0, (columns - 1) * K, columns * K);
+  for (let i = columns - 1; i >= 0; i--) {
+    sortColumn(i);
+    for (let at = i * K; at < i * K + work.slots; at++) unigrams[at] = lm.unigram(tokens[at]!);
+    if (i > 0) for (let row = (i - 1) * K; row < (i - 1) * K + k; row++) relax(lm, row);
   }
+}
 
-  /** All contexts are located before the first is searched, so that the cache misses overlap. */
-  private locate(row: number): void {
-    const { model } = this;
-    const token = this.columns.tokenAt[row]!;
-    const context = model.has(token) ? model.contextOf(token) : EMPTY_STATE;
-    this.backoff[row] = this.lm.backoff(context);
-    this.backoffBound[row] = this.backoff[row]! + this.lm.excess(context);
-    // The empty context's children are no bigrams.
-    this.start[row] = context === EMPTY_STATE ? 0 : model.childStart(context);
-    this.end[row] = context === EMPTY_STATE ? 0 : model.childStart(context + 1);
+/** Looks up the row's next group of slots. */
+export function widenRow(lm: LmScores, row: number): void {
+  const { model, vocabSize } = lm;
+  const slot = rowWidth[row]!;
+  const next = ((row / K) | 0) * K + K + slot;
+  const first = row * K + slot;
+  rowWidth[row] = slot + GROUP;
+  model.findBigrams(rowContext[row]!, tokens, next, rowEntries, first);
+  const backoff = rowBackoffBound[row]!;
+  for (let j = 0; j < GROUP; j++) {
+    const entry = rowEntries[first + j]!;
+    let bound = ahead[next + j]!;
+    if (entry !== NONE) bound += lm.bigramBound(entry);
+    else bound += tokens[next + j]! < vocabSize ? unigrams[next + j]! + backoff : unigrams[next + j]!;
+    rowBounds[first + j] = bound;
   }
+}
 
-  private sort(i: number): void {
-    const { columns, unigrams, lm } = this;
-    columns.sort(i, this.toGo);
-    for (let at = i * K; at < i * K + columns.slots; at++) unigrams[at] = lm.unigram(columns.tokens[at]!);
-  }
+/** All contexts are located before the first is searched, so that the cache misses overlap. */
+function locate(lm: LmScores, row: number): void {
+  const token = tokenAt[row]!;
+  const context = token < lm.vocabSize ? lm.model.contextOf(token) : EMPTY_STATE;
+  rowContext[row] = context;
+  rowBackoff[row] = lm.backoff(context);
+  rowBackoffBound[row] = rowBackoff[row]! + lm.excess(context);
+}
 
-  private relax(row: number, next: number): void {
-    const { bounds } = this;
-    const { ahead, slots } = this.columns;
-    let best = -Infinity;
-    for (let j = 0; j < slots && ahead[next + j]! + this.top > best; j += GROUP) {
-      this.widen(row);
-      for (let at = row * K + j; at < row * K + j + GROUP; at++) if (bounds[at]! > best) best = bounds[at]!;
-    }
-    this.toGo[row] = best;
+/** Sets a candidate's `toGoAt` from its row. */
+function relax(lm: LmScores, row: number): void {
+  const { slots, top } = work;
+  const next = ((row / K) | 0) * K + K;
+  let best = -Infinity;
+  for (let slot = 0; slot < slots && ahead[next + slot]! + top > best; slot += GROUP) {
+    widenRow(lm, row);
+    for (let at = row * K + slot; at < row * K + slot + GROUP; at++) if (rowBounds[at]! > best) best = rowBounds[at]!;
   }
+  toGoAt[row] = best;
 }

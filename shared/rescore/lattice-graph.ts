@@ -1,194 +1,132 @@
 import type { Lattice } from "../lattice.ts";
 import { EMPTY_STATE, type LmState } from "../ngram/model.ts";
-import { BigramBounds, ROOT_ROW } from "./bigram-bounds.ts";
-import { copyInto } from "./grow.ts";
-import { K, type LatticeColumns } from "./lattice-columns.ts";
-import { type LmScores, NO_LM, NONE } from "./lm-scores.ts";
-
-/**
- * Nodes of one-token histories come first: the candidate of rank r in column i is node i * K + r, like its row of
- * bounds. Then the empty history before the first column, then the others as they are met.
- */
-const EMPTY = ROOT_ROW;
-const FIRST_FREE = EMPTY + 1;
-const FIRST_NODES = 512;
+import { resetBounds, widenRow } from "./bigram-bounds.ts";
+import type { LmScores } from "./lm-scores.ts";
+import { GROUP, K, MAX_NODES, NONE, ROOT_ROW, WORKSPACE } from "./workspace.ts";
 
 /**
  * The product of a lattice and an n-gram model, built as far as it is asked for. A *node* is (columns passed, LM
  * state); its edges are the slots of the next column. Every node but that of the empty history has a *shorter* one,
  * the same history without its oldest token: an edge that the node's context does not know scores as the shorter
  * node's, backed off, and leads where that one leads. So nodes are met without looking states up.
- * Nothing is allocated once the arrays have grown; no method takes or gives a fraction, which V8 would box.
+ *
+ * Nodes of one-token histories come first, numbered like their rows of bounds; then the empty history before the first
+ * column, then the others as they are met. No function here takes or gives a fraction, which V8 would box.
  */
-export class LatticeGraph {
-  readonly bounds = new BigramBounds();
-  readonly columns: LatticeColumns = this.bounds.columns;
-  /** The score to beat: edges that cannot reach it are not looked at. */
-  floor = 0;
-  /** [nodes * K] edge scores by slot, once evaluated */
-  edge = new Float64Array(FIRST_NODES * K);
-  /** [nodes] columns passed */
-  depth = new Uint8Array(FIRST_NODES);
-  /** [nodes] for the search: best score of a prefix ending here, of what follows, and slots that may matter (bits) */
-  reached = new Float64Array(FIRST_NODES);
-  best = new Float64Array(FIRST_NODES);
-  alive = new Uint16Array(FIRST_NODES);
+const EMPTY = ROOT_ROW;
+const FIRST_FREE = EMPTY + 1;
 
-  private count = 0;
-  private lm = NO_LM;
-  private model = NO_LM.model;
-  /** [nodes] the node with a shorter history; the row of bounds for its last token */
-  private shorter = new Int32Array(FIRST_NODES);
-  row = new Int32Array(FIRST_NODES);
-  /** [nodes] where the context's children start and end; its backoff weight */
-  private start = new Int32Array(FIRST_NODES);
-  private end = new Int32Array(FIRST_NODES);
-  private backoff = new Float64Array(FIRST_NODES);
-  /** [nodes] slots whose edges are evaluated (bits) */
-  private evaluated = new Uint16Array(FIRST_NODES);
-  /** [nodes * K] entry of the slot's token after the node's own context, or NONE; node after the edge, or NONE yet */
-  private entry = new Int32Array(FIRST_NODES * K);
-  private next = new Int32Array(FIRST_NODES * K);
+const work = WORKSPACE;
+const { tokens, heads, toGo, unigrams, ranks, rowWidth, rowBounds, rowEntries, rowBackoff } = work;
+const { depth, shorter, row, start, end, backoff, evaluated, edge, entry, next, reached } = work;
+let count = FIRST_FREE;
 
-  constructor() {
-    for (let node = 0; node <= EMPTY; node++) {
-      this.depth[node] = node === EMPTY ? 0 : Math.floor(node / K) + 1;
-      this.row[node] = node;
-    }
+for (let node = 0; node <= EMPTY; node++) {
+  depth[node] = node === EMPTY ? 0 : Math.floor(node / K) + 1;
+  row[node] = node;
+}
+
+/** Starts over; returns the node before the first column. */
+export function resetGraph(lm: LmScores, lattice: Lattice, columns: number, state: LmState): number {
+  count = FIRST_FREE;
+  resetBounds(lm, lattice, columns);
+  evaluated.fill(0, 0, FIRST_FREE);
+  reached.fill(-Infinity, 0, FIRST_FREE);
+  const root = rootOf(lm, state);
+  for (let slot = 0; slot < work.slots; slot += GROUP) evaluate(lm, root, slot);
+  for (let slot = 0; slot < work.slots; slot++) {
+    rowBounds[ROOT_ROW * K + slot] = edge[root * K + slot]! + toGo[slot]!;
   }
+  rowWidth[ROOT_ROW] = K;
+  return root;
+}
 
-  /** Starts over; returns the node before the first column. */
-  reset(lm: LmScores, lattice: Lattice, columns: number, state: LmState): number {
-    const { bounds } = this;
-    this.lm = lm;
-    this.model = lm.model;
-    this.count = FIRST_FREE;
-    bounds.reset(lm, lattice, columns);
-    this.evaluated.fill(0, 0, FIRST_FREE);
-    this.reached.fill(-Infinity, 0, FIRST_FREE);
-    const root = this.rootOf(state);
-    this.reached[root] = 0;
-    for (let slot = 0; slot < this.columns.k; slot++) {
-      this.evaluate(root, slot);
-      bounds.bounds[ROOT_ROW * K + slot] = this.edge[root * K + slot]! + this.columns.toGo[slot]!;
-    }
-    bounds.width[ROOT_ROW] = K;
-    return root;
-  }
+/**
+ * Evaluates the edges of a group of slots, unless bigrams tell that none of them leads to what is `wanted`; whether
+ * some may.
+ */
+export function openGroup(lm: LmScores, node: number, slot: number): boolean {
+  const of = row[node]!;
+  if (rowWidth[of]! <= slot) widenRow(lm, of);
+  const { wanted } = work;
+  const first = of * K + slot;
+  const best = Math.max(rowBounds[first]!, rowBounds[first + 1]!, rowBounds[first + 2]!, rowBounds[first + 3]!);
+  if (best < wanted) return false;
+  evaluate(lm, node, slot);
+  return true;
+}
 
-  /** Slots (bits) by which a path that has score `reached` at the node may come to `floor`, as far as bigrams tell. */
-  open(node: number): number {
-    const { floor, bounds } = this;
-    const { ahead, slots } = this.columns;
-    const row = this.row[node]!;
-    const column = this.depth[node]! * K;
-    const score = this.reached[node]!;
-    const least = floor - score - this.lm.top;
-    let open = 0;
-    for (let slot = 0; slot < slots && ahead[column + slot]! >= least; slot++) {
-      if (bounds.width[row]! <= slot) bounds.widen(row);
-      if (score + bounds.bounds[row * K + slot]! >= floor) open |= 1 << slot;
-    }
-    return open;
-  }
+/** The node after an evaluated edge. */
+export function follow(lm: LmScores, node: number, slot: number): number {
+  const at = node * K + slot;
+  if (next[at] !== NONE) return next[at]!;
+  const column = depth[node]! * K;
+  let after = column + ranks[column + slot]!;
+  if (node > EMPTY) after = follow(lm, shorter[node]!, slot);
+  // An entry that is no context leaves the state that its suffix leaves. Where memory ends, so does one that is: a
+  // lattice which meets that many contexts is searched with a shorter memory there.
+  const found = entry[at]!;
+  const context = found === NONE ? EMPTY_STATE : lm.model.contextOf(found);
+  if (context !== EMPTY_STATE && count < MAX_NODES) after = add(lm, depth[node]! + 1, context, after);
+  next[at] = after;
+  return after;
+}
 
-  /** Makes sure of an edge's score. */
-  evaluate(node: number, slot: number): void {
-    const bit = 1 << slot;
-    if ((this.evaluated[node]! & bit) !== 0) return;
-    this.evaluated[node]! |= bit;
-    const at = node * K + slot;
-    this.next[at] = NONE;
-    if (node <= EMPTY) {
-      this.evaluateShort(node, slot);
-      return;
-    }
-    const candidate = this.depth[node]! * K + slot;
-    const token = this.columns.tokens[candidate]!;
-    const entry = this.model.findBetween(this.start[node]!, this.end[node]!, token);
-    this.entry[at] = entry;
-    if (entry !== NONE) {
-      this.edge[at] = this.columns.heads[candidate]! + this.lm.entry(entry);
-      return;
-    }
-    const shorter = this.shorter[node]!;
-    this.evaluate(shorter, slot);
-    const score = this.edge[shorter * K + slot]!;
-    this.edge[at] = this.model.has(token) ? score + this.backoff[node]! : score;
-  }
-
-  /** After one token or none. */
-  private evaluateShort(node: number, slot: number): void {
-    const { bounds } = this;
-    const at = node * K + slot;
-    if (node === EMPTY) {
-      this.entry[at] = NONE;
-      this.edge[at] = this.columns.heads[slot]! + bounds.unigrams[slot]!;
-      return;
-    }
-    while (bounds.width[node]! <= slot) bounds.widen(node);
-    this.entry[at] = bounds.entries[at]!;
-    this.edge[at] = bounds.edges[at]!;
-  }
-
-  /** The node after an evaluated edge. */
-  follow(node: number, slot: number): number {
-    const at = node * K + slot;
-    if (this.next[at] !== NONE) return this.next[at]!;
-    const column = this.depth[node]! * K;
-    let after = column + this.columns.ranks[column + slot]!;
-    if (node > EMPTY) {
-      const shorter = this.shorter[node]!;
-      this.evaluate(shorter, slot);
-      after = this.follow(shorter, slot);
-    }
-    // An entry that is no context leaves the state that its suffix leaves.
-    const entry = this.entry[at]!;
-    const context = entry === NONE ? EMPTY_STATE : this.model.contextOf(entry);
-    if (context !== EMPTY_STATE) after = this.add(this.depth[node]! + 1, context, after);
-    this.next[at] = after;
-    return after;
-  }
-
-  /** The node of the history before the first column, and of every shorter one. */
-  private rootOf(state: LmState): number {
-    if (state === EMPTY_STATE) return EMPTY;
-    return this.add(0, state, this.rootOf(this.model.suffix(state)));
-  }
-
-  private add(depth: number, context: LmState, shorter: number): number {
-    if (this.count === this.depth.length) this.grow();
-    const node = this.count++;
-    this.depth[node] = depth;
-    this.shorter[node] = shorter;
-    this.row[node] = this.row[shorter]!;
-    this.start[node] = this.model.childStart(context);
-    this.end[node] = this.model.childStart(context + 1);
-    this.backoff[node] = this.lm.backoff(context);
-    this.evaluated[node] = 0;
-    this.reached[node] = -Infinity;
-    return node;
-  }
-
-  private grow(): void {
-    const nodes = 2 * this.depth.length;
-    this.edge = copyInto(new Float64Array(nodes * K), this.edge);
-    this.depth = copyInto(new Uint8Array(nodes), this.depth);
-    this.reached = copyInto(new Float64Array(nodes), this.reached);
-    this.best = copyInto(new Float64Array(nodes), this.best);
-    this.alive = copyInto(new Uint16Array(nodes), this.alive);
-    this.shorter = copyInto(new Int32Array(nodes), this.shorter);
-    this.row = copyInto(new Int32Array(nodes), this.row);
-    this.start = copyInto(new Int32Array(nodes), this.start);
-    this.end = copyInto(new Int32Array(nodes), this.end);
-    this.backoff = copyInto(new Float64Array(nodes), this.backoff);
-    this.evaluated = copyInto(new Uint16Array(nodes), this.evaluated);
-    this.entry = copyInto(new Int32Array(nodes * K), this.entry);
-    this.next = copyInto(new Int32Array(nodes * K), this.next);
+function evaluate(lm: LmScores, node: number, slot: number): void {
+  const group = 1 << slot;
+  if ((evaluated[node]! & group) !== 0) return;
+  evaluated[node]! |= group;
+  const first = node * K + slot;
+  for (let at = first; at < first + GROUP; at++) next[at] = NONE;
+  if (node > EMPTY) {
+    lm.model.findFour(start[node]!, end[node]!, tokens, depth[node]! * K + slot, entry, first);
+    evaluate(lm, shorter[node]!, slot);
+    scoreLonger(lm, node, slot);
+  } else {
+    while (rowWidth[node]! <= slot && node < EMPTY) widenRow(lm, node);
+    scoreShort(lm, node, slot);
   }
 }
 
-/** Index of the lowest set bit. */
-export function lowestBit(bits: number): number {
-  return 31 - Math.clz32(bits & -bits);
+/** After two tokens or more, or committed ones. */
+function scoreLonger(lm: LmScores, node: number, slot: number): void {
+  const { vocabSize } = lm;
+  const from = shorter[node]! * K + slot;
+  const weight = backoff[node]!;
+  for (let j = 0, at = node * K + slot, candidate = depth[node]! * K + slot; j < GROUP; j++, at++, candidate++) {
+    const found = entry[at]!;
+    if (found !== NONE) edge[at] = heads[candidate]! + lm.entry(found);
+    else edge[at] = tokens[candidate]! < vocabSize ? edge[from + j]! + weight : edge[from + j]!;
+  }
+}
+
+/** After one token or none. */
+function scoreShort(lm: LmScores, node: number, slot: number): void {
+  const { vocabSize } = lm;
+  const weight = node === EMPTY ? 0 : rowBackoff[node]!;
+  for (let j = 0, at = node * K + slot, candidate = depth[node]! * K + slot; j < GROUP; j++, at++, candidate++) {
+    const found = node === EMPTY ? NONE : rowEntries[at]!;
+    entry[at] = found;
+    if (found !== NONE) edge[at] = heads[candidate]! + lm.entry(found);
+    else edge[at] = heads[candidate]! + unigrams[candidate]! + (tokens[candidate]! < vocabSize ? weight : 0);
+  }
+}
+
+/** The node of the history before the first column, and of every shorter one. */
+function rootOf(lm: LmScores, state: LmState): number {
+  if (state === EMPTY_STATE) return EMPTY;
+  return add(lm, 0, state, rootOf(lm, lm.model.suffix(state)));
+}
+
+function add(lm: LmScores, columns: number, context: LmState, shorterNode: number): number {
+  const node = count++;
+  depth[node] = columns;
+  shorter[node] = shorterNode;
+  row[node] = row[shorterNode]!;
+  start[node] = lm.model.childStart(context);
+  end[node] = lm.model.childStart(context + 1);
+  backoff[node] = lm.backoff(context);
+  evaluated[node] = 0;
+  reached[node] = -Infinity;
+  return node;
 }

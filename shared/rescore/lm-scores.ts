@@ -1,61 +1,59 @@
-import type { TokenId } from "../ids.ts";
 import { CODES } from "../ngram/layout.ts";
 import { EMPTY_MODEL, type LmState, type NgramModel } from "../ngram/model.ts";
 import { edgeScore } from "./lattice-columns.ts";
+import { WORKSPACE } from "./workspace.ts";
 
-/** No entry, no node. */
-export const NONE = -1;
+const { probUnits, backoffUnits } = WORKSPACE;
 
-/** The LM's part of edge scores, alpha included, from a pack's tables converted once. */
+/** The LM's part of edge scores, alpha included. Its tables are the workspace's: `use` fills them. */
 export class LmScores {
   readonly model: NgramModel;
-  /** At least the score of any token after any history. */
-  readonly top: number;
   readonly alpha: number;
-  /** [codes] */
-  private readonly probUnits = new Float64Array(CODES);
-  private readonly backoffUnits = new Float64Array(CODES);
+  readonly vocabSize: number;
   private readonly probs: Uint8Array;
   private readonly bigrams: Uint16Array;
   /** Where a bigram's two codes hold the bound at this order: at order 2 there is no longer history. */
   private readonly boundShift: number;
-  private readonly vocabSize: number;
 
   constructor(model: NgramModel, alpha: number) {
-    const { probTable, backoffTable, probs, bigrams, excessUnit } = model.arrays;
     this.model = model;
     this.alpha = alpha;
-    for (let code = 0; code < CODES; code++) {
-      this.probUnits[code] = edgeScore(alpha, 0, probTable[code]!);
-      this.backoffUnits[code] = edgeScore(alpha, 0, backoffTable[code]!);
-    }
-    this.probs = probs;
-    this.bigrams = bigrams;
-    this.boundShift = model.order === 2 ? 0 : 8;
     this.vocabSize = model.shape.vocabSize;
-    const excess = Math.ceil(edgeScore(alpha, 0, (CODES - 1) * excessUnit));
-    this.top = this.probUnits[CODES - 1]! + Math.max(0, ...this.backoffUnits) + excess;
+    this.probs = model.arrays.probs;
+    this.bigrams = model.arrays.bigrams;
+    this.boundShift = model.order === 2 ? 0 : 8;
   }
 
-  unigram(token: TokenId): number {
-    return this.probUnits[token < this.vocabSize ? this.probs[token]! : 0]!;
+  /** To be called before a search. */
+  use(): void {
+    if (current === this) return;
+    current = this;
+    const { probTable, backoffTable, excessUnit } = this.model.arrays;
+    for (let code = 0; code < CODES; code++) {
+      probUnits[code] = edgeScore(this.alpha, 0, probTable[code]!);
+      backoffUnits[code] = edgeScore(this.alpha, 0, backoffTable[code]!);
+    }
+    const excess = Math.ceil(edgeScore(this.alpha, 0, (CODES - 1) * excessUnit));
+    let backoff = 0;
+    for (let code = 0; code < CODES; code++) backoff = Math.max(backoff, backoffUnits[code]!);
+    WORKSPACE.top = probUnits[CODES - 1]! + backoff + excess;
   }
 
   entry(entry: number): number {
-    return this.probUnits[this.probs[entry]!]!;
+    return probUnits[this.probs[entry]!]!;
   }
 
-  bigram(entry: number): number {
-    return this.probUnits[this.bigrams[entry - this.vocabSize]! & 0xff]!;
+  unigram(token: number): number {
+    return probUnits[token < this.vocabSize ? this.probs[token]! : 0]!;
   }
 
   /** At least the score of a bigram's token after any history that ends in the bigram's context. */
   bigramBound(entry: number): number {
-    return this.probUnits[(this.bigrams[entry - this.vocabSize]! >>> this.boundShift) & 0xff]!;
+    return probUnits[(this.bigrams[entry - this.vocabSize]! >>> this.boundShift) & 0xff]!;
   }
 
   backoff(context: LmState): number {
-    return this.backoffUnits[this.model.backoffCode(context)]!;
+    return backoffUnits[this.model.backoffCode(context)]!;
   }
 
   /** At least the sum of backoffs from any longer history down to a context of one token or none. */
@@ -68,11 +66,14 @@ export class LmScores {
 /** Of alpha = 0: the heads alone decide. */
 export const NO_LM = new LmScores(EMPTY_MODEL, 0);
 
-let last = NO_LM;
+/** Whose tables the workspace holds. */
+let current: LmScores | null = null;
+let latest = NO_LM;
 
-/** As `new LmScores`; requests that ask for the same model and alpha share its tables. */
+/** As `new LmScores`; requests for the same model, order and alpha share one, so that its tables are filled once. */
 export function lmScores(model: NgramModel, alpha: number): LmScores {
-  const same = last.model.arrays === model.arrays && last.model.order === model.order && last.alpha === alpha;
-  if (!same) last = new LmScores(model, alpha);
-  return last;
+  const { model: known } = latest;
+  const same = known.arrays === model.arrays && known.order === model.order && latest.alpha === alpha;
+  if (!same) latest = new LmScores(model, alpha);
+  return latest;
 }
