@@ -109,16 +109,7 @@ async function train(options: Options): Promise<void> {
   try {
     const onProgress = (step: string, done: number) => bar.update(step, done, 1);
     const sources = await sourcesOf(options.inputs, tokenizer, split, (done) => onProgress("tokenising", done));
-    const target =
-      options.pruneFor.length === 0 ? [] : await sourcesOf(options.pruneFor, tokenizer, split, () => undefined);
-    const table = trainTable(sources, {
-      order,
-      vocabSize: tokenizer.vocabSize,
-      thresholds,
-      maxBytes,
-      pruneFor: target,
-      onProgress,
-    });
+    const table = trainTable(sources, { order, vocabSize: tokenizer.vocabSize, thresholds, maxBytes, onProgress });
     bar.stop();
     const held = split === null ? [] : sources.map((source) => heldOut(source, split));
     if (out === null) {
@@ -149,7 +140,7 @@ async function prune(options: Options): Promise<void> {
   const maxBytes = needed(options.maxBytes, "max-bytes");
   const bytes = await readInputFile(onlyInput(options));
   const table = tableOfPack(loadPack(bytes));
-  const keep = keepWithin(table, pruningCosts(table, modelHistories(table)), maxBytes);
+  const keep = keepWithin(table, pruningCosts(table, modelHistories(table), 1), maxBytes);
   await save(out, writePack(pruneTable(table, keep), readPackHeader(bytes).tokenizerHash), null);
 }
 

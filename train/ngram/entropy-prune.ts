@@ -4,14 +4,18 @@ import { filterTable, type NgramTable } from "./table.ts";
 /**
  * Entropy pruning (Stolcke 1998): what dropping one n-gram alone costs in relative entropy,
  *   D = -p(h) { p(w|h) [log p(w|h') + log a'(h) - log p(w|h)] + [log a'(h) - log a(h)] (1 - sum of h's n-grams) },
- * where a is the backoff weight and a' the one after dropping. p(h) is the history's relative frequency in
- * text, not the model's: Kneser-Ney's lower orders say how many histories a token follows, not how often it occurs
+ * where a is the backoff weight and a' the one after dropping. p(h) is the history's relative frequency in the
+ * training text: Kneser-Ney's lower orders say how many histories a token follows, not how often it occurs
  * (Chelba et al. 2010).
  *
- * @param histories [order - 1] per order, [entries] p(h) of each entry as a history
+ * @param historyCounts [order - 1] per order, [entries] occurrences of each entry as a history
  * @returns [order] per order, [entries] the cost in nats per token; unigrams Infinity
  */
-export function pruningCosts(table: NgramTable, histories: readonly ArrayLike<number>[]): Float32Array[] {
+export function pruningCosts(
+  table: NgramTable,
+  historyCounts: readonly ArrayLike<number>[],
+  tokens: number,
+): Float32Array[] {
   return table.levels.map((level, n) => {
     const costs = new Float32Array(level.count).fill(Infinity);
     if (n === 0) return costs;
@@ -25,7 +29,7 @@ export function pruningCosts(table: NgramTable, histories: readonly ArrayLike<nu
         own += Math.exp(level.logProbs[i]!);
         lower += Math.exp(below.logProbs[level.suffixes[i]!]!);
       }
-      const history = histories[n - 1]![h]!;
+      const history = historyCounts[n - 1]![h]! / tokens;
       for (let i = from; i < to; i++) {
         const p = Math.exp(level.logProbs[i]!);
         const q = Math.exp(below.logProbs[level.suffixes[i]!]!);

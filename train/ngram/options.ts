@@ -20,7 +20,6 @@ const HELP = {
   --order N          2 to ${MAX_TRAINED_ORDER} (4)
   --prune A,B,..     per order, n-grams occurring at most this often are left out (0,0,1,1)
   --max-bytes BYTES  entropy pruning brings the pack under this size (${LIMITS.packBytes >> 20}M)
-  --prune-for INPUT  text that the pack is to serve, also repeated: keeps what matters there (the training text)
   --hold-out R:M     documents not trained on; their perplexity is printed and put into FILE.json`,
   prune: `prune --max-bytes BYTES --out FILE.fdlm PACK
   A smaller pack by entropy pruning, without the text; training to that size gives a better one.`,
@@ -38,7 +37,7 @@ const HELP = {
 export type CommandName = keyof typeof HELP;
 
 const TAKES: Record<CommandName, readonly string[]> = {
-  train: ["tokenizer", "out", "order", "prune", "max-bytes", "prune-for", "hold-out"],
+  train: ["tokenizer", "out", "order", "prune", "max-bytes", "hold-out"],
   prune: ["out", "max-bytes"],
   info: [],
   perplexity: ["tokenizer", "order", "only"],
@@ -64,7 +63,6 @@ export interface Options {
   readonly prune: readonly number[] | null;
   /** Infinity: none */
   readonly maxBytes: number | null;
-  readonly pruneFor: readonly string[];
   readonly split: Split | null;
 }
 
@@ -91,7 +89,6 @@ export function parseOptions(argv: readonly string[]): Options | null {
     order: values.order === undefined ? null : wholeNumber("--order", values.order),
     prune: values.prune?.split(",").map((count) => wholeNumber("--prune", count)) ?? null,
     maxBytes: values["max-bytes"] === undefined ? null : parseBytes(values["max-bytes"]),
-    pruneFor: values["prune-for"] ?? [],
     split: split === undefined ? null : readSplit(split, values.only === undefined ? "without" : "only"),
   };
 }
@@ -103,12 +100,7 @@ function parse(argv: readonly string[]) {
     return parseArgs({
       args: [...argv],
       allowPositionals: true,
-      options: {
-        ...options,
-        only: text,
-        "prune-for": { type: "string", multiple: true },
-        help: { type: "boolean", short: "h" },
-      },
+      options: { ...options, only: text, help: { type: "boolean", short: "h" } },
     });
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));

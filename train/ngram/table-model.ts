@@ -52,19 +52,6 @@ export class TableModel implements Scorer {
     return logProb;
   }
 
-  /** Calls `visit` for every history that a state remembers, longest first: the entry of order `level` + 1. */
-  eachHistory(state: number, visit: (level: number, entry: number) => void): void {
-    const { levels } = this.table;
-    let level = this.lengthOf(state) - 1;
-    if (level < 0) return;
-    let entry = state - this.firstState[level]!;
-    for (; level > 0; level--) {
-      visit(level, entry);
-      entry = levels[level]!.suffixes[entry]!;
-    }
-    visit(0, entry);
-  }
-
   private lengthOf(state: number): number {
     let length = 0;
     while (length < this.firstState.length && state >= this.firstState[length]!) length++;

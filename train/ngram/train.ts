@@ -3,8 +3,7 @@ import { keepWithin, pruningCosts } from "./entropy-prune.ts";
 import { adjustedCounts, estimate } from "./kneser-ney.ts";
 import { type Kept, occurrences, selectByCount } from "./select.ts";
 import type { NgramTable } from "./table.ts";
-import { TableModel } from "./table-model.ts";
-import { countTokens, eachDocument, type TokenSource } from "./token-file.ts";
+import { countTokens, type TokenSource } from "./token-file.ts";
 
 export interface TrainOptions {
   readonly order: number;
@@ -13,14 +12,9 @@ export interface TrainOptions {
   readonly thresholds: readonly number[];
   /** Entropy pruning brings the pack under this size; Infinity for none. */
   readonly maxBytes: number;
-  /** Text the pack is to serve: pruning weighs histories by how often they occur there. None: the training text. */
-  readonly pruneFor?: readonly TokenSource[];
   /** Told what happens: a step and how far it is, 0..1. */
   readonly onProgress?: (step: string, done: number) => void;
 }
-
-/** Share of the training text in the weights of histories where pruning serves another text: that one is small. */
-const OWN_SHARE = 0.1;
 
 /**
  * Counts, estimates, prunes to the byte budget, and estimates what is left again: its lower orders must then also
@@ -28,7 +22,7 @@ const OWN_SHARE = 0.1;
  * a token at order 4.
  */
 export function trainTable(sources: readonly TokenSource[], options: TrainOptions): NgramTable {
-  const { order, vocabSize, thresholds, maxBytes, pruneFor, onProgress } = options;
+  const { order, vocabSize, thresholds, maxBytes, onProgress } = options;
   const report = (step: string, done: number) => onProgress?.(step, done);
   report("counting", 0);
   const top = countWindows(sources, order, vocabSize);
@@ -41,9 +35,8 @@ export function trainTable(sources: readonly TokenSource[], options: TrainOption
   const table = estimate(levels, kept, vocabSize);
   if (maxBytes === Infinity) return table;
   report("pruning", 0.8);
-  const histories = historyShares(historyCounts(levels, occurred, kept, vocabSize), countTokens(sources));
-  const weights = pruneFor && pruneFor.length > 0 ? blend(historiesIn(table, pruneFor), histories) : histories;
-  const survivors = keepWithin(table, pruningCosts(table, weights), maxBytes);
+  const histories = historyCounts(levels, occurred, kept, vocabSize);
+  const survivors = keepWithin(table, pruningCosts(table, histories, countTokens(sources)), maxBytes);
   report("estimating again", 0.9);
   const chosen = ngramsOf(survivors, kept);
   const pruned = estimate(adjustedCounts(top, chosen), chosen, vocabSize);
@@ -80,30 +73,4 @@ function historyCounts(
     for (let i = 0, at = 0; i < level.count; i++) if (kept[n]![i] === 1) out[at++] = occurred[n]![i]!;
     return out;
   });
-}
-
-const historyShares = (counts: readonly Float64Array[], tokens: number): Float64Array[] =>
-  counts.map((level) => level.map((count) => count / tokens));
-
-/** [order - 1] per order, [entries] share of positions in the text at which each entry is a history. */
-function historiesIn(table: NgramTable, sources: readonly TokenSource[]): Float64Array[] {
-  const counts = table.levels.slice(0, -1).map((level) => new Float64Array(level.count));
-  const model = new TableModel(table);
-  for (const source of sources) {
-    eachDocument(source, (start, end) => {
-      let state = 0;
-      for (let i = start; i < end; i++) {
-        model.score(state, source.tokens[i]!);
-        state = model.next;
-        model.eachHistory(state, (level, entry) => {
-          counts[level]![entry]! += source.weight;
-        });
-      }
-    });
-  }
-  return historyShares(counts, Math.max(1, countTokens(sources)));
-}
-
-function blend(served: readonly Float64Array[], own: readonly Float64Array[]): Float64Array[] {
-  return served.map((level, n) => level.map((share, i) => (1 - OWN_SHARE) * share + OWN_SHARE * own[n]![i]!));
 }
