@@ -10,7 +10,7 @@ const [url, out] = process.argv.slice(2);
 if (url === undefined || out === undefined || CHROMIUM === null) {
   throw new Error("usage: node test/demo/screenshot.ts URL FILE.png (needs a Chromium, see browser.ts)");
 }
-const settings = new URLSearchParams({ prompt: "Why is the sky blue?", max: "144", heads: "6", pb: "3" });
+const settings = new URLSearchParams({ prompt: "Why is the sky blue?", max: "144" });
 const browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
 const page = await browser.newPage({ viewport: { width: 1180, height: 700 }, deviceScaleFactor: 1.5 });
 await page.goto(`${url}#${settings}`);
