@@ -9,19 +9,19 @@ import type { Workspace } from "./workspace.ts";
  * counts as the floor: with alpha = 1 such a candidate is still the LM's to choose.
  */
 const ALPHA_STEPS = 1 << 14;
-const UNIT = TICKS * ALPHA_STEPS;
 const FLOOR: LogProb = -1e4;
 
 const alphaSteps = (alpha: number): number => Math.round(alpha * ALPHA_STEPS);
 
-/** The heads' part of an edge: (1 - alpha) log p_head, in units of 2^-30 nat. */
-function headScore(alpha: number, head: LogProb): number {
-  return Math.round((1 - alphaSteps(alpha) / ALPHA_STEPS) * (head > FLOOR ? head : FLOOR) * UNIT);
-}
+/** Units of 2^-30 nat that a nat of a head counts: (1 - alpha) of them. A whole number. */
+const headWeight = (alpha: number): number => (ALPHA_STEPS - alphaSteps(alpha)) * TICKS;
+
+/** The heads' part of an edge, (1 - alpha) log p_head. */
+const headScore = (weight: number, head: LogProb): number => Math.round(weight * (head > FLOOR ? head : FLOOR));
 
 /** One path step: (1 - alpha) log p_head + alpha log p_lm, in units of 2^-30 nat. */
 export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
-  return headScore(alpha, head) + alphaSteps(alpha) * (lm * TICKS);
+  return headScore(headWeight(alpha), head) + alphaSteps(alpha) * (lm * TICKS);
 }
 
 /** The candidates of a lattice in the workspace. */
@@ -35,13 +35,14 @@ export function createColumns(work: Workspace) {
     work.k = k;
     work.slots = (k + GROUP - 1) & -GROUP;
     work.columns = columns;
+    const weight = headWeight(alpha);
     for (let i = 0; i < columns; i++) {
       for (let r = 0, at = i * K; r < k; r++, at++) {
         const token = lattice.tokens[i * k + r]!;
         tokenAt[at] = token;
         let earlier = i * K;
         while (tokenAt[earlier] !== token) earlier++;
-        headAt[at] = earlier === at ? headScore(alpha, logProbs[i * k + r]!) : -Infinity;
+        headAt[at] = earlier === at ? headScore(weight, logProbs[i * k + r]!) : -Infinity;
       }
     }
   }

@@ -37,7 +37,10 @@ export class PathSearch {
 
   /** Finds the `pBest` best paths through the first `columns` columns after history `state`. */
   run(lattice: Lattice, columns: number, state: LmState, pBest: number): void {
-    assert(lattice.k <= LIMITS.topK && columns <= LIMITS.latticeHeads && columns <= lattice.heads, "lattice within limits");
+    assert(
+      lattice.k <= LIMITS.topK && columns <= LIMITS.latticeHeads && columns <= lattice.heads,
+      "lattice within limits",
+    );
     assert(pBest >= 1 && pBest <= LIMITS.pBest, `p-best ${pBest}`);
     this.count = 0;
     if (columns === 0 || lattice.k === 0) return;

@@ -22,7 +22,14 @@ export function createSearch(work: Workspace) {
   const heap = new PathHeap();
 
   /** Prepares for `nextPath`: the paths come from it best first. */
-  function start(model: NgramModel, alpha: number, lattice: Lattice, columns: number, state: LmState, pBest: number): void {
+  function start(
+    model: NgramModel,
+    alpha: number,
+    lattice: Lattice,
+    columns: number,
+    state: LmState,
+    pBest: number,
+  ): void {
     scores.useModel(model, alpha);
     const root = graph.resetGraph(lattice, columns, state, alpha);
     setFloor(root, pBest);
