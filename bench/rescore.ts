@@ -6,7 +6,7 @@ import { Miniflare } from "miniflare";
 import { build, type Rolldown } from "vite";
 import { readPackHeader } from "../shared/ngram/format.ts";
 import { readCases } from "./rescore/inputs.ts";
-import { runSuite, type SuiteResult } from "./rescore/suite.ts";
+import { runSuite, type SuiteResult, type Table } from "./rescore/suite.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const PACK = join(HERE, "../models/smollm2-135m/packs/general.fdlm");
@@ -42,18 +42,29 @@ export async function benchRescore(args: readonly string[]): Promise<object> {
 function report(pack: Uint8Array, alpha: number, node: SuiteResult, workerd: SuiteResult) {
   const { ngrams } = readPackHeader(pack);
   const both = <T>(pick: (result: SuiteResult) => T) => ({ node: pick(node), workerd: pick(workerd) });
+  const medians = (name: string) => both(({ searches }) => mapTable(searches[name]!, (spread) => spread.median));
   return {
     pack: { ngrams, bytes_per_ngram: pack.length / ngrams, load_ms: node.loadMs, load_ms_workerd: workerd.loadMs },
     alpha,
     queries_per_s: both((result) => result.queriesPerS),
-    one_best_us: both((result) => result.oneBestUs),
-    p16_best_us: both((result) => result.p16BestUs),
+    ...Object.fromEntries(Object.keys(node.searches).map((name) => [`${name}_us`, medians(name)])),
     tree_us: both((result) => result.treeUs),
     brute_force_us: both((result) => result.bruteForceUs),
     brute_force_agrees: node.bruteForceAgrees && workerd.bruteForceAgrees,
     checksum: node.checksum.toString(16).padStart(8, "0"),
     same_in_node_and_workerd: node.checksum === workerd.checksum,
+    spread_us: both(({ searches }) => searches),
+    worst_us: both(({ worst }) => worst),
   };
+}
+
+function mapTable<T, U>(table: Table<T>, of: (value: T) => U): Table<U> {
+  return Object.fromEntries(
+    Object.entries(table).map(([order, row]) => [
+      order,
+      Object.fromEntries(Object.entries(row).map(([k, value]) => [k, of(value)])),
+    ]),
+  );
 }
 
 async function runInWorkerd(pack: Uint8Array, lattices: Uint8Array, query: string): Promise<SuiteResult> {

@@ -60,18 +60,16 @@ export function findChild(tree: DraftTree, parent: NodeIndex, token: TokenId): N
 export function mergePaths(paths: Iterable<ArrayLike<TokenId>>, budget: number = LIMITS.draftNodes): DraftTree {
   const tokens: number[] = [];
   const parents: number[] = [];
-  const byEdge = new Map<string, NodeIndex>();
   for (const path of paths) {
     let at: NodeIndex = ROOT;
     for (let i = 0; i < path.length; i++) {
-      const edge = `${at}:${path[i]}`;
-      let next = byEdge.get(edge);
-      if (next === undefined) {
-        if (tokens.length >= budget) break;
-        next = tokens.length;
+      // A tree is small: looking through the nodes after the parent is quicker than a table of edges.
+      let next = at + 1;
+      while (next < tokens.length && (parents[next] !== at || tokens[next] !== path[i])) next++;
+      if (next === tokens.length) {
+        if (next >= budget) break;
         tokens.push(path[i]!);
         parents.push(at);
-        byEdge.set(edge, next);
       }
       at = next;
     }

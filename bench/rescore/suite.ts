@@ -1,10 +1,10 @@
 import type { DraftTree } from "../../shared/draft-tree.ts";
-import { narrowLattice } from "../../shared/lattice.ts";
+import { createLattice, narrowLattice } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
-import { createRescorer } from "../../shared/rescore/index.ts";
-import { edgeScore } from "../../shared/rescore/lattice-columns.ts";
-import { type Case, HEADS, sampleText } from "./inputs.ts";
+import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
+import { bruteForce } from "./brute-force.ts";
+import { type Case, HEADS, K, sampleText } from "./inputs.ts";
 import { measureTrees } from "./trees.ts";
 
 export interface SuiteOptions {
@@ -20,18 +20,37 @@ export interface SuiteOptions {
   readonly now: () => number;
 }
 
-/** By order, then by k: microseconds of one draft, mean of the rounds, median of the lattices. */
-type Table = Record<string, Record<string, number>>;
+/** What is measured, by the name its figures get: a rescorer for an order and a weight of the language model. */
+const SEARCHES: Readonly<Record<string, (order: number, alpha: number) => RescorerSpec>> = {
+  one_best: (order, alpha) => ({ type: "ngram", order, alpha, pBest: 1 }),
+  p16_best: (order, alpha) => ({ type: "ngram", order, alpha, pBest: 16 }),
+};
+
+/** Microseconds of one draft over the lattices, each lattice's mean over the rounds. */
+interface Spread {
+  readonly median: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** By order, then by k. */
+export type Table<T> = Record<string, Record<string, T>>;
 
 export interface SuiteResult {
   readonly loadMs: number;
   readonly queriesPerS: number;
-  readonly oneBestUs: Table;
-  readonly p16BestUs: Table;
-  /** By nodes, then by k. */
-  readonly treeUs: Table;
-  /** Enumeration of every path at k = 4, p = 1, and whether it found the same path. */
-  readonly bruteForceUs: number;
+  /** By name of the search. */
+  readonly searches: Record<string, Table<Spread>>;
+  /**
+   * Lattices that leave a search little to go by, at the pack's order and k = 16, by name of the search: `lm_alone` is
+   * alpha = 1, `flat_heads` the same probability for all candidates, `common_tokens` that with the model's likeliest
+   * tokens in every column, so that most n-grams are known and ties abound.
+   */
+  readonly worst: Record<string, Record<string, Spread>>;
+  /** Trees of calibrated probabilities with copies: by nodes, then by k; medians. */
+  readonly treeUs: Table<number>;
+  /** By order: enumeration of every path at k = 4, median. */
+  readonly bruteForceUs: Record<string, number>;
   readonly bruteForceAgrees: boolean;
   /** Of every score and every draft: equal in Node and workerd. */
   readonly checksum: number;
@@ -43,7 +62,7 @@ const BUDGET = 63;
 
 /** Runs in Node and in workerd alike. */
 export function runSuite(pack: Uint8Array, options: SuiteOptions): SuiteResult {
-  const { now } = options;
+  const { now, alpha, cases } = options;
   const loads = Array.from({ length: 5 }, () => {
     const start = now();
     loadPack(pack);
@@ -52,11 +71,30 @@ export function runSuite(pack: Uint8Array, options: SuiteOptions): SuiteResult {
   const model = loadPack(pack);
   const sum = new Checksum();
   const queriesPerS = measureQueries(model, options, sum);
-  const oneBestUs = measureDrafts(model, 1, options, sum);
-  const p16BestUs = measureDrafts(model, 16, options, sum);
+  const orders = ORDERS.filter((order) => order <= model.order);
+  const searches: Record<string, Table<Spread>> = {};
+  const worst: Record<string, Record<string, Spread>> = {};
+  for (const [name, specOf] of Object.entries(SEARCHES)) {
+    searches[name] = byKey(orders, (order) =>
+      byKey(WIDTHS, (k) => measureDrafts(model, specOf(order, alpha), narrowCases(cases, k), options, sum)),
+    );
+    const worstOf = (spec: RescorerSpec, some: readonly Case[]) => measureDrafts(model, spec, some, options, sum);
+    worst[name] = {
+      lm_alone: worstOf(specOf(model.order, 1), cases),
+      flat_heads: worstOf(specOf(model.order, alpha), cases.map(flatten)),
+      common_tokens: worstOf(specOf(model.order, alpha), commonTokens(model, cases).map(flatten)),
+    };
+  }
   const treeUs = measureTrees(model, options, WIDTHS, (tree) => sum.addTree(tree));
-  const brute = measureBruteForce(model, options);
-  return { loadMs: median(loads), queriesPerS, oneBestUs, p16BestUs, treeUs, ...brute, checksum: sum.value };
+  const few = cases.slice(0, 5);
+  let bruteForceAgrees = true;
+  const bruteForceUs = byKey(orders, (order) => {
+    const runs = [1, 16].map((pBest) => bruteForce(model.withOrder(order), few, { alpha, pBest, budget: BUDGET, now }));
+    bruteForceAgrees &&= runs.every(({ agrees }) => agrees);
+    return Math.round(1000 * median(runs.flatMap(({ times }) => times)));
+  });
+  const loadMs = median(loads);
+  return { loadMs, queriesPerS, searches, worst, treeUs, bruteForceUs, bruteForceAgrees, checksum: sum.value };
 }
 
 class Checksum {
@@ -73,82 +111,72 @@ function measureQueries(model: NgramModel, { textTokens, now }: SuiteOptions, su
   const text = sampleText(model, textTokens, 5);
   const rates = Array.from({ length: 5 }, () => {
     const start = now();
-    let state = EMPTY_STATE;
-    let total = 0;
-    for (let i = 0; i < text.length; i++) {
-      total += model.score(state, text[i]!);
-      state = model.next;
-    }
-    sum.add(Math.round(-total * 1024));
+    sum.add(Math.round(-scoreText(model, text) * 1024));
     return (text.length / (now() - start)) * 1000;
   });
   return Math.round(median(rates));
 }
 
-function measureDrafts(model: NgramModel, pBest: number, options: SuiteOptions, sum: Checksum): Table {
-  const table: Table = {};
-  for (const order of ORDERS.filter((n) => n <= model.order)) {
-    table[order] = {};
-    for (const k of WIDTHS) {
-      const runs = options.cases.map(({ history, lattice }) => {
-        const narrow = narrowLattice(lattice, HEADS, k);
-        const rescorer = createRescorer({ type: "ngram", order, alpha: options.alpha, pBest }, model);
-        rescorer.commit(history);
-        sum.addTree(rescorer.draft(narrow, BUDGET));
-        return { rescorer, narrow };
-      });
-      const spent = new Float64Array(runs.length);
-      for (let round = 0; round < options.rounds; round++) {
-        runs.forEach(({ rescorer, narrow }, i) => {
-          const start = options.now();
-          rescorer.draft(narrow, BUDGET);
-          spent[i]! += options.now() - start;
-        });
-      }
-      const times = [...spent].map((ms) => (ms * 1000) / options.rounds);
-      table[order]![k] = Math.round(10 * median(times)) / 10;
-    }
+function scoreText(model: NgramModel, text: Uint32Array): number {
+  let state = EMPTY_STATE;
+  let total = 0;
+  for (let i = 0; i < text.length; i++) {
+    total += model.score(state, text[i]!);
+    state = model.next;
   }
-  return table;
+  return total;
 }
 
-/** The plain reference: score every one of 4^8 paths, keep the best. */
-function measureBruteForce(
+function measureDrafts(
   model: NgramModel,
-  options: SuiteOptions,
-): { bruteForceUs: number; bruteForceAgrees: boolean } {
-  let agrees = true;
-  const times = options.cases.slice(0, 5).map(({ history, lattice }) => {
-    const narrow = narrowLattice(lattice, HEADS, 4);
-    const rescorer = createRescorer({ type: "ngram", order: model.order, alpha: options.alpha, pBest: 1 }, model);
+  spec: RescorerSpec,
+  cases: readonly Case[],
+  { rounds, now }: SuiteOptions,
+  sum: Checksum,
+): Spread {
+  const runs = cases.map(({ history, lattice }) => {
+    const rescorer = createRescorer(spec, model);
     rescorer.commit(history);
-    let state = EMPTY_STATE;
-    for (const token of history) {
-      model.score(state, token);
-      state = model.next;
-    }
-    const start = options.now();
-    const best = { score: -Infinity, tokens: [] as number[] };
-    const walk = (i: number, score: number, at: number, tokens: number[]): void => {
-      if (i === narrow.heads) {
-        if (score > best.score) Object.assign(best, { score, tokens });
-        return;
-      }
-      for (let r = 0; r < narrow.k; r++) {
-        const token = narrow.tokens[i * narrow.k + r]!;
-        const lm = model.score(at, token);
-        walk(i + 1, score + edgeScore(options.alpha, narrow.logProbs[i * narrow.k + r]!, lm), model.next, [
-          ...tokens,
-          token,
-        ]);
-      }
-    };
-    walk(0, 0, state, []);
-    const elapsed = (options.now() - start) * 1000;
-    agrees &&= rescorer.draft(narrow, BUDGET).tokens.join() === best.tokens.join();
-    return elapsed;
+    sum.addTree(rescorer.draft(lattice, BUDGET));
+    return { rescorer, lattice };
   });
-  return { bruteForceUs: Math.round(median(times)), bruteForceAgrees: agrees };
+  const spent = new Float64Array(runs.length);
+  for (let round = 0; round < rounds; round++) {
+    runs.forEach(({ rescorer, lattice }, i) => {
+      const start = now();
+      rescorer.draft(lattice, BUDGET);
+      spent[i]! += now() - start;
+    });
+  }
+  const times = [...spent].map((ms) => Math.round((10_000 * ms) / rounds) / 10).sort((a, b) => a - b);
+  const at = (part: number) => times[Math.min(times.length - 1, Math.floor(part * times.length))]!;
+  return { median: at(0.5), p99: at(0.99), max: at(1) };
+}
+
+const narrowCases = (cases: readonly Case[], k: number): Case[] =>
+  cases.map(({ history, lattice }) => ({ history, lattice: narrowLattice(lattice, HEADS, k) }));
+
+/** The same candidates, all as likely. */
+function flatten({ history, lattice }: Case): Case {
+  const logProbs = new Float32Array(lattice.logProbs.length).fill(-Math.log(K));
+  return { history, lattice: createLattice(lattice.heads, lattice.k, lattice.tokens, logProbs) };
+}
+
+/** The histories with the model's likeliest tokens in every column. */
+function commonTokens(model: NgramModel, cases: readonly Case[]): Case[] {
+  const { probs, probTable } = model.arrays;
+  const likeliest = Array.from({ length: model.shape.vocabSize }, (_, token) => token)
+    .sort((a, b) => probTable[probs[b]!]! - probTable[probs[a]!]! || a - b)
+    .slice(0, K);
+  const tokens = Uint32Array.from({ length: HEADS * K }, (_, i) => likeliest[i % K]!);
+  return cases.map(({ history, lattice }) => ({
+    history,
+    lattice: createLattice(HEADS, K, tokens, lattice.logProbs),
+  }));
+}
+
+function byKey<T>(keys: readonly number[], of: (key: number) => T): Record<string, T> {
+  return Object.fromEntries(keys.map((key) => [key, of(key)]));
 }
 
 function median(values: readonly number[]): number {

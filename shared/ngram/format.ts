@@ -1,5 +1,6 @@
 import { StepError } from "../errors.ts";
 import { LIMITS } from "../limits.ts";
+import { derive } from "./derived.ts";
 import {
   CODES,
   COMPLETE,
@@ -16,7 +17,6 @@ import {
   packLayout,
   TICKS,
 } from "./layout.ts";
-import { derive } from "./derived.ts";
 import { NgramModel, ones, type PackSections } from "./model.ts";
 
 export interface PackHeader {

@@ -57,7 +57,7 @@ export class NgramModel {
   matched = 0;
   /** Contexts from here on are longer than this order allows. */
   private readonly limit: number;
-  private readonly vocabSize: number;
+  readonly vocabSize: number;
   /** @param order at most the pack's: a pack serves lower orders too, by shorter histories. */
   constructor(shape: PackShape, arrays: PackArrays, order: number = shape.order) {
     assert(order >= 1 && order <= shape.order, `order ${order} of a pack of order ${shape.order}`);

@@ -1,7 +1,7 @@
 import type { LogProb } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { TICKS } from "../ngram/layout.ts";
-import { GROUP, K, WORKSPACE } from "./workspace.ts";
+import type { Workspace } from "./workspace.ts";
 
 /**
  * Scores are sums of integers, so that they are exact, associative and tie alike on every machine: alpha counts in
@@ -9,61 +9,67 @@ import { GROUP, K, WORKSPACE } from "./workspace.ts";
  * counts as the floor: with alpha = 1 such a candidate is still the LM's to choose.
  */
 const ALPHA_STEPS = 1 << 14;
-const UNIT = TICKS * ALPHA_STEPS;
 const FLOOR: LogProb = -1e4;
 
 const alphaSteps = (alpha: number): number => Math.round(alpha * ALPHA_STEPS);
 
-/** The heads' part of an edge: (1 - alpha) log p_head, in units of 2^-30 nat. */
-function headScore(alpha: number, head: LogProb): number {
-  return Math.round((1 - alphaSteps(alpha) / ALPHA_STEPS) * (head > FLOOR ? head : FLOOR) * UNIT);
-}
+/** Units of 2^-30 nat that a nat of a head counts: (1 - alpha) of them. A whole number. */
+const headWeight = (alpha: number): number => (ALPHA_STEPS - alphaSteps(alpha)) * TICKS;
+
+/** The heads' part of an edge, (1 - alpha) log p_head. */
+const headScore = (weight: number, head: LogProb): number => Math.round(weight * (head > FLOOR ? head : FLOOR));
 
 /** One path step: (1 - alpha) log p_head + alpha log p_lm, in units of 2^-30 nat. */
 export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
-  return headScore(alpha, head) + alphaSteps(alpha) * (lm * TICKS);
+  return headScore(headWeight(alpha), head) + alphaSteps(alpha) * (lm * TICKS);
 }
 
-const work = WORKSPACE;
-const { tokenAt, headAt, toGoAt, ranks, tokens, heads, toGo, ahead } = work;
+/** The candidates of a lattice in the workspace. */
+export function createColumns(work: Workspace) {
+  const { K, GROUP } = work;
+  const { tokenAt, headAt, toGoAt, ranks, tokens, heads, toGo, ahead } = work;
 
-/** Copies the lattice's first columns, by rank. */
-export function copyLattice(lattice: Lattice, columns: number, alpha: number): void {
-  const { k, logProbs } = lattice;
-  work.k = k;
-  work.slots = (k + GROUP - 1) & -GROUP;
-  work.columns = columns;
-  for (let i = 0; i < columns; i++) {
-    for (let r = 0, at = i * K; r < k; r++, at++) {
-      const token = lattice.tokens[i * k + r]!;
-      tokenAt[at] = token;
-      let earlier = i * K;
-      while (tokenAt[earlier] !== token) earlier++;
-      headAt[at] = earlier === at ? headScore(alpha, logProbs[i * k + r]!) : -Infinity;
+  /** Copies the lattice's first columns, by rank. */
+  function copyLattice(lattice: Lattice, columns: number, alpha: number): void {
+    const { k, logProbs } = lattice;
+    work.k = k;
+    work.slots = (k + GROUP - 1) & -GROUP;
+    work.columns = columns;
+    const weight = headWeight(alpha);
+    for (let i = 0; i < columns; i++) {
+      for (let r = 0, at = i * K; r < k; r++, at++) {
+        const token = lattice.tokens[i * k + r]!;
+        tokenAt[at] = token;
+        let earlier = i * K;
+        while (tokenAt[earlier] !== token) earlier++;
+        headAt[at] = earlier === at ? headScore(weight, logProbs[i * k + r]!) : -Infinity;
+      }
     }
   }
-}
 
-/** Assigns the slots of column i from `toGoAt`. */
-export function sortColumn(i: number): void {
-  const first = i * K;
-  const { k, slots } = work;
-  for (let r = 0; r < k; r++) {
-    const value = headAt[first + r]! + toGoAt[first + r]!;
-    let at = first + r;
-    for (; at > first && ahead[at - 1]! < value; at--) {
-      ahead[at] = ahead[at - 1]!;
-      ranks[at] = ranks[at - 1]!;
+  /** Assigns the slots of column i from `toGoAt`. */
+  function sortColumn(i: number): void {
+    const first = i * K;
+    const { k, slots } = work;
+    for (let r = 0; r < k; r++) {
+      const value = headAt[first + r]! + toGoAt[first + r]!;
+      let at = first + r;
+      for (; at > first && ahead[at - 1]! < value; at--) {
+        ahead[at] = ahead[at - 1]!;
+        ranks[at] = ranks[at - 1]!;
+      }
+      ahead[at] = value;
+      ranks[at] = r;
     }
-    ahead[at] = value;
-    ranks[at] = r;
+    for (let at = first; at < first + k; at++) {
+      const from = first + ranks[at]!;
+      tokens[at] = tokenAt[from]!;
+      heads[at] = headAt[from]!;
+      toGo[at] = toGoAt[from]!;
+    }
+    // What fills up the last group is never chosen.
+    for (let at = first + k; at < first + slots; at++) ahead[at] = -Infinity;
   }
-  for (let at = first; at < first + k; at++) {
-    const from = first + ranks[at]!;
-    tokens[at] = tokenAt[from]!;
-    heads[at] = headAt[from]!;
-    toGo[at] = toGoAt[from]!;
-  }
-  // What fills up the last group is never chosen.
-  for (let at = first + k; at < first + slots; at++) ahead[at] = -Infinity;
+
+  return { copyLattice, sortColumn };
 }

@@ -1,79 +1,61 @@
+import type { TokenId } from "../ids.ts";
 import { CODES } from "../ngram/layout.ts";
-import { EMPTY_MODEL, type LmState, type NgramModel } from "../ngram/model.ts";
+import type { LmState, NgramModel } from "../ngram/model.ts";
 import { edgeScore } from "./lattice-columns.ts";
-import { WORKSPACE } from "./workspace.ts";
+import type { Workspace } from "./workspace.ts";
 
-const { probUnits, backoffUnits } = WORKSPACE;
-
-/** The LM's part of edge scores, alpha included. Its tables are the workspace's: `use` fills them. */
-export class LmScores {
-  readonly model: NgramModel;
-  readonly alpha: number;
-  readonly vocabSize: number;
-  private readonly probs: Uint8Array;
-  private readonly bigrams: Uint16Array;
+/** The LM's part of edge scores, alpha included, from the pack's tables converted once per model and alpha. */
+export function createLmScores(work: Workspace) {
+  const { probUnits, backoffUnits } = work;
+  let alpha = -1;
+  let { probs, bigrams } = work.model.arrays;
+  let vocabSize = 0;
   /** Where a bigram's two codes hold the bound at this order: at order 2 there is no longer history. */
-  private readonly boundShift: number;
+  let boundShift = 0;
 
-  constructor(model: NgramModel, alpha: number) {
-    this.model = model;
-    this.alpha = alpha;
-    this.vocabSize = model.shape.vocabSize;
-    this.probs = model.arrays.probs;
-    this.bigrams = model.arrays.bigrams;
-    this.boundShift = model.order === 2 ? 0 : 8;
-  }
-
-  /** To be called before a search. */
-  use(): void {
-    if (current === this) return;
-    current = this;
-    const { probTable, backoffTable, excessUnit } = this.model.arrays;
+  /** Chooses the model and its weight. */
+  function useModel(model: NgramModel, weight: number): void {
+    if (model === work.model && weight === alpha) return;
+    const { probTable, backoffTable, excessUnit } = model.arrays;
+    work.model = model;
+    alpha = weight;
+    probs = model.arrays.probs;
+    bigrams = model.arrays.bigrams;
+    vocabSize = model.shape.vocabSize;
+    boundShift = model.order === 2 ? 0 : 8;
+    let mostBackoff = 0;
     for (let code = 0; code < CODES; code++) {
-      probUnits[code] = edgeScore(this.alpha, 0, probTable[code]!);
-      backoffUnits[code] = edgeScore(this.alpha, 0, backoffTable[code]!);
+      probUnits[code] = edgeScore(alpha, 0, probTable[code]!);
+      backoffUnits[code] = edgeScore(alpha, 0, backoffTable[code]!);
+      mostBackoff = Math.max(mostBackoff, backoffUnits[code]!);
     }
-    const excess = Math.ceil(edgeScore(this.alpha, 0, (CODES - 1) * excessUnit));
-    let backoff = 0;
-    for (let code = 0; code < CODES; code++) backoff = Math.max(backoff, backoffUnits[code]!);
-    WORKSPACE.top = probUnits[CODES - 1]! + backoff + excess;
+    work.top = probUnits[CODES - 1]! + mostBackoff + Math.ceil(edgeScore(alpha, 0, (CODES - 1) * excessUnit));
   }
 
-  entry(entry: number): number {
-    return probUnits[this.probs[entry]!]!;
+  function entryScore(entry: number): number {
+    return probUnits[probs[entry]!]!;
   }
 
-  unigram(token: number): number {
-    return probUnits[token < this.vocabSize ? this.probs[token]! : 0]!;
+  function unigramScore(token: TokenId): number {
+    return probUnits[token < vocabSize ? probs[token]! : 0]!;
   }
 
   /** At least the score of a bigram's token after any history that ends in the bigram's context. */
-  bigramBound(entry: number): number {
-    return probUnits[(this.bigrams[entry - this.vocabSize]! >>> this.boundShift) & 0xff]!;
+  function bigramBound(entry: number): number {
+    return probUnits[(bigrams[entry - vocabSize]! >>> boundShift) & 0xff]!;
   }
 
-  backoff(context: LmState): number {
-    return backoffUnits[this.model.backoffCode(context)]!;
+  function backoffScore(context: LmState): number {
+    return backoffUnits[work.model.backoffCode(context)]!;
   }
 
   /** At least the sum of backoffs from any longer history down to a context of one token or none. */
-  excess(context: LmState): number {
-    const excess = this.model.excess(context);
-    return excess === 0 ? 0 : Math.ceil(edgeScore(this.alpha, 0, excess));
+  function excessScore(context: LmState): number {
+    const excess = work.model.excess(context);
+    return excess === 0 ? 0 : Math.ceil(edgeScore(alpha, 0, excess));
   }
+
+  return { useModel, entryScore, unigramScore, bigramBound, backoffScore, excessScore };
 }
 
-/** Of alpha = 0: the heads alone decide. */
-export const NO_LM = new LmScores(EMPTY_MODEL, 0);
-
-/** Whose tables the workspace holds. */
-let current: LmScores | null = null;
-let latest = NO_LM;
-
-/** As `new LmScores`; requests for the same model, order and alpha share one, so that its tables are filled once. */
-export function lmScores(model: NgramModel, alpha: number): LmScores {
-  const { model: known } = latest;
-  const same = known.arrays === model.arrays && known.order === model.order && latest.alpha === alpha;
-  if (!same) latest = new LmScores(model, alpha);
-  return latest;
-}
+export type LmScores = ReturnType<typeof createLmScores>;

@@ -1,35 +1,42 @@
 import { LIMITS } from "../limits.ts";
 import { CODES } from "../ngram/layout.ts";
+import { EMPTY_MODEL } from "../ngram/model.ts";
 
-/** Row width: candidates of a column. */
-export const K = LIMITS.topK;
-export const COLUMNS = LIMITS.latticeHeads;
-/** Slots looked up together. */
-export const GROUP = 4;
-/** No entry, no node. */
-export const NONE = -1;
-/**
- * Rows of bigram bounds: candidate r of column i has row i * K + r, the history before the first column ROOT_ROW.
- * The first nodes of the lattice graph are numbered alike.
- */
-export const ROOT_ROW = COLUMNS * K;
+const K = LIMITS.topK;
+const COLUMNS = LIMITS.latticeHeads;
+const ROOT_ROW = COLUMNS * K;
 const ROWS = ROOT_ROW + 1;
-/** Nodes of the lattice graph; real lattices meet hundreds to a few thousand. Pages never touched cost nothing. */
-export const MAX_NODES = 1 << 15;
+const MAX_NODES = 1 << 15;
 
 /**
  * The memory of a search. One is over before the next starts, so all share it: it stays in the processor's cache, and
- * nothing is allocated per search. Modules alias its arrays at their top: V8 then knows where they lie and how long
- * they are, which halves the time of a search; imports, parameters and fields that may change would hide it.
+ * nothing is allocated per search. The parts of the search are functions made once over the one workspace, and take
+ * what they use of it into constants of their own: V8 then knows where the arrays lie and how long they are, which
+ * halves the time of a search. It would not of imports, of what bundlers make `var`, of parameters and of fields.
  *
  * Within a column, a candidate has a *rank*, its place in the lattice, and a *slot*, its place by falling `ahead`, so
  * that loops over slots can stop early. K ranks or slots to a column whatever the lattice's width.
  */
-class Workspace {
+export class Workspace {
+  /** Row width: candidates of a column. */
+  readonly K = K;
+  /** Slots looked up together. */
+  readonly GROUP = 4;
+  /** No entry, no node. */
+  readonly NONE = -1;
+  /**
+   * Rows of bigram bounds: candidate r of column i has row i * K + r, the history before the first column ROOT_ROW.
+   * The first nodes of the lattice graph are numbered alike.
+   */
+  readonly ROOT_ROW = ROOT_ROW;
+  /** Nodes of the lattice graph; real lattices meet hundreds to a few thousand. Pages never touched cost nothing. */
+  readonly MAX_NODES = MAX_NODES;
+
   /** Candidates a column, the same rounded up to whole groups, columns in use. */
   k = 0;
   slots = 0;
   columns = 0;
+  model = EMPTY_MODEL;
   /** At least the LM's part of any edge. */
   top = 0;
   /** Score that the p-th best path has at least; what the rest of a path has to score to matter. */
@@ -84,5 +91,3 @@ class Workspace {
   /** [nodes] nodes that the forward pass met, column by column */
   readonly queue = new Int32Array(MAX_NODES);
 }
-
-export const WORKSPACE = new Workspace();

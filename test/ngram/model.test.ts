@@ -82,3 +82,31 @@ test("the bigram bound is never below the score of any longer history", () => {
     }
   }
 });
+
+test("a child is found wherever it is looked up: by search, four at a time, in a frequent context's row of bits", () => {
+  const vocabSize = 160;
+  const { table } = toyModel({ seed: 9, order: 2, vocabSize, length: 10_000 });
+  const model = loadPack(writePack(table, HASH));
+  const { words, denseAt } = model.arrays;
+  expect([...denseAt].filter((at) => at >= 0).length).toBeGreaterThan(1);
+  const asked = Uint32Array.from({ length: vocabSize + 4 }, (_, token) =>
+    token < vocabSize ? token : 2 ** 32 - token,
+  );
+  const fours = new Int32Array(asked.length);
+  const bigrams = new Int32Array(asked.length);
+  for (let context = 1; context < denseAt.length; context++) {
+    const start = model.childStart(context);
+    const end = model.childStart(context + 1);
+    const expected = Array.from(asked, (token) => {
+      const at = words.subarray(start, end).indexOf(token);
+      return at < 0 ? -1 : start + at + vocabSize;
+    });
+    for (let i = 0; i < asked.length; i += 4) {
+      model.findFour(start, end, asked, i, fours, i);
+      model.findBigrams(context, asked, i, bigrams, i);
+    }
+    expect([...fours]).toEqual(expected);
+    expect([...bigrams]).toEqual(expected);
+    expect(Array.from(asked, (token) => model.find(context, token))).toEqual(expected);
+  }
+});

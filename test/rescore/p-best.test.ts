@@ -74,6 +74,18 @@ describe("the search equals brute force, order of ties included", () => {
     }
   });
 
+  test("contexts with so many children that the model keeps a row of bits for them", () => {
+    const random = prng(79);
+    const size = 160;
+    const { table } = toyModel({ seed: 6, order: 3, vocabSize: size, thresholds: [0, 0, 1], length: 10_000 });
+    const model = loadPack(writePack(table, HASH));
+    expect(model.arrays.denseAt.some((at) => at >= 0)).toBe(true);
+    for (let round = 0; round < 60; round++) {
+      const lattice = randomLattice(random, { heads: 4, k: 6, vocabSize: size, step: 0.25 });
+      check(lattice, 4, model, 0.6, 1 + Math.floor(random() * 16), EMPTY_STATE);
+    }
+  });
+
   test("long thin lattices, up to sixteen columns", () => {
     const random = prng(77);
     for (let round = 0; round < 30; round++) {
