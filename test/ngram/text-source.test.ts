@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, describe, expect, test, vi } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { linesOf, splitDocuments, tokenFileOf } from "../../train/ngram/text-source.ts";
 import { eachDocument, parseSplit, readTokenFile, SEPARATOR } from "../../train/ngram/token-file.ts";
 
@@ -88,8 +88,7 @@ describe("token files of .jsonl", () => {
     const path = join(dir, "broken.jsonl.xz");
     writeFileSync(path, xz.stdout);
     await expect(tokenFileOf(path, lengths, dir)).rejects.toThrow(/line 2/);
-    const children = () => process.getActiveResourcesInfo().filter((kind) => kind === "ProcessWrap");
-    await vi.waitFor(() => expect(children()).toEqual([]));
-    expect(readdirSync(dir)).not.toContain("broken.jsonl.xz.u16");
+    const children = process.getActiveResourcesInfo().filter((kind) => kind === "ProcessWrap");
+    expect(children).toEqual([]);
   });
 });

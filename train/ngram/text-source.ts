@@ -114,7 +114,7 @@ async function* readLines(path: string, onBytes: (read: number) => void): AsyncG
   } finally {
     child.kill();
     file.destroy();
-    await piped;
+    await Promise.allSettled([piped, ended]);
   }
 }
 
