@@ -9,7 +9,7 @@ import { readCases } from "./rescore/inputs.ts";
 import { runSuite, type SuiteResult, type Table } from "./rescore/suite.ts";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const PACK = join(HERE, "../models/smollm2-135m/packs/general.fdlm");
+const PACK = join(HERE, "../models/smollm2-135m/packs/mixed.fdlm");
 const LATTICES = join(HERE, "rescore/lattices.bin");
 
 /**
@@ -23,13 +23,13 @@ export async function benchRescore(args: readonly string[]): Promise<object> {
       json: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
       pack: { type: "string", default: PACK },
-      alpha: { type: "string", default: "0.3" },
+      alpha: { type: "string", default: "0.2" },
     },
   });
   const pack = new Uint8Array(await readFile(values.pack));
   const lattices = new Uint8Array(await readFile(LATTICES));
   const alpha = Number(values.alpha);
-  const rounds = values.quick ? 5 : 50;
+  const rounds = values.quick ? 5 : 100;
   const textTokens = values.quick ? 50_000 : 1_000_000;
   const node = runSuite(pack, { alpha, cases: readCases(lattices), rounds, textTokens, now: () => performance.now() });
   const workerd = await runInWorkerd(pack, lattices, `?alpha=${alpha}&rounds=${rounds}&tokens=${textTokens}`);

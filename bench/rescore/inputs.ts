@@ -12,12 +12,16 @@ export function prng(seed: number): () => number {
   };
 }
 
+/** Tokens after which drawn text starts afresh: left alone, a pack of a model's own text draws one loop for ever. */
+const PASSAGE = 24;
+
 /** Text drawn from the pack itself, so that the benchmark needs no data file and orders match as in real text. */
 export function sampleText(model: NgramModel, length: number, seed: number): Uint32Array {
   const random = prng(seed);
   const tokens = new Uint32Array(length);
   let state: LmState = EMPTY_STATE;
   for (let i = 0; i < length; i++) {
+    if (i % PASSAGE === 0) state = EMPTY_STATE;
     tokens[i] = drawToken(model, state, random());
     model.score(state, tokens[i]!);
     state = model.next;
@@ -52,7 +56,7 @@ const HISTORY = 8;
 const RECORD_BYTES = 2 * HISTORY + 6 * HEADS * K;
 
 /**
- * Lattices of the draft heads (first version) after random positions of the base model's own completions, taken
+ * Lattices of the draft heads after random positions of the base model's own completions, taken
  * from training data so that no evaluation text is looked at here: bench/rescore/lattices.bin.
  */
 export function readCases(bytes: Uint8Array): Case[] {
