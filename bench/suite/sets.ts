@@ -1,3 +1,4 @@
+import { DEFAULT_METHODS } from "../eval/methods.ts";
 import type { ScoreKind } from "../eval/scores.ts";
 
 /** One evaluation file as the suite uses it. */
@@ -54,13 +55,7 @@ export const MAIN_SET = "spec_bench";
 
 /** What the replay stage runs unless told otherwise; packs are compared on top of it. */
 export const SUITE_METHODS: readonly string[] = [
-  "ar",
-  "none",
-  "ngram-2",
-  "ngram-3",
-  "ngram-4",
-  "0gram-16best",
-  "ngram-4-16best",
+  ...DEFAULT_METHODS,
   "neural",
   "ngram-4-prompt",
   "ngram-4-16best-prompt",
