@@ -194,9 +194,12 @@ def arguments():
 
 
 def sampled_heads(count, generator):
-    """(head, weight): the first three always, two of the others in turn (Stern et al.: unbiased)."""
-    late = torch.randperm(max(count - 3, 0), generator=generator)[:2].tolist()
-    return [(j, 1.0) for j in range(min(3, count))] + [(3 + j, (count - 3) / len(late)) for j in late]
+    """(head, weight): the first always, one of the next two and one of the others (Stern et al.: unbiased)."""
+    chosen = []
+    for first, end in ((0, 1), (1, min(3, count)), (3, count)):
+        if first < end:
+            chosen.append((int(torch.randint(first, end, (1,), generator=generator)), float(end - first)))
+    return chosen
 
 
 def train(args, base, data, heads, labels, table):

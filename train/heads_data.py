@@ -48,7 +48,7 @@ class Data:
             parts["top_logp"].append(z["top_logp"])
             parts["end"].append(np.repeat(offsets[1:] + start, lengths))
             parts["greedy"].append(np.repeat(z["greedy"], lengths))
-            parts["held"].append(np.repeat(np.arange(len(lengths)) % 25 == 7, lengths))
+            parts["held"].append(np.repeat(z["prompt_of"] % 25 == 7, lengths))
             at, match = copies.sources(z["prompts"], prompt_offsets, z["tokens"], offsets)
             parts["source_at"].append(at)
             parts["source_match"].append(match)

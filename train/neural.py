@@ -6,7 +6,7 @@ Next-token prediction over the generated parts, each sequence's prompt tail bein
 mixed with the base's own top-8 distribution. The output vocabulary is reduced in training only. Sequences
 follow one another in parallel lanes whose state is carried from window to window and cleared at each
 sequence's start. OUT.ckpt is saved every minute and when the run is stopped; the same command goes on from
-it, if the shards are still the same. Held out: index % 25 == 7 within a shard.
+it, if the shards are still the same. Held out: prompt % 25 == 7 within a shard.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def read(root, context):
         for i, (a, b, p, q) in enumerate(bounds):
             tail = z["prompts"][max(p, q - context) : q]
             parts = (z[k][a:b] for k in ("tokens", "top_ids", "top_logp"))
-            out.append(Sequence(tail, *parts, features[a:b], bool(z["greedy"][i]), i % 25 == 7))
+            out.append(Sequence(tail, *parts, features[a:b], bool(z["greedy"][i]), z["prompt_of"][i] % 25 == 7))
     return out
 
 

@@ -35,6 +35,7 @@ def save(path, base, rows, answers):
         tokens=np.concatenate(tokens).astype(np.uint16),
         prompts=np.concatenate([np.array(row[:-1], np.uint16) for row in rows]),
         prompt_offsets=np.cumsum([0, *(len(row) - 1 for row in rows)]),
+        prompt_of=np.arange(len(rows)),
         top_ids=top.indices.numpy().astype(np.uint16),
         top_logp=top.values.numpy().astype(np.float16),
         greedy=np.ones(len(rows), bool),

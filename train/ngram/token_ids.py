@@ -3,8 +3,8 @@
   python train/ngram/token_ids.py --tokenizer tokenizer.json --out FILE.u16 [--tasks A,B] INPUT...
 
 INPUT: .txt or .txt.xz (documents separated by two blank lines); .jsonl or .jsonl.xz (each string of prompt,
-response, text and turns is a document); or .npz shards of train/generate.py (one document per sequence: what
-the base model wrote, led by the last token of its prompt). --tasks takes only these tasks out of shards. Each
+response, text and turns is a document); or .npz shards of train/generate.py (one document per prompt, so that its
+continuations are held out together: what the base model wrote, each time led by the prompt's last token). --tasks takes only these tasks out of shards. Each
 document is followed by the separator 65535; each input file is followed by a second separator (an empty
 document), so that document numbers can restart.
 """
@@ -39,8 +39,9 @@ def documents(path, tokenizer, tasks):
     """Token id arrays of one input's documents."""
     if path.suffix == ".npz":
         with np.load(path) as shard:
-            written = np.split(shard["tokens"], shard["offsets"][1:-1])
-            wanted = np.isin(shard["tasks"], tasks) if tasks else np.ones(len(written), bool)
+            first = np.flatnonzero(np.diff(shard["prompt_of"], prepend=-1))  # of each prompt's continuations
+            written = np.split(shard["tokens"], shard["offsets"][first[1:]])
+            wanted = np.isin(shard["tasks"][first], tasks) if tasks else np.ones(len(first), bool)
             yield from (ids for ids, keep in zip(written, wanted, strict=True) if keep)
         return
     batch = texts(path)
