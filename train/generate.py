@@ -169,6 +169,7 @@ def main():
     a.add_argument("--out", required=True)
     a.add_argument("--tokens", type=int, default=3_000_000)
     a.add_argument("--new", type=int, default=176)
+    a.add_argument("--longest", type=int, default=480, help="tokens of a prompt, of which the middle is left out")
     a.add_argument("--seed", type=int, default=1)
     a.add_argument("--part", default="0/1", help="I/N: make every N-th shard only, from the I-th on")
     a.add_argument("--only", default="", help="tasks of prompts.py, separated by commas; all by default")
@@ -179,7 +180,7 @@ def main():
     base, out = Base(args.gguf), Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
     sizes = {}
-    prompts = mixture(args.data, tokenizer, 40_000, args.seed, [n for n in args.only.split(",") if n])
+    prompts = mixture(args.data, tokenizer, 40_000, args.seed, [n for n in args.only.split(",") if n], args.longest)
     bar = tqdm(total=args.tokens, initial=made(out, sizes), unit="tok", mininterval=10)
     part, parts = map(int, args.part.split("/"))
     for shard in range(part, len(prompts) // PROMPTS, parts):

@@ -82,9 +82,9 @@ class Heads(torch.nn.Module):
 def head_loss(heads, j, out, u, table, y, token, soft, mix, found):
     """Loss of head j, and d/d(out) of its vocabulary part.
 
-    The loss, -log p_j(token), is left to autograd for the copy part only. Its gradient in the logits is that of
-    softmax cross-entropy times the share of p_j(token) that the vocabulary explains, so that heads need not
-    learn what copying does; soft targets are weighted alike. out [B, D], table [V, D] bf16, y, token [B].
+    The loss, -log p_j(token), is left to autograd for the copy part only. The vocabulary part learns by its own
+    cross-entropy, as if there were no copies: weighted by its share of p_j(token), which is that loss's gradient, it
+    learned less of what a lattice needs where a copy fails (train/LOG.md). out [B, D], table [V, D] bf16, y, token [B].
     Written by hand: one softmax in bf16, no [B, V] in fp32.
     """
     p = torch.softmax(out.bfloat16() @ table.T, -1)
@@ -97,11 +97,10 @@ def head_loss(heads, j, out, u, table, y, token, soft, mix, found):
     likelihood = (1 - gate) * vocabulary + gate * copied
     usable = (token >= 0) & (likelihood > 1e-9)
     loss = -torch.log(likelihood.clamp(min=1e-9))[usable].sum()
-    share = torch.where(known & usable, (1 - gate.detach()) * vocabulary / likelihood.detach().clamp(min=1e-9), 0.0)
     index, weight = soft
     p.scatter_add_(1, at, torch.full_like(vocabulary, -(1 - mix)).to(p.dtype)[:, None])
     p.scatter_add_(1, index, (-mix * weight).to(p.dtype))
-    return loss, ((p * share.to(p.dtype)[:, None]) @ table).float()
+    return loss, ((p * known.to(p.dtype)[:, None]) @ table).float()
 
 
 def lattice(heads, j, out, u, table, ids, found, k=16):

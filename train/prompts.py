@@ -63,10 +63,10 @@ def _turns(row, rng):
     return turns[:cut]
 
 
-def mixture(root, tokenizer, count, seed, only=()):
+def mixture(root, tokenizer, count, seed, only=(), longest_of_all=480):
     """`count` prompts as (task, token ids), shuffled; the same for the same seed.
 
-    `only` keeps the named tasks, in their proportions to one another.
+    `only` keeps the named tasks, in their proportions to one another; `longest_of_all` bounds every prompt, in tokens.
     """
     root, rng, out = Path(root), random.Random(seed), []
     shares = {name: share for name, (share, _) in {**CHAT, **PLAIN, "translate": TRANSLATE}.items()}
@@ -75,6 +75,7 @@ def mixture(root, tokenizer, count, seed, only=()):
         shares = {name: shares[name] / total if name in only else 0 for name in shares}
 
     def encode(text, longest):
+        longest = min(longest, longest_of_all)
         ids = tokenizer.encode(text).ids
         if len(ids) > longest:  # keep the template's two ends, drop the middle
             ids = ids[: longest - 40] + ids[-40:]
