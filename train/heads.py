@@ -246,7 +246,7 @@ def train(args, base, data, heads, labels, table):
         if time.time() - saved > 60 or step + 1 == steps:
             torch.save(dict(heads=heads.state_dict(), optimizer=optimizer.state_dict(), step=step + 1), checkpoint)
             saved = time.time()
-        if (step + 1) % 400 == 0:
+        if (step + 1) % 1000 == 0:
             tqdm.write(f"step {step + 1}\n" + report(*evaluate(heads, data, labels, table, base.embedding, held[:4096])))
     return len(at), held
 
