@@ -29,9 +29,9 @@ class Found:
 
 
 class Data:
-    """All shards; features [N, F*D] bf16 stay on disk, tokens [N], sequence end per position [N]."""
+    """All shards; features [N, F*D] bf16 on disk unless `resident`, tokens [N], sequence end per position [N]."""
 
-    def __init__(self, root):
+    def __init__(self, root, resident=False):
         files = sorted(p for p in Path(root).glob("*.npz") if "part" not in p.name)
         names = ("tokens", "top_ids", "top_logp", "end", "greedy", "held", "source_at", "source_match")
         parts = {key: [] for key in (*names, "text", "text_start", "bonus_at")}
@@ -43,7 +43,7 @@ class Data:
             lengths, before = np.diff(offsets), np.diff(prompt_offsets)
             for key in ("tokens", "top_ids"):
                 parts[key].append(z[key].astype(np.int32))
-            self.shards.append(np.load(path.with_suffix(".features.npy"), mmap_mode="r"))
+            self.shards.append(np.load(path.with_suffix(".features.npy"), mmap_mode=None if resident else "r"))
             self.shard_start.append(start)
             parts["top_logp"].append(z["top_logp"])
             parts["end"].append(np.repeat(offsets[1:] + start, lengths))
