@@ -3,6 +3,9 @@
 #
 #   train/ngram/smollm2-packs.sh DATA DISTILL TOKENIZER_JSON [PACK...]
 #
+# The weights of mixed are for the 2.46 M tokens that the base wrote in all shards; the five packs of one task were made from the
+# first four (0000 to 0003, 0.29 M) alone.
+#
 # Token files are kept in .cache/ngram: those of DATA are made once (five minutes of CPU), those of DISTILL every time. A pack
 # from the corpora then takes a minute and 5 GB, the small ones seconds. Same tokens, same bytes.
 set -eu
@@ -49,7 +52,7 @@ generated self-summ --tasks summ,summ_wiki
 generated self-code --tasks code_permissive
 
 train general 22000K 0,0,1,1 corpus.u16
-train mixed 8M 0,0,1,1 corpus.u16 chat.u16@3 qa.u16@2 math.u16@3 summ.u16 self.u16@40
+train mixed 8M 0,0,1,1 corpus.u16 chat.u16@3 qa.u16@2 math.u16@3 summ.u16 self.u16@6
 train self 1M 0,0,0,0 self.u16
 train math 512K 0,0,0,0 math.u16 self-math.u16@20 self.u16@5
 train qa 512K 0,0,0,0 qa.u16 self-qa.u16@40 self.u16@20
