@@ -4,9 +4,9 @@
 
 INPUT: .txt or .txt.xz (documents separated by two blank lines); .jsonl or .jsonl.xz (each string of prompt,
 response, text and turns is a document); or .npz shards of train/generate.py (one document per prompt, so that its
-continuations are held out together: what the base model wrote, each time led by the prompt's last token). --tasks takes only these tasks out of shards. Each
-document is followed by the separator 65535; each input file is followed by a second separator (an empty
-document), so that document numbers can restart.
+continuations are held out together: what the base model wrote, each time led by the prompt's last token).
+--tasks takes only these tasks out of shards. Each document is followed by the separator 65535; each input file
+is followed by a second separator (an empty document), so that document numbers can restart.
 """
 
 import argparse
