@@ -1,0 +1,268 @@
+import { keyScalesOf, keysOf, PAGE, valueScalesOf, valuesOf } from "./cache";
+import { exp2Zero, largest, magic, nearest } from "./math";
+import { headDim, heads, kvHeads } from "./shape";
+
+/*
+ * Attention over the paged cache, in integers: queries, keys and values have 8 bits, the weights that a softmax gives
+ * the values 15. Sums of integers do not depend on their order, so a row's result is the same bits however its pass
+ * was made up, and wherever in the cache its past lies: a drafted token gets what plain decoding would give it.
+ *
+ * An item is a run of rows of one session before one key/value head, seven int32:
+ *   row, rows, head, visible, total, table, masks
+ * Row i of it sees the slots [0, visible), and of [visible, total), at most 64, those whose bits are set in the i-th
+ * uint64 at `masks`. `table` is the session's page table, int32 each.
+ */
+const ITEM_BYTES: usize = 28;
+
+/** Largest weight of a value. */
+const WEIGHT: f32 = 32767;
+/** What a likelihood relative to the largest is counted in for the softmax's denominator. */
+const UNIT: f32 = 262144;
+/** Pages over which weights times values cannot overflow: 512 * 32767 * 127 < 2^31. */
+const SPAN: i32 = 32;
+
+/** Query vectors taken at a time: four, or three where groups of query heads divide by it. */
+@inline
+function tileOf(vectors: i32): i32 {
+  return vectors % 3 == 0 ? 3 : 4;
+}
+
+export function attend(
+  from: i32, to: i32, layer: i32, items: usize, queries: usize, queryScales: usize, out: usize, scratch: usize,
+): void {
+  for (let item = from; item < to; item++) {
+    const at = items + <usize>item * ITEM_BYTES;
+    const group = heads / kvHeads;
+    const rows = load<i32>(at, 4), head = load<i32>(at, 8), visible = load<i32>(at, 12), total = load<i32>(at, 16);
+    const table = <usize>load<u32>(at, 20), masks = <usize>load<u32>(at, 24);
+    const count = (total + PAGE - 1) / PAGE;
+    const vectors = rows * group;
+    const first = load<i32>(at) * heads + head * group;
+    const stride = (<usize>(count * PAGE) << 2) + 64;
+    const padded = (vectors + 3) & ~3;
+    const factors = scratch;
+    const pointers = factors + (<usize>padded << 2);
+    const scales = pointers + (<usize>padded << 2);
+    const sums = (scales + (<usize>padded << 2) + 15) & ~15;
+    const wide = sums + <usize>padded * (<usize>headDim << 2);
+    const scores = wide + <usize>padded * (<usize>headDim << 3);
+    for (let i = 0; i < padded; i++) {
+      const vector = min(i, vectors - 1);
+      const query = first + (vector / group) * heads + (vector % group);
+      store<u32>(pointers + (<usize>i << 2), <u32>(queries + <usize>(query * headDim) * 2));
+      store<f32>(scales + (<usize>i << 2), load<f32>(queryScales + (<usize>query << 2)));
+    }
+    score(layer, head, table, count, pointers, scales, vectors, scores, stride);
+    for (let i = 0; i < vectors; i++) {
+      const row = scores + <usize>i * stride;
+      mask(row, visible, total, count * PAGE, load<u64>(masks + (<usize>(i / group) << 3)));
+      store<f32>(factors + (<usize>i << 2), weigh(layer, head, table, count, row));
+    }
+    mix(layer, head, table, count, vectors, scores, stride, sums, wide);
+    for (let i = 0; i < vectors; i++) {
+      const query = first + (i / group) * heads + (i % group);
+      put(count > SPAN ? 0 : sums + <usize>i * (<usize>headDim << 2), wide + <usize>i * (<usize>headDim << 3),
+        load<f32>(factors + (<usize>i << 2)), out + (<usize>(query * headDim) << 2));
+    }
+  }
+}
+
+/** Products of the query vectors and every key, [vectors][stride / 4] float32. */
+function score(
+  layer: i32, head: i32, table: usize, count: i32, pointers: usize, scales: usize, vectors: i32, scores: usize, stride: usize,
+): void {
+  const keys = keysOf(layer, head), keyScales = keyScalesOf(layer, head);
+  const half = <usize>(8 * headDim), tile = tileOf(vectors);
+  for (let p = 0; p < count; p++) {
+    const page = <usize>load<i32>(table + (<usize>p << 2));
+    const k = keys + page * (half << 1), s = keyScales + page * 64;
+    for (let i = 0; i < vectors; i += tile) {
+      const q = pointers + (<usize>i << 2), to = scores + <usize>i * stride + (<usize>p << 6);
+      if (tile == 3) {
+        scoreTile(k, s, q, scales + (<usize>i << 2), to, stride, false);
+        scoreTile(k + half, s + 32, q, scales + (<usize>i << 2), to + 32, stride, false);
+      } else {
+        scoreTile(k, s, q, scales + (<usize>i << 2), to, stride, true);
+        scoreTile(k + half, s + 32, q, scales + (<usize>i << 2), to + 32, stride, true);
+      }
+    }
+  }
+}
+
+/** Three or four query vectors before eight keys. */
+@inline
+function scoreTile(k: usize, keyScales: usize, pointers: usize, scales: usize, to: usize, stride: usize, four: bool): void {
+  let q0 = <usize>load<u32>(pointers), q1 = <usize>load<u32>(pointers, 4);
+  let q2 = <usize>load<u32>(pointers, 8), q3 = <usize>load<u32>(pointers, 12);
+  let a0 = i32x4.splat(0), b0 = a0, a1 = a0, b1 = a0, a2 = a0, b2 = a0, a3 = a0, b3 = a0;
+  const end = k + <usize>(8 * headDim);
+  for (; k < end; k += 16, q0 += 4, q1 += 4, q2 += 4, q3 += 4) {
+    const x = v128.load_ext<i8>(k), y = v128.load_ext<i8>(k, 8);
+    let q = v128.load_splat<i32>(q0);
+    a0 = i32x4.add(a0, i32x4.dot_i16x8_s(x, q));
+    b0 = i32x4.add(b0, i32x4.dot_i16x8_s(y, q));
+    q = v128.load_splat<i32>(q1);
+    a1 = i32x4.add(a1, i32x4.dot_i16x8_s(x, q));
+    b1 = i32x4.add(b1, i32x4.dot_i16x8_s(y, q));
+    q = v128.load_splat<i32>(q2);
+    a2 = i32x4.add(a2, i32x4.dot_i16x8_s(x, q));
+    b2 = i32x4.add(b2, i32x4.dot_i16x8_s(y, q));
+    if (four) {
+      q = v128.load_splat<i32>(q3);
+      a3 = i32x4.add(a3, i32x4.dot_i16x8_s(x, q));
+      b3 = i32x4.add(b3, i32x4.dot_i16x8_s(y, q));
+    }
+  }
+  const ka = v128.load(keyScales), kb = v128.load(keyScales, 16);
+  scaled(a0, b0, ka, kb, scales, to);
+  scaled(a1, b1, ka, kb, scales + 4, to + stride);
+  scaled(a2, b2, ka, kb, scales + 8, to + 2 * stride);
+  if (four) scaled(a3, b3, ka, kb, scales + 12, to + 3 * stride);
+}
+
+@inline
+function scaled(a: v128, b: v128, ka: v128, kb: v128, scale: usize, to: usize): void {
+  const q = v128.load_splat<f32>(scale);
+  v128.store(to, f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(a), ka), q));
+  v128.store(to, f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(b), kb), q), 16);
+}
+
+/** Takes out the slots from `visible` on that a row does not see. */
+function mask(scores: usize, visible: i32, total: i32, slots: i32, seen: u64): void {
+  for (let slot = visible; slot < slots; slot++) {
+    if (slot < total && ((seen >> <u64>(slot - visible)) & 1) == 1) continue;
+    store<f32>(scores + (<usize>slot << 2), -Infinity);
+  }
+}
+
+/**
+ * Scores, as exponents of 2, to int16 weights in their place: softmax(score) * value scale, the largest as WEIGHT.
+ * Returns what one unit of weight is worth.
+ */
+function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): f32 {
+  const valueScales = valueScalesOf(layer, head);
+  const end = scores + (<usize>count << 6);
+  let a = v128.load(scores), b = a;
+  for (let p = scores; p < end; p += 32) {
+    a = f32x4.pmax(a, v128.load(p));
+    b = f32x4.pmax(b, v128.load(p, 16));
+  }
+  const most = f32x4.splat(largest(f32x4.pmax(a, b)));
+  const unit = f32x4.splat(UNIT);
+  let mass = i32x4.splat(0), heaviest = f32x4.splat(0);
+  let p = scores;
+  for (let i: usize = 0; i < <usize>count; i++) {
+    const page = valueScales + (<usize>load<i32>(table + (i << 2)) << 6);
+    for (let s: usize = 0; s < 64; s += 32, p += 32) {
+      const x = exp2Zero(f32x4.sub(v128.load(p), most)), y = exp2Zero(f32x4.sub(v128.load(p, 16), most));
+      mass = i32x4.add(mass, i32x4.add(nearest(f32x4.mul(x, unit)), nearest(f32x4.mul(y, unit))));
+      const u = f32x4.mul(x, v128.load(page + s)), v = f32x4.mul(y, v128.load(page + s, 16));
+      heaviest = f32x4.pmax(heaviest, f32x4.pmax(u, v));
+      v128.store(p, u);
+      v128.store(p, v, 16);
+    }
+  }
+  const weight = largest(heaviest);
+  if (weight == 0) {
+    memory.fill(scores, 0, <usize>count << 5);
+    return 0;
+  }
+  const scale = f32x4.splat(WEIGHT / weight);
+  let to = scores;
+  for (p = scores; p < end; p += 32, to += 16) {
+    const low = nearest(f32x4.mul(v128.load(p), scale)), high = nearest(f32x4.mul(v128.load(p, 16), scale));
+    v128.store(to, i16x8.narrow_i32x4_s(low, high));
+  }
+  const all = <f64>i32x4.extract_lane(mass, 0) + <f64>i32x4.extract_lane(mass, 1) + <f64>i32x4.extract_lane(mass, 2) + <f64>i32x4.extract_lane(mass, 3);
+  return <f32>(<f64>weight * UNIT / (<f64>WEIGHT * all));
+}
+
+/**
+ * Sums of weights times values: int32 [vectors][headDim] at `sums`, or, of more pages than a span, float64 at `wide`,
+ * which holds such integers exactly.
+ */
+function mix(
+  layer: i32, head: i32, table: usize, count: i32, vectors: i32, weights: usize, stride: usize, sums: usize, wide: usize,
+): void {
+  const values = valuesOf(layer, head);
+  const padded = (vectors + 3) & ~3, tile = tileOf(vectors);
+  const bytes = <usize>(padded * headDim) << 2;
+  if (count > SPAN) memory.fill(wide, 0, bytes << 1);
+  for (let start = 0; start < count; start += SPAN) {
+    memory.fill(sums, 0, bytes);
+    const end = min(start + SPAN, count);
+    // A few pages at a time, so that they are still in the nearest cache for the next vectors.
+    for (let from = start; from < end; from += 8) {
+      const to = min(from + 8, end);
+      for (let i = 0; i < vectors; i += tile) {
+        const w = weights + <usize>i * stride + (<usize>from << 5);
+        for (let d = 0; d < headDim; d += 8) {
+          const v = values + <usize>(d * PAGE), at = sums + (<usize>(i * headDim + d) << 2);
+          if (tile == 3) mixTile(v, table, from, to, w, stride, at, false);
+          else mixTile(v, table, from, to, w, stride, at, true);
+        }
+      }
+    }
+    if (count <= SPAN) return;
+    for (let i: usize = 0; i < bytes; i += 16) {
+      const v = v128.load(sums + i);
+      const at = wide + (i << 1);
+      v128.store(at, f64x2.add(v128.load(at), f64x2.convert_low_i32x4_s(v)));
+      const high = i32x4.shuffle(v, v, 2, 3, 2, 3);
+      v128.store(at, f64x2.add(v128.load(at, 16), f64x2.convert_low_i32x4_s(high)), 16);
+    }
+  }
+}
+
+/** Three or four vectors' weights before eight dimensions of the values on pages [from, to). */
+@inline
+function mixTile(values: usize, table: usize, from: i32, to: i32, w0: usize, stride: usize, sums: usize, four: bool): void {
+  const row = <usize>headDim << 2;
+  let w1 = w0 + stride, w2 = w1 + stride, w3 = w2 + stride;
+  let a0 = v128.load(sums), b0 = v128.load(sums, 16);
+  let a1 = v128.load(sums + row), b1 = v128.load(sums + row, 16);
+  let a2 = v128.load(sums + 2 * row), b2 = v128.load(sums + 2 * row, 16);
+  let a3 = i32x4.splat(0), b3 = a3;
+  if (four) {
+    a3 = v128.load(sums + 3 * row);
+    b3 = v128.load(sums + 3 * row, 16);
+  }
+  for (let p = from; p < to; p++) {
+    let v = values + <usize>load<i32>(table + (<usize>p << 2)) * <usize>(PAGE * headDim);
+    for (const end = v + 128; v < end; v += 16, w0 += 4, w1 += 4, w2 += 4, w3 += 4) {
+      const x = v128.load_ext<i8>(v), y = v128.load_ext<i8>(v, 8);
+      let w = v128.load_splat<i32>(w0);
+      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(x, w));
+      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(y, w));
+      w = v128.load_splat<i32>(w1);
+      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(x, w));
+      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(y, w));
+      w = v128.load_splat<i32>(w2);
+      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(x, w));
+      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(y, w));
+      if (four) {
+        w = v128.load_splat<i32>(w3);
+        a3 = i32x4.add(a3, i32x4.dot_i16x8_s(x, w));
+        b3 = i32x4.add(b3, i32x4.dot_i16x8_s(y, w));
+      }
+    }
+  }
+  v128.store(sums, a0);
+  v128.store(sums, b0, 16);
+  v128.store(sums + row, a1);
+  v128.store(sums + row, b1, 16);
+  v128.store(sums + 2 * row, a2);
+  v128.store(sums + 2 * row, b2, 16);
+  if (four) {
+    v128.store(sums + 3 * row, a3);
+    v128.store(sums + 3 * row, b3, 16);
+  }
+}
+
+/** One head's result, from int32 sums or, where there are none, from float64 ones. */
+function put(sums: usize, wide: usize, factor: f32, to: usize): void {
+  for (let d = 0; d < headDim; d++, to += 4) {
+    const total = sums == 0 ? load<f64>(wide + (<usize>d << 3)) : <f64>load<i32>(sums + (<usize>d << 2));
+    store<f32>(to, <f32>total * factor);
+  }
+}
