@@ -57,7 +57,7 @@ export async function benchDecode(args: readonly string[]): Promise<object> {
 
 async function obtainLlama(bundle: string, threads: number): Promise<[Llama | null, string | null]> {
   try {
-    const gguf = await pull(await readSource(bundle), () => undefined);
+    const gguf = await pull(await readSource(bundle));
     return [await startLlama(gguf, threads), null];
   } catch (error) {
     return [null, (error as Error).message.split("\n")[0] ?? ""];

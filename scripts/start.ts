@@ -82,15 +82,20 @@ interface Bundle {
 async function obtainBundle(asked: string | undefined): Promise<Bundle> {
   const name = asked ?? DEFAULT_BUNDLE;
   const bar = progressBar(name);
+  const { signal } = stopping;
+  const onNotice = (line: string) => {
+    bar.stop();
+    say(line);
+  };
   try {
-    return { name, dir: await ensureBundle(name, { signal: stopping.signal, onProgress: bar.update }) };
+    return { name, dir: await ensureBundle(name, { signal, onProgress: bar.update, onNotice }) };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;
     bar.stop();
     const line = "-".repeat(78);
     say(`${line}\nThe weights of ${name} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
-    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal: stopping.signal }) };
+    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
   } finally {
     bar.stop();
   }
