@@ -68,9 +68,10 @@ async function main(): Promise<void> {
     ...(process.env.GPU_WORKER_KEY ? { gpuKey: process.env.GPU_WORKER_KEY } : {}),
   });
   say(greeting(stack.edge.url, bundle.name, (performance.now() - startedAt) / 1000));
-  await stopped();
-  say("\nStopping ...");
+  const ended = await Promise.race([stopped(), stack.edge.ended]);
+  if (ended === undefined) say("\nStopping ...");
   await stack.close();
+  if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
 }
 
 interface Bundle {
