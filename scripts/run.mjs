@@ -46,7 +46,7 @@ const status = await run(
   },
   command === "start" ? [0, 1, 2, "ipc"] : [0, 1, 2],
 );
-process.exitCode = command === "test" ? reportTests(status) : status;
+process.exitCode = command === "test" && !args.includes("--help") ? reportTests(status) : status;
 
 /** Whether node_modules holds what the lockfile asks for; npm writes its own copy of the lock last. */
 function isInstalled() {
