@@ -1,8 +1,8 @@
 const FAULTS = {
-  ENOSPC: "no space left for",
-  EDQUOT: "the disk quota is used up for",
-  EROFS: "a read-only disk holds",
-  EACCES: "no permission to write",
+  ENOSPC: "no space left for PATH: make room",
+  EDQUOT: "the disk quota is used up for PATH: make room",
+  EROFS: "PATH is on a read-only disk: make it writable",
+  EACCES: "no permission to write PATH: give it",
 } as const;
 
 type FaultCode = keyof typeof FAULTS;
@@ -10,7 +10,8 @@ type FaultCode = keyof typeof FAULTS;
 /** Something of the cache could not be written; says where, which the system's words for it leave out, and the cure. */
 export class DiskFault extends Error {
   constructor(code: FaultCode, path: string, cause: unknown) {
-    super(`${FAULTS[code]} ${path} (${code}): mend that, or set FOREDRAFT_CACHE to a folder elsewhere`, { cause });
+    const words = FAULTS[code].replace("PATH", () => path);
+    super(`${words}, or set FOREDRAFT_CACHE to a folder elsewhere (${code})`, { cause });
   }
 }
 

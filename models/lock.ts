@@ -38,7 +38,11 @@ export async function withLock<T>(name: string, task: () => Promise<T>, options:
 /** Never removed: who waits has it open already. Throws DiskFault. */
 async function openLock(path: string): Promise<FileHandle> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await mkdir(cacheDir(), { recursive: true });
+    // Not recursively: on a read-only disk that says ENOENT.
+    await mkdir(dirname(path)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
     return await open(path, "a+");
   } catch (error) {
     throw diskFault(error, path) ?? error;
