@@ -37,10 +37,10 @@ export function encodeClient(message: ClientMessage): Uint8Array {
     const bytes = Uint8Array.from(parents, (p) => (p === ROOT ? ROOT_BYTE : p));
     return encode([KIND.step, message.index, ...pack.tokens(tokens), bytes, chances]);
   }
-  const { model, prompt, heads, topK, sampling, logProbs, neural, tenant } = message.spec;
+  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant } = message.spec;
   const { temperature, topP, seed } = sampling;
   const head = [KIND.open, message.version, model, ...pack.tokens(prompt)];
-  return encode([...head, heads, topK, temperature, topP, seed, logProbs, neural, tenant]);
+  return encode([...head, heads, topK, temperature, topP, seed, logProbs, neural, fixed, tenant]);
 }
 
 /** Throws StepError: "protocol_mismatch" for an `open` of another version, "bad_frame" for all else. */
@@ -135,8 +135,9 @@ function decodeSpec(fields: Fields): OpenSpec {
   const seed = fields.integer(0, 0xffffffff);
   const logProbs = fields.nullable(() => fields.integer(0, LIMITS.topLogProbs));
   const neural = fields.nullable(() => fields.number(0, 1));
+  const fixed = fields.flag();
   const tenant = fields.text(LIMITS.tenantLength);
-  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural, tenant };
+  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural, fixed, tenant };
 }
 
 function bundleFields(bundle: BundleInfo): unknown[] {

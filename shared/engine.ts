@@ -33,6 +33,8 @@ export interface OpenSpec {
    * lattice column given the best candidates of the columns before. 0 and null change no lattice.
    */
   readonly neural: number | null;
+  /** true: every drafted node is verified and a lattice follows every step, whether or not that pays. */
+  readonly fixed: boolean;
   /**
    * Whose prompts this one may share computed prefixes with: sessions of other tenants see nothing of it, not even in
    * their timing. At most LIMITS.tenantLength characters.

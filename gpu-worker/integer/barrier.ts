@@ -14,7 +14,7 @@ export const CONTROL = {
 } as const;
 
 /** How often a member looks before it sleeps: some ten microseconds, longer than a fair share of work differs. */
-const LOOKS = 10_000;
+const LOOKS = 100_000;
 /** A sleeper looks again after this long, ms. */
 const NAP_MS = 100;
 

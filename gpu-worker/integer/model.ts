@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { assert } from "../../shared/assert.ts";
 import { Rotation } from "../../shared/rotation.ts";
 import { type Forward, type HeadsOutput, type Model, type ModelShape, PAGE_TOKENS, type Segment } from "../model.ts";
+import type { HeadsGraph } from "../onnx/heads.ts";
 import { CONTROL } from "./barrier.ts";
 import { type Kernel, kernelCode, startKernel } from "./kernel.ts";
 import { type IntegerShape, type Layout, layOut, MAX_ROWS, shardStarts } from "./layout.ts";
@@ -12,12 +13,6 @@ import { PassArrays } from "./pass-arrays.ts";
 import { productsSaturate } from "./product.ts";
 import type { ThreadData } from "./thread.ts";
 import { IntegerWeights, matrixSizes } from "./weights.ts";
-
-/** The heads' graph: features [S, F width] and bonus tokens [S] -> S lattices. */
-export interface HeadsGraph {
-  run(features: Float32Array, bonus: Int32Array): Promise<HeadsOutput[]>;
-  release(): Promise<void>;
-}
 
 export interface IntegerOptions {
   readonly shape: IntegerShape & ModelShape;

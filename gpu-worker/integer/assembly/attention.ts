@@ -1,5 +1,5 @@
 import { keyScalesOf, keysOf, PAGE, valueScalesOf, valuesOf } from "./cache";
-import { exp2Zero, largest, magic, nearest } from "./math";
+import { coefficient, largest, leastExponent, magic, nearest, scaleBy } from "./math";
 import { headDim, heads, kvHeads } from "./shape";
 
 /*
@@ -148,19 +148,52 @@ function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): 
     b = f32x4.pmax(b, v128.load(p, 16));
   }
   const most = f32x4.splat(largest(f32x4.pmax(a, b)));
-  const unit = f32x4.splat(UNIT);
+  const unit = f32x4.splat(UNIT), least = leastExponent();
   let mass = i32x4.splat(0), heaviest = f32x4.splat(0);
   let p = scores;
-  for (let i: usize = 0; i < <usize>count; i++) {
+  for (let i: usize = 0; i < <usize>count; i++, p += 64) {
     const page = valueScales + (<usize>load<i32>(table + (i << 2)) << 6);
-    for (let s: usize = 0; s < 64; s += 32, p += 32) {
-      const x = exp2Zero(f32x4.sub(v128.load(p), most)), y = exp2Zero(f32x4.sub(v128.load(p, 16), most));
-      mass = i32x4.add(mass, i32x4.add(nearest(f32x4.mul(x, unit)), nearest(f32x4.mul(y, unit))));
-      const u = f32x4.mul(x, v128.load(page + s)), v = f32x4.mul(y, v128.load(page + s, 16));
-      heaviest = f32x4.pmax(heaviest, f32x4.pmax(u, v));
-      v128.store(p, u);
-      v128.store(p, v, 16);
-    }
+    // A page's sixteen slots in step, so that each constant is loaded once for all of them.
+    const s0 = f32x4.sub(v128.load(p), most), s1 = f32x4.sub(v128.load(p, 16), most);
+    const s2 = f32x4.sub(v128.load(p, 32), most), s3 = f32x4.sub(v128.load(p, 48), most);
+    const m = magic();
+    const n0 = f32x4.add(f32x4.pmax(least, s0), m), n1 = f32x4.add(f32x4.pmax(least, s1), m);
+    const n2 = f32x4.add(f32x4.pmax(least, s2), m), n3 = f32x4.add(f32x4.pmax(least, s3), m);
+    const r0 = f32x4.sub(f32x4.pmax(least, s0), f32x4.sub(n0, m)), r1 = f32x4.sub(f32x4.pmax(least, s1), f32x4.sub(n1, m));
+    const r2 = f32x4.sub(f32x4.pmax(least, s2), f32x4.sub(n2, m)), r3 = f32x4.sub(f32x4.pmax(least, s3), f32x4.sub(n3, m));
+    let c = coefficient(4), d = coefficient(3);
+    let e0 = f32x4.add(f32x4.mul(c, r0), d), e1 = f32x4.add(f32x4.mul(c, r1), d);
+    let e2 = f32x4.add(f32x4.mul(c, r2), d), e3 = f32x4.add(f32x4.mul(c, r3), d);
+    c = coefficient(2);
+    e0 = f32x4.add(f32x4.mul(e0, r0), c);
+    e1 = f32x4.add(f32x4.mul(e1, r1), c);
+    e2 = f32x4.add(f32x4.mul(e2, r2), c);
+    e3 = f32x4.add(f32x4.mul(e3, r3), c);
+    c = coefficient(1);
+    e0 = f32x4.add(f32x4.mul(e0, r0), c);
+    e1 = f32x4.add(f32x4.mul(e1, r1), c);
+    e2 = f32x4.add(f32x4.mul(e2, r2), c);
+    e3 = f32x4.add(f32x4.mul(e3, r3), c);
+    c = coefficient(0);
+    e0 = scaleBy(f32x4.add(f32x4.mul(e0, r0), c), n0);
+    e1 = scaleBy(f32x4.add(f32x4.mul(e1, r1), c), n1);
+    e2 = scaleBy(f32x4.add(f32x4.mul(e2, r2), c), n2);
+    e3 = scaleBy(f32x4.add(f32x4.mul(e3, r3), c), n3);
+    // What is so unlikely, or masked, has no weight at all.
+    e0 = v128.and(e0, f32x4.gt(s0, least));
+    e1 = v128.and(e1, f32x4.gt(s1, least));
+    e2 = v128.and(e2, f32x4.gt(s2, least));
+    e3 = v128.and(e3, f32x4.gt(s3, least));
+    mass = i32x4.add(mass, i32x4.add(i32x4.add(counted(e0, unit), counted(e1, unit)), i32x4.add(counted(e2, unit), counted(e3, unit))));
+    e0 = f32x4.mul(e0, v128.load(page));
+    e1 = f32x4.mul(e1, v128.load(page, 16));
+    e2 = f32x4.mul(e2, v128.load(page, 32));
+    e3 = f32x4.mul(e3, v128.load(page, 48));
+    heaviest = f32x4.pmax(heaviest, f32x4.pmax(f32x4.pmax(e0, e1), f32x4.pmax(e2, e3)));
+    v128.store(p, e0);
+    v128.store(p, e1, 16);
+    v128.store(p, e2, 32);
+    v128.store(p, e3, 48);
   }
   const weight = largest(heaviest);
   if (weight == 0) {
@@ -175,6 +208,12 @@ function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): 
   }
   const all = <f64>i32x4.extract_lane(mass, 0) + <f64>i32x4.extract_lane(mass, 1) + <f64>i32x4.extract_lane(mass, 2) + <f64>i32x4.extract_lane(mass, 3);
   return <f32>(<f64>weight * UNIT / (<f64>WEIGHT * all));
+}
+
+/** A likelihood relative to the largest, in units of the denominator's sum. */
+@inline
+function counted(likelihood: v128, unit: v128): v128 {
+  return nearest(f32x4.mul(likelihood, unit));
 }
 
 /**

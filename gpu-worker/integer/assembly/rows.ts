@@ -13,6 +13,7 @@ import { context, epsilon, ffn, ffnBlock, headBlock, headDim, heads, kvHeads, ro
  */
 
 const BYTE_ZERO: u8 = 128;
+const WORDS = memory.data<i16>([128, 128, 128, 128, 128, 128, 128, 128], 16);
 
 @inline
 function product(sums: usize, offsets: usize, columnScales: usize, rowScale: v128): v128 {
@@ -50,7 +51,7 @@ function toBytes(from: usize, count: i32, to: usize, most: f32): f32 {
   const scale = f32x4.splat(<f32>127 / most);
   for (let i = 0; i < count; i += 8, from += 32, to += 8) {
     const low = nearest(f32x4.mul(v128.load(from), scale)), high = nearest(f32x4.mul(v128.load(from, 16), scale));
-    const shifted = i16x8.add(i16x8.narrow_i32x4_s(low, high), i16x8.splat(<i16>BYTE_ZERO));
+    const shifted = i16x8.add(i16x8.narrow_i32x4_s(low, high), v128.load(WORDS));
     v128.store64_lane(to, i8x16.narrow_i16x8_u(shifted, shifted), 0);
   }
   return most / 127;
