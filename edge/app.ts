@@ -56,7 +56,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   const services: Services = {
     ...deps,
     bundles: new Bundles(deps.config.models, deps.readFile),
-    slots: new StreamSlots(deps.config.maxStreams),
+    slots: new StreamSlots(deps.config.streams, deps.now),
     startedAt: Math.floor(deps.date() / 1000),
   };
   const app = new Hono<AppEnv>();

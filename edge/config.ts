@@ -15,8 +15,15 @@ const environment = z.object({
     .pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
-  MAX_STREAMS: z.coerce.number().int().positive().default(16),
+  MAX_STREAMS: z.coerce.number().int().positive().default(8),
+  MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
+
+/** Completions running at once, per isolate. */
+export interface StreamLimits {
+  readonly perCaller: number;
+  readonly total: number;
+}
 
 export interface Config {
   readonly gpuWorkerUrl: string;
@@ -27,8 +34,7 @@ export interface Config {
   readonly models: readonly string[];
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
-  /** Completions one caller may have running at once, per isolate. */
-  readonly maxStreams: number;
+  readonly streams: StreamLimits;
 }
 
 /** Throws Error naming the variables at fault, never their values. */
@@ -45,7 +51,7 @@ export function readConfig(env: unknown): Config {
     apiKeyHashes: data.API_KEYS,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
-    maxStreams: data.MAX_STREAMS,
+    streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
 }
 
