@@ -85,7 +85,8 @@ async function closeAll(closers: readonly (() => Promise<unknown>)[]): Promise<v
 function stopSignal(close: () => Promise<void>): AbortSignal {
   const stopping = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.once(signal, async () => {
+    // Not once: a library of wrangler's ends the process at once where it finds itself the last listener.
+    process.on(signal, async () => {
       stopping.abort();
       await close();
       process.exit(signal === "SIGINT" ? 130 : 143);
