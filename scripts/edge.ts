@@ -4,9 +4,10 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { V4MiniflareOptions } from "miniflare";
 import { convertV4MiniflareOptions, Miniflare } from "miniflare";
+import { startFront } from "./front.ts";
 import { CONFIG, QUIET, ROOT } from "./paths.ts";
 
-/** The edge Worker running under workerd in this process's charge. */
+/** The edge Worker running under workerd in this process's charge, behind front.ts. */
 export interface Edge {
   readonly url: string;
   close(): Promise<void>;
@@ -44,7 +45,7 @@ export async function buildEdge(workerDir: string, assetsDir: string, signal?: A
   if (code !== 0) throw new Error(`wrangler could not build the edge Worker:\n${output}`);
 }
 
-/** Starts workerd with wrangler.toml's bindings. Resolves once it accepts requests. */
+/** Starts workerd with wrangler.toml's bindings, and what answers callers. Resolves once it accepts requests. */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   Object.assign(process.env, QUIET);
   // wrangler takes half a second to load and is needed nowhere else.
@@ -56,8 +57,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   // what kind of module each file is.
   const { modulesRules: _settled, ...worker }: Record<string, unknown> = { ...workerOptions };
   const local: Record<string, unknown> = {
-    host: options.host,
-    port: options.port,
+    host: "127.0.0.1",
+    port: 0,
     cf: false,
     telemetry: { enabled: false },
     ...worker,
@@ -72,8 +73,14 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const miniflare = withoutSignalHandlers(
     () => new Miniflare(convertV4MiniflareOptions(local as unknown as V4MiniflareOptions)),
   );
-  const url = await miniflare.ready;
-  return { url: url.origin, close: () => miniflare.dispose() };
+  const dispose = () => miniflare.dispose();
+  try {
+    const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
+    return { url: front.url.origin, close: () => front.close().finally(dispose) };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
 }
 
 /** The edge tells callers its limit, which the binding itself does not say. */

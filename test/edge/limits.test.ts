@@ -159,24 +159,27 @@ describe("places for running completions", () => {
   });
 });
 
-test.each([true, false])("a client that leaves frees its place though nothing answers, streaming: %s", async (stream) => {
-  // As in workerd, where nothing that a request waits for comes back once its client is gone.
-  const scripted = new ScriptedEngine({ text: "hello" }, INFO);
-  const asked = Promise.withResolvers<void>();
-  let opened = 0;
-  const engine: StepEngine = {
-    open: (...args) => {
-      if (opened++ > 0) return scripted.open(...args);
-      asked.resolve();
-      return new Promise(() => {});
-    },
-  };
-  const { post } = testApp({ env: { MAX_STREAMS: "1" }, deps: { engine } });
-  const body = { messages: user("x"), stream, speculation: { enabled: false } };
-  const client = new AbortController();
-  void post(CHAT, body, { signal: client.signal });
-  await asked.promise;
-  expect((await post(CHAT, body)).status).toBe(429);
-  client.abort();
-  expect((await post(CHAT, body)).status).toBe(200);
-});
+test.each([true, false])(
+  "a client that leaves frees its place though nothing answers, streaming: %s",
+  async (stream) => {
+    // As in workerd, where nothing that a request waits for comes back once its client is gone.
+    const scripted = new ScriptedEngine({ text: "hello" }, INFO);
+    const asked = Promise.withResolvers<void>();
+    let opened = 0;
+    const engine: StepEngine = {
+      open: (...args) => {
+        if (opened++ > 0) return scripted.open(...args);
+        asked.resolve();
+        return new Promise(() => {});
+      },
+    };
+    const { post } = testApp({ env: { MAX_STREAMS: "1" }, deps: { engine } });
+    const body = { messages: user("x"), stream, speculation: { enabled: false } };
+    const client = new AbortController();
+    void post(CHAT, body, { signal: client.signal });
+    await asked.promise;
+    expect((await post(CHAT, body)).status).toBe(429);
+    client.abort();
+    expect((await post(CHAT, body)).status).toBe(200);
+  },
+);
