@@ -36,6 +36,12 @@ const chatCases: readonly Case[] = [
     "invalid_request",
     "messages[0].content[0].b",
   ],
+  [
+    "more parts than all messages may have",
+    { messages: [...user("x"), { role: "user", content: Array(1025).fill({ type: "text", text: "a" }) }] },
+    "invalid_request",
+    "messages[1].content",
+  ],
   ["an unknown field", { messages: user("x"), temprature: 1 }, "invalid_request", "temprature"],
   ["an unknown field that is null", { messages: user("x"), temprature: null }, "invalid_request", "temprature"],
   [
@@ -175,6 +181,7 @@ const textCases: readonly Case[] = [
   ["a negative token", { prompt: [-1] }, "invalid_request", "prompt[0]"],
   ["a fractional token", { prompt: [1, 0.5] }, "invalid_request", "prompt[1]"],
   ["messages", { prompt: "x", messages: [] }, "invalid_request", "messages"],
+  ["more tokens than any context", { prompt: Array(8193).fill(1) }, "context_length_exceeded", "prompt"],
   ["echo", { prompt: "x", echo: true }, "unsupported", "echo"],
   ["best_of", { prompt: "x", best_of: 3 }, "unsupported", "best_of"],
   ["logprobs as in chat", { prompt: "x", logprobs: true }, "invalid_request", "logprobs"],
