@@ -45,6 +45,24 @@ const chatCases: readonly Case[] = [
   ["an unknown field", { messages: user("x"), temprature: 1 }, "invalid_request", "temprature"],
   ["an unknown field that is null", { messages: user("x"), temprature: null }, "invalid_request", "temprature"],
   [
+    "a body lent by a prototype",
+    '{"__proto__": {"messages": [{"role": "user", "content": "x"}]}, "speculation": {"enabled": false}}',
+    "invalid_request",
+    "messages",
+  ],
+  [
+    "an unknown field named as a prototype is",
+    '{"messages": [{"role": "user", "content": "x"}], "__proto__": {}}',
+    "invalid_request",
+    "__proto__",
+  ],
+  [
+    "a message lent by a prototype",
+    '{"messages": [{"role": "user", "content": "x", "__proto__": {}}]}',
+    "invalid_request",
+    "messages[0].__proto__",
+  ],
+  [
     "an unknown message field",
     { messages: [{ role: "user", content: "x", mood: 1 }] },
     "invalid_request",
