@@ -9,6 +9,9 @@ const environment = z.object({
     .default("")
     .transform(list)
     .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
+  TRUST_CONNECTING_IP: z.stringbool().default(false),
+  CORS_ORIGINS: z.string().optional(),
+  ALLOWED_HOSTS: z.string().default("").transform(list),
   DEFAULT_MODEL: z
     .string()
     .transform(list)
@@ -30,6 +33,12 @@ export interface Config {
   readonly gpuWorkerKey: string;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
+  /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
+  readonly trustConnectingIp: boolean;
+  /** Origins, beside the server's own, whose pages may call; "*" is any. */
+  readonly corsOrigins: readonly string[];
+  /** Names the server answers to beside addresses and localhost; null for every name. */
+  readonly allowedHosts: readonly string[] | null;
   /** Bundles served; the first is the default. */
   readonly models: readonly string[];
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
@@ -49,6 +58,10 @@ export function readConfig(env: unknown): Config {
     gpuWorkerUrl: data.GPU_WORKER_URL.replace(/\/$/, ""),
     gpuWorkerKey: data.GPU_WORKER_KEY,
     apiKeyHashes: data.API_KEYS,
+    trustConnectingIp: data.TRUST_CONNECTING_IP,
+    // Without keys nothing but the origin keeps any page a reader opens from calling.
+    corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),
+    allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
     streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },

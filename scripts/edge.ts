@@ -62,7 +62,14 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     cf: false,
     telemetry: { enabled: false },
     ...worker,
-    bindings: { ...(worker.bindings as object), ...limitVars(options.rateLimit), ...options.vars },
+    bindings: {
+      ...hostVars(options.host),
+      ...(worker.bindings as object),
+      ...limitVars(options.rateLimit),
+      ...options.vars,
+      // front.ts sets it, whoever calls.
+      TRUST_CONNECTING_IP: "true",
+    },
     modules: true,
     modulesRoot: options.workerDir,
     scriptPath: join(options.workerDir, "index.js"),
@@ -81,6 +88,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     await dispose();
     throw error;
   }
+}
+
+/** Where only this machine can connect, no page may by giving a name of its own this machine's address. */
+function hostVars(host: string): Record<string, string> {
+  const isLoopback = host === "localhost" || host === "::1" || host.startsWith("127.");
+  return isLoopback ? { ALLOWED_HOSTS: "localhost" } : {};
 }
 
 /** The edge tells callers its limit, which the binding itself does not say. */

@@ -21,6 +21,8 @@ export interface StackOptions {
   readonly threads?: number | undefined;
   readonly assetsDir?: string;
   readonly rateLimit?: EdgeOptions["rateLimit"];
+  /** Added to the Worker's variables. */
+  readonly vars?: EdgeOptions["vars"];
   readonly log?: (line: string) => void;
   /** Gives up starting. Without it SIGINT and SIGTERM close the stack and end the process. */
   readonly signal?: AbortSignal;
@@ -65,7 +67,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorker] = await Promise.all([starting, built]);
-    const vars = { GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+    const own = { GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+    const vars = { ...options.vars, ...own };
     const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
     const edge = await startEdge({ workerDir, assetsDir, host, port, vars, ...limit });
     closers.push(() => edge.close());

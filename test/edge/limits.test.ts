@@ -67,13 +67,16 @@ describe("keys and limits", () => {
     expect(() => testApp({ env: { API_KEYS: "plain-text-key" } })).not.toThrow(/plain-text-key/);
   });
 
-  test("over the rate limit callers get 429 with the time to wait, counted by address", async () => {
-    const seen: string[] = [];
-    const limiter = { limit: async ({ key }: { key: string }) => ({ success: seen.push(key) < 2 }) };
+  const addressed = (address: string) => ({
+    headers: { "content-type": "application/json", "cf-connecting-ip": address },
+  });
+
+  test("over the rate limit callers get 429 with the time to wait", async () => {
+    let calls = 0;
+    const limiter = { limit: async () => ({ success: ++calls < 2 }) };
     const { post } = testApp({ deps: { limiter }, env: { RATE_LIMIT_PERIOD_S: "10", RATE_LIMIT_REQUESTS: "5" } });
-    const init = { headers: { "content-type": "application/json", "cf-connecting-ip": "192.0.2.1" } };
-    expect((await post(CHAT, { messages: user("x") }, init)).status).toBe(200);
-    const refused = await post(CHAT, { messages: user("x") }, init);
+    expect((await post(CHAT, { messages: user("x") })).status).toBe(200);
+    const refused = await post(CHAT, { messages: user("x") });
     expect(refused.status).toBe(429);
     expect(Object.fromEntries(refused.headers)).toMatchObject({
       "retry-after": "10",
@@ -81,7 +84,22 @@ describe("keys and limits", () => {
       "x-ratelimit-remaining-requests": "0",
       "x-ratelimit-reset-requests": "10s",
     });
-    expect(seen).toEqual(["ip:192.0.2.1", "ip:192.0.2.1"]);
+  });
+
+  test.each([
+    ["without being trusted says nothing of who calls", "false", ["ip:unknown"]],
+    [
+      "where it is trusted tells callers apart, in IPv6 by network",
+      "true",
+      ["ip:192.0.2.1", "ip:192.0.2.2", "ip:2001:db8:1:2::/64", "ip:2001:db8:0:0::/64", "ip:0:0:0:0::/64"],
+    ],
+  ])("cf-connecting-ip %s", async (_, trusted, expected) => {
+    const seen: string[] = [];
+    const limiter = { limit: async ({ key }: { key: string }) => ({ success: seen.push(key) > 0 }) };
+    const { post } = testApp({ deps: { limiter }, env: { TRUST_CONNECTING_IP: trusted } });
+    const addresses = ["192.0.2.1", "192.0.2.2", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::9", "2001:db8::1", "::1"];
+    for (const address of addresses) await post(CHAT, { messages: user("x") }, addressed(address));
+    expect([...new Set(seen)]).toEqual(expected);
   });
 
   test("a place is given back when a request fails", async () => {
