@@ -1,9 +1,11 @@
+import { benchAbuse } from "./abuse.ts";
 import { benchCalibrate } from "./calibrate.ts";
 import { benchDecode } from "./decode.ts";
 import { benchNeural } from "./neural.ts";
 import { benchRescore } from "./rescore.ts";
 
 const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
+  abuse: benchAbuse,
   calibrate: benchCalibrate,
   decode: benchDecode,
   neural: benchNeural,
