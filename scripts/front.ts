@@ -31,7 +31,7 @@ export interface FrontOptions {
 }
 
 /** Connections held at once, each with at most one body in memory; further ones are closed as they come. */
-const MAX_CONNECTIONS = 256;
+const MAX_CONNECTIONS = 512;
 
 /** A caller has this long to send one request whole, ms. */
 const REQUEST_MS = 60_000;
@@ -84,7 +84,9 @@ const BROKEN = new StepError("internal", "The server had an error.");
 export async function startFront({ host, port, target }: FrontOptions): Promise<Front> {
   const agent = new Agent({ maxSockets: MAX_CONNECTIONS });
   const limits = { requestTimeout: REQUEST_MS, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false };
+  const latest = new WeakMap<Duplex, ServerResponse>();
   const take = (request: IncomingMessage, response: ServerResponse) => {
+    latest.set(request.socket, response);
     const refusal = refusalOf(request);
     if (refusal !== null) answer(response, refusal);
     else if (request.url === "*") response.writeHead(204, { allow: ALLOW }).end();
@@ -99,7 +101,11 @@ export async function startFront({ host, port, target }: FrontOptions): Promise<
     answerRaw(socket, new StepError("method_not_allowed", "This server takes no CONNECT."));
   });
   server.on("clientError", (_error: Error, socket: Duplex) => {
-    answerRaw(socket, new StepError("invalid_request", "The request is not valid HTTP, or too large, or too slow."));
+    // In the middle of an answer this one would be taken for a part of it.
+    const response = latest.get(socket);
+    if (response?.headersSent && !response.writableFinished) socket.destroy();
+    else
+      answerRaw(socket, new StepError("invalid_request", "The request is not valid HTTP, or too large, or too slow."));
   });
   server.listen(port, host);
   await once(server, "listening");
@@ -143,7 +149,7 @@ interface Upstream {
 /** Hands a request to the Worker once it is whole, and its answer back as it arrives. */
 async function passOn(request: IncomingMessage, response: ServerResponse, to: Upstream): Promise<void> {
   const body = await bodyOf(request);
-  if (body === null) return;
+  if (body === null || response.destroyed) return;
   const upstream = ask(request, to);
   if (upstream === null) {
     answer(response, new StepError("invalid_request", "The request's target or headers are not valid."));

@@ -160,6 +160,7 @@ describe("requests", () => {
     ["a Host that makes no URL", "GET / HTTP/1.1\r\nhost: x:99999\r\nconnection: close\r\n\r\n", 400],
     ["a target that is no path", "GET http://example.org/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", 400],
     ["what is not HTTP", "hello\r\n\r\n", 400],
+    ["a body that is not HTTP", `${BODY.replace("content-length: 2", "transfer-encoding: chunked")}\r\nzz\r\n`, 400],
     ["a header beyond all bounds", `GET / HTTP/1.1\r\nhost: x\r\na: ${"b".repeat(70_000)}\r\n\r\n`, 400],
   ])("%s is refused here, in OpenAI's shape", async (_, bytes, status) => {
     handler = () => expect.unreachable();
@@ -204,6 +205,19 @@ describe("answers", () => {
       setImmediate(() => response.destroy());
     };
     await expect(get()).rejects.toThrow("terminated");
+  });
+
+  test("are not mixed with the error that the client's next bytes would get", async () => {
+    const client = await open();
+    handler = (_request, response) => response.writeHead(200).write("half");
+    let received = "";
+    client.on("data", (part) => {
+      received += part;
+      if (received.endsWith("half\r\n")) client.write("what is not HTTP\r\n\r\n");
+    });
+    client.write(BODY);
+    await once(client, "close");
+    expect(received).toMatch(/half\r\n$/);
   });
 
   test("of a Worker that is gone are errors in OpenAI's shape", async () => {
