@@ -7,12 +7,19 @@ import { startStack } from "../scripts/stack.ts";
 import { type Abuse, freePlaces, sessionsLeft, storm } from "./abuse/storm.ts";
 import { passesAfterLeaving, waitAfterLeaving } from "./abuse/work.ts";
 import { round } from "./decode/stats.ts";
+import { count } from "./eval/options.ts";
 
 /** Completions of one caller at once, as the Worker has it unless told otherwise. */
 const PLACES = 8;
 
 /** Tokens of a prompt that takes several passes, where the model's context holds as many. */
 const LONG_PROMPT = 1024;
+
+export const ABUSE_HELP = `npm run bench -- abuse [options]
+Clients that leave at any moment, however they close their connection, and what is left of them.
+  --bundle NAME   (smollm2-135m; a quarter of an hour, with tiny half a minute)
+  --requests N    clients (1000)
+  --seed N        of the moments they leave at (1)`;
 
 /**
  * Clients that leave at random moments, closing their connection in order or resetting it, streaming or not, against
@@ -27,7 +34,9 @@ export async function benchAbuse(args: readonly string[]): Promise<object> {
       seed: { type: "string", default: "1" },
     },
   });
-  const bundle = values.bundle;
+  const { bundle } = values;
+  const requests = count("--requests", values.requests, 1_000_000) ?? 1;
+  const seed = count("--seed", values.seed, 2 ** 31) ?? 1;
   const bundleDir = await ensureBundle(bundle);
   const assetsDir = await mkdtemp(join(tmpdir(), "foredraft-abuse-"));
   const rateLimit = { limit: 1_000_000, period: 60 } as const;
@@ -41,8 +50,8 @@ export async function benchAbuse(args: readonly string[]): Promise<object> {
       places: PLACES,
       longPrompt: Math.min(LONG_PROMPT, context - 128),
     };
-    console.error(`${values.requests} clients that leave ...`);
-    const left = await storm(abuse, Number(values.requests), Number(values.seed));
+    console.error(`${requests} clients that leave ...`);
+    const left = await storm(abuse, requests, seed);
     const sessions = await sessionsLeft(abuse);
     const places = await freePlaces(abuse);
     console.error("the work of those that left ...");
@@ -57,7 +66,7 @@ export async function benchAbuse(args: readonly string[]): Promise<object> {
       places: PLACES,
       passes_after_leaving_a_stream: passes,
       after_leaving_a_prefill: wait,
-      settings: { bundle, seed: Number(values.seed), cpu: cpus()[0]?.model ?? "", node: process.version },
+      settings: { bundle, seed, cpu: cpus()[0]?.model ?? "", node: process.version },
     };
   } finally {
     await stack.close();

@@ -12,7 +12,7 @@ import { loadBundle } from "./eval/model.ts";
 import { Progress } from "./eval/progress.ts";
 import { readTrace } from "./eval/trace.ts";
 
-const HELP = `npm run bench -- calibrate --replay FILE [--replay FILE ...] [options]
+export const CALIBRATE_HELP = `npm run bench -- calibrate --replay FILE [--replay FILE ...] [options]
 Fits what rescorer type tree believes of heads, n-gram model and prompt to how the model went on. Makes no model calls;
 a trace of the tune split comes from
   npm run eval -- --prompts FILE --split tune --methods ar --save-trace TRACE
@@ -36,7 +36,7 @@ export async function benchCalibrate(args: readonly string[]) {
       out: { type: "string" },
     },
   });
-  if (values.replay.length === 0) throw new Error(HELP);
+  if (values.replay.length === 0) throw new Error("--replay FILE is needed (--help)");
   const penalty = Number(values.penalty);
   if (!(penalty > 0)) throw new Error("--penalty: a number above 0");
   const traces = await Promise.all(values.replay.map(readTrace));

@@ -1,29 +1,43 @@
-import { benchAbuse } from "./abuse.ts";
-import { benchCalibrate } from "./calibrate.ts";
-import { benchDecode } from "./decode.ts";
-import { benchNeural } from "./neural.ts";
-import { benchRescore } from "./rescore.ts";
+import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
+import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
+import { benchDecode, DECODE_HELP } from "./decode.ts";
+import { benchNeural, NEURAL_HELP } from "./neural.ts";
+import { benchRescore, RESCORE_HELP } from "./rescore.ts";
 
-const BENCHES: Record<string, (args: readonly string[]) => Promise<unknown>> = {
-  abuse: benchAbuse,
-  calibrate: benchCalibrate,
-  decode: benchDecode,
-  neural: benchNeural,
-  rescore: benchRescore,
+interface Bench {
+  readonly help: string;
+  /** Prints what it likes; resolves the result. */
+  readonly run: (args: readonly string[]) => Promise<unknown>;
+}
+
+const BENCHES: Readonly<Record<string, Bench>> = {
+  abuse: { help: ABUSE_HELP, run: benchAbuse },
+  calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
+  decode: { help: DECODE_HELP, run: benchDecode },
+  neural: { help: NEURAL_HELP, run: benchNeural },
+  rescore: { help: RESCORE_HELP, run: benchRescore },
 };
 
-const [name = "", ...args] = process.argv.slice(2);
-const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
-if (bench === undefined) {
-  console.error(`usage: npm run bench -- ${Object.keys(BENCHES).join("|")} [--json]`);
+const NAMES = Object.keys(BENCHES).join("|");
+
+const HELP = `npm run bench -- ${NAMES} [options]
+The last line of stdout is the result as JSON; --json may be given and changes nothing.
+
+${Object.values(BENCHES)
+  .map(({ help }) => help)
+  .join("\n\n")}`;
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
   process.exitCode = 1;
-} else {
-  try {
-    const result = await bench(args.filter((arg) => arg !== "--json"));
-    // The last line of stdout is the result, whatever was printed before.
-    console.log(JSON.stringify(result));
-  } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
-    process.exitCode = 1;
-  }
+}
+
+async function main([name = "", ...args]: readonly string[]): Promise<void> {
+  if (name === "--help") return console.log(HELP);
+  const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+  if (bench === undefined) throw new Error(`usage: npm run bench -- ${NAMES} [options] (--help)`);
+  if (args.includes("--help")) return console.log(bench.help);
+  console.log(JSON.stringify(await bench.run(args.filter((arg) => arg !== "--json"))));
 }

@@ -12,8 +12,14 @@ import { type Timed, timeAnswer } from "./decode/http.ts";
 import { type Llama, startLlama } from "./decode/llama.ts";
 import { PROMPTS } from "./decode/prompts.ts";
 import { median, round } from "./decode/stats.ts";
+import { count } from "./eval/options.ts";
 
 const MAX_TOKENS = 128;
+
+export const DECODE_HELP = `npm run bench -- decode [options]
+Decoding speed over the full path (HTTP, edge in workerd, gpu-worker), plain and with drafts, beside llama.cpp.
+  --bundle NAME   (smollm2-135m)
+  --rounds N      medians over so many (3)`;
 
 /**
  * Decoding speed over the full path (HTTP, edge in workerd, gpu-worker) plain and with drafts, beside llama.cpp
@@ -25,7 +31,7 @@ export async function benchDecode(args: readonly string[]): Promise<object> {
     options: { bundle: { type: "string", default: "smollm2-135m" }, rounds: { type: "string", default: "3" } },
   });
   const name = values.bundle;
-  const rounds = Number(values.rounds);
+  const rounds = count("--rounds", values.rounds, 1000) ?? 1;
   const bundleDir = await ensureBundle(name);
   console.error("bare onnxruntime and the engine ...");
   const costs = await measureEngine(bundleDir);
@@ -57,7 +63,7 @@ export async function benchDecode(args: readonly string[]): Promise<object> {
 
 async function obtainLlama(bundle: string, threads: number): Promise<[Llama | null, string | null]> {
   try {
-    const gguf = await pull(await readSource(bundle), () => undefined);
+    const gguf = await pull(await readSource(bundle));
     return [await startLlama(gguf, threads), null];
   } catch (error) {
     return [null, (error as Error).message.split("\n")[0] ?? ""];

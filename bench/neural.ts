@@ -7,6 +7,10 @@ import { EMPTY_TREE } from "../shared/draft-tree.ts";
 import { createLattice } from "../shared/lattice.ts";
 import { median, round } from "./decode/stats.ts";
 
+export const NEURAL_HELP = `npm run bench -- neural [options]
+Time of the local rescorer alone and within a step.
+  --bundle NAME   (smollm2-135m)`;
+
 const ROUNDS = 60;
 /** Committed tokens to read before a lattice: those of a step, and a prompt's end. */
 const READ = [1, 2, 4, 64];

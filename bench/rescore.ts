@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import { Miniflare } from "miniflare";
 import { build, type Rolldown } from "vite";
 import { readPackHeader } from "../shared/ngram/format.ts";
+import { fraction } from "./eval/options.ts";
 import { readCases } from "./rescore/inputs.ts";
 import { runSuite, type SuiteResult, type Table } from "./rescore/suite.ts";
 
@@ -12,15 +13,16 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const PACK = join(HERE, "../models/smollm2-135m/packs/mixed.fdlm");
 const LATTICES = join(HERE, "rescore/lattices.bin");
 
-/**
- * `npm run bench -- rescore [--json] [--pack FILE] [--alpha A] [--quick]`: the n-gram rescorer in Node and in workerd.
- * The last line of stdout is the JSON.
- */
+export const RESCORE_HELP = `npm run bench -- rescore [options]
+Time of refining one block with the n-gram rescorer, in Node and in workerd, over stored lattices.
+  --pack FILE     n-gram pack (models/smollm2-135m/packs/mixed.fdlm)
+  --alpha X       its weight (0.2)
+  --quick         few rounds, to see that it works`;
+
 export async function benchRescore(args: readonly string[]): Promise<object> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      json: { type: "boolean", default: false },
       quick: { type: "boolean", default: false },
       pack: { type: "string", default: PACK },
       alpha: { type: "string", default: "0.2" },
@@ -28,13 +30,13 @@ export async function benchRescore(args: readonly string[]): Promise<object> {
   });
   const pack = new Uint8Array(await readFile(values.pack));
   const lattices = new Uint8Array(await readFile(LATTICES));
-  const alpha = Number(values.alpha);
+  const alpha = fraction("--alpha", values.alpha) ?? 0;
   const rounds = values.quick ? 5 : 100;
   const textTokens = values.quick ? 50_000 : 1_000_000;
   const node = runSuite(pack, { alpha, cases: readCases(lattices), rounds, textTokens, now: () => performance.now() });
   const workerd = await runInWorkerd(pack, lattices, `?alpha=${alpha}&rounds=${rounds}&tokens=${textTokens}`);
   const result = report(pack, alpha, node, workerd);
-  if (!values.json) console.log(JSON.stringify(result, null, 2));
+  console.log(JSON.stringify(result, null, 2));
   if (!result.same_in_node_and_workerd || !result.brute_force_agrees) process.exitCode = 1;
   return result;
 }

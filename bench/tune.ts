@@ -90,7 +90,8 @@ async function suiteTraces(dir: string): Promise<NamedTrace[]> {
     });
     if (trace !== null) found.push({ set: name, title, trace });
   }
-  if (found.length === 0) throw new Error(`no traces in ${dir}\n${TUNE_HELP}`);
+  if (found.length === 0)
+    throw new Error(`no traces in ${dir}: make them with npm run eval -- --suite trace --split tune`);
   return found;
 }
 

@@ -49,7 +49,9 @@ export interface Bundle {
 
 /** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
 export async function readBundle(dir: string): Promise<Bundle> {
-  const remedy = `compile it with: npm run bundle -- ${basename(dir)}`;
+  // Another precision of a bundle than its own lies beside it, with the precision in its name.
+  const command = basename(dir).replace(/-(fp32|int8)$/, " --precision $1");
+  const remedy = `compile it with: npm run bundle -- ${command}`;
   const path = join(dir, "manifest.json");
   const text = await readFile(path, "utf8").catch(() => null);
   if (text === null) throw new Error(`no bundle at ${dir}: ${remedy}`);

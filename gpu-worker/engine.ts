@@ -144,7 +144,8 @@ class EngineSession implements StepSession {
     const { runner } = this.#parts;
     this.#opened = await this.#work(signal, async () => {
       const { heads, topK, sampling, logProbs, neural } = spec;
-      runner.open(this.#id, { heads, topK, sampling, logProbs, neural });
+      const opening = runner.open(this.#id, { heads, topK, sampling, logProbs, neural });
+      if (opening !== undefined) await opening;
       let queueMs = 0;
       let modelMs = 0;
       for (let from = 0; ; from += chunkTokens) {

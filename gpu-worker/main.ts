@@ -22,7 +22,8 @@ function configuration(): Config {
 
 async function main(): Promise<void> {
   const { key, host, port, threads, bundle, bundleDir, ...settings } = configuration();
-  const server = await startServer({ host, port, key, maxSockets: settings.maxSessions * 2 });
+  const log = (line: string) => console.error(`gpu-worker: ${line}`);
+  const server = await startServer({ host, port, key, maxSockets: settings.maxSessions * 2, log });
   let engine: ThreadEngine | null = null;
   let stopping = false;
   const shutDown = async () => {

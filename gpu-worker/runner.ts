@@ -29,8 +29,8 @@ export interface Outcome {
 export interface Runner {
   /** Bytes of all key/value caches. */
   readonly kvBytes: number;
-  /** Makes a session; `id` must be new. */
-  open(id: number, spec: RunnerSpec): void;
+  /** Makes a session; `id` must be new. Rejects with StepError "overloaded" where there is no memory for it. */
+  open(id: number, spec: RunnerSpec): void | Promise<void>;
   /** Runs prompt tokens; the outcome comes with the last of them. */
   prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null>;
   /** Verifies a well-formed draft whose positions are within the context. */

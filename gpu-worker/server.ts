@@ -1,12 +1,14 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
+import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import type { BundleInfo, StepEngine } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
 import { Metrics } from "./metrics.ts";
+import { PendingConnections, type PendingLimits } from "./pending.ts";
+import { RefusalLog } from "./refusals.ts";
 import { type SocketLimits, StepSocket } from "./step-socket.ts";
 
 /** What is served once it has been loaded. */
@@ -16,7 +18,7 @@ export interface Served extends StepEngine {
   readonly kvBytes?: number;
 }
 
-export interface ServerOptions extends Partial<SocketLimits> {
+export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
@@ -24,6 +26,8 @@ export interface ServerOptions extends Partial<SocketLimits> {
   readonly key: string;
   readonly maxSockets?: number;
   readonly pingMs?: number;
+  /** Takes a line whenever there is a reason to refuse somebody; none repeats within a minute. */
+  readonly log?: (line: string) => void;
 }
 
 export interface GpuServer {
@@ -34,7 +38,23 @@ export interface GpuServer {
   close(graceMs: number): Promise<void>;
 }
 
-const DEFAULTS = { openMs: 10_000, idleMs: 120_000, maxSockets: 64, pingMs: 15_000 };
+const DEFAULTS = {
+  openMs: 10_000,
+  idleMs: 120_000,
+  maxSockets: 64,
+  pendingMs: 10_000,
+  pingMs: 15_000,
+  log: () => undefined,
+};
+
+/** The least that `maxPending` is where nothing else is said. */
+const MIN_PENDING = 128;
+
+/** Why a peer is turned away: an HTTP status, and the words for it and for the log. */
+interface Refusal {
+  readonly status: number;
+  readonly error: string;
+}
 
 /** Listens at once; until `serve` it is alive but not ready. Rejects where the address cannot be had. */
 export async function startServer(options: ServerOptions): Promise<GpuServer> {
@@ -55,14 +75,23 @@ class Server implements GpuServer {
     maxPayload: LIMITS.frameBytes,
   });
   readonly #sockets = new Set<StepSocket>();
+  readonly #refusals: RefusalLog;
+  readonly #pending: PendingConnections;
   readonly #heartbeat: NodeJS.Timeout;
   #engine: Served | null = null;
   #closing = false;
 
   constructor(options: ServerOptions) {
-    this.#options = { ...DEFAULTS, ...options };
+    // As many handshakes at once as sockets may be open are no attack.
+    const maxPending = Math.max(MIN_PENDING, options.maxSockets ?? DEFAULTS.maxSockets);
+    this.#options = { ...DEFAULTS, maxPending, ...options };
     this.#keyHash = digest(options.key);
     this.#metrics = new Metrics(() => this.#engine?.kvBytes ?? 0);
+    this.#refusals = new RefusalLog(this.#options.log);
+    this.#pending = new PendingConnections(this.#options, (reason, socket) =>
+      this.#refusals.note(reason, addressOf(socket)),
+    );
+    this.#http.on("connection", (socket) => this.#pending.add(socket));
     this.#http.on("upgrade", (request, socket, head) => this.#upgrade(request, socket, head));
     this.#heartbeat = setInterval(() => {
       for (const socket of this.#sockets) socket.ping();
@@ -94,19 +123,22 @@ class Server implements GpuServer {
     const closed = once(this.#http, "close");
     this.#http.close();
     for (const socket of this.#sockets) socket.drain();
+    this.#pending.drain();
     const cutOff = setTimeout(() => {
       for (const socket of this.#sockets) socket.terminate();
-      this.#http.closeAllConnections();
+      this.#pending.terminate();
     }, graceMs);
-    this.#http.closeIdleConnections();
     await closed;
     clearTimeout(cutOff);
+    this.#refusals.close();
   }
 
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const path = pathOf(request);
+    this.#pending.answering(request.socket);
+    // One request a connection, and no route wants a body: whatever else a peer sends is never waited for.
+    response.setHeader("connection", "close");
     if (request.method !== "GET" && request.method !== "HEAD") return reply(response, 405, { error: "GET only" });
-    switch (path) {
+    switch (pathOf(request)) {
       case "/healthz":
         return reply(response, 200, { status: "ok" });
       case "/readyz":
@@ -119,7 +151,10 @@ class Server implements GpuServer {
         return;
       }
       case "/v1/bundle":
-        if (!this.#admits(request)) return reply(response, 401, { error: "wrong key" });
+        if (!this.#admits(request)) {
+          this.#refusals.note("wrong key", addressOf(request.socket));
+          return reply(response, 401, { error: "wrong key" });
+        }
         if (this.#ready === null) return reply(response, 503, { error: "not ready" });
         return reply(response, 200, this.#ready.bundle);
       case "/v1/step":
@@ -135,24 +170,39 @@ class Server implements GpuServer {
     const engine = this.#ready;
     const refusal = this.#refusal(request);
     if (engine === null || refusal !== null) {
-      const status = refusal ?? "503 Service Unavailable";
-      socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
+      this.#refuse(socket, refusal ?? { status: 503, error: this.#closing ? "stopping" : "loading" });
       return;
     }
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#pending.release(socket);
       const step = new StepSocket(webSocket, engine, this.#metrics, this.#options);
       this.#sockets.add(step);
       webSocket.on("close", () => this.#sockets.delete(step));
     });
   }
 
-  /** The status line of a refused upgrade, or null. */
-  #refusal(request: IncomingMessage): string | null {
-    if (pathOf(request) !== "/v1/step") return "404 Not Found";
+  /** null: it may be upgraded, once there is an engine. */
+  #refusal(request: IncomingMessage): Refusal | null {
+    if (pathOf(request) !== "/v1/step") return { status: 404, error: "no such path" };
     // Only browsers send an origin, and no browser has business here.
-    if (request.headers.origin !== undefined) return "403 Forbidden";
-    if (!this.#admits(request)) return "401 Unauthorized";
-    return this.#sockets.size >= this.#options.maxSockets ? "503 Service Unavailable" : null;
+    if (request.headers.origin !== undefined) return { status: 403, error: "sent by a browser's page" };
+    if (!this.#admits(request)) return { status: 401, error: "wrong key" };
+    const { maxSockets } = this.#options;
+    return this.#sockets.size >= maxSockets ? { status: 503, error: `all ${maxSockets} sockets are taken` } : null;
+  }
+
+  #refuse(socket: Duplex, { status, error }: Refusal): void {
+    this.#refusals.note(`upgrade answered ${status}, ${error}`, addressOf(socket));
+    const body = JSON.stringify({ error });
+    const lines = [
+      `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+      "connection: close",
+      "content-type: application/json",
+      `content-length: ${Buffer.byteLength(body)}`,
+    ];
+    // Not the peer's to keep open: once all is handed to the kernel the descriptor is given back.
+    socket.once("finish", () => socket.destroy());
+    socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   }
 
   get #ready(): Served | null {
@@ -168,6 +218,11 @@ class Server implements GpuServer {
 
 function digest(text: string): Buffer {
   return createHash("sha256").update(text).digest();
+}
+
+/** undefined where the peer is gone. */
+function addressOf(socket: Duplex): string | undefined {
+  return socket instanceof Socket ? socket.remoteAddress : undefined;
 }
 
 function pathOf(request: IncomingMessage): string {

@@ -13,6 +13,9 @@ export type ThreadOptions = RunnerOptions &
     readonly onDeath?: (error: Error) => void;
   };
 
+/** Longest wait for the thread to finish its call and end; beyond it nothing is lost by force, ms. */
+const END_MS = 10_000;
+
 interface Call {
   readonly resolve: (outcome: Outcome | null) => void;
   readonly reject: (error: Error) => void;
@@ -36,8 +39,8 @@ class RemoteRunner implements Runner {
     });
   }
 
-  open(id: number, spec: RunnerSpec): void {
-    this.#send({ op: "open", id, spec });
+  async open(id: number, spec: RunnerSpec): Promise<void> {
+    await this.#ask((call) => ({ op: "open", call, id, spec }));
   }
 
   prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null> {
@@ -99,7 +102,11 @@ export class ThreadEngine extends SessionEngine {
   override async close(): Promise<void> {
     await super.close();
     this.#worker.removeAllListeners("error");
-    await this.#worker.terminate();
+    const ended = once(this.#worker, "exit");
+    this.#worker.postMessage({ op: "end" } satisfies ToThread);
+    const stuck = setTimeout(() => void this.#worker.terminate(), END_MS);
+    await ended;
+    clearTimeout(stuck);
   }
 }
 

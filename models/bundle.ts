@@ -1,5 +1,5 @@
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../shared/manifest.ts";
 import { readPackHeader } from "../shared/ngram/format.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
@@ -8,9 +8,12 @@ import { buildBase } from "./compile/base.ts";
 import { buildHeads, headsInfo } from "./compile/heads.ts";
 import { PRECISIONS, type Precision } from "./compile/matrix.ts";
 import { buildNeural } from "./compile/neural.ts";
+import { diskFault } from "./disk.ts";
 import { GgufFile } from "./gguf.ts";
+import { confirm, examine, type State, seal } from "./intact.ts";
 import { readLlama } from "./llama.ts";
-import { type Progress, pull } from "./pull.ts";
+import { withLock } from "./lock.ts";
+import { type Progress, pull, WeightsUnavailable } from "./pull.ts";
 import { readSafetensors } from "./safetensors.ts";
 import { type BundleSource, MODELS_DIR, readSource } from "./source.ts";
 import { rebuildTokenizer } from "./tokenizer.ts";
@@ -24,59 +27,96 @@ export interface EnsureOptions {
   /** Another layout of the weights than the bundle's own. */
   readonly precision?: Precision;
   readonly onProgress?: Progress;
+  /** What a user should know: damage found, a wait. Left out: stderr. */
+  readonly onNotice?: (line: string) => void;
   readonly force?: boolean;
+  /** Hashes every file; without it the graphs only where they have changed since they were last hashed. */
+  readonly thorough?: boolean;
   readonly signal?: AbortSignal;
 }
 
 /**
- * The directory of the compiled bundle `name`, made where it is missing or its inputs have changed:
- * weights fetched and checked, graphs compiled, everything moved into place at once.
- * Throws WeightsUnavailable where the weights cannot be had.
+ * The directory of the compiled bundle `name`, made where it is missing or damaged or its inputs have changed:
+ * weights fetched and checked, graphs compiled, everything moved into place at once. One process makes it, others
+ * that want it wait. Throws WeightsUnavailable where the weights cannot be had, DiskFault where the cache cannot be
+ * written.
  */
 export async function ensureBundle(name: string, options: EnsureOptions = {}): Promise<string> {
+  const { force = false, thorough = false, onNotice = (line: string) => console.error(line), signal } = options;
   const source = await readSource(name);
   const precision = options.precision ?? source.precision;
   if (!PRECISIONS.includes(precision)) throw new Error(`precision is one of ${PRECISIONS.join(", ")}`);
-  const own = precision === source.precision;
-  const root = join(cacheDir(), "bundles");
-  const target = join(root, own ? name : `${name}-${precision}`);
+  const entry = precision === source.precision ? name : `${name}-${precision}`;
+  const target = join(cacheDir(), "bundles", entry);
   const inputs = await inputsOf(source, precision);
-  const stamp = await readFile(join(target, "inputs.sha256"), "utf8").catch(() => "");
-  if (stamp === inputs && !options.force) {
-    await renewCalibration(name, target);
+  const calibration = await calibrationOf(name);
+  const look = () => examine(target, inputs, thorough);
+  // A calibration is fitted again more often than graphs change, and is in the manifest alone.
+  const isDone = ({ manifest }: State) =>
+    !force && manifest !== null && JSON.stringify(manifest.calibration ?? null) === JSON.stringify(calibration);
+  const startedAt = new Date();
+  if (isDone(await look())) {
+    await confirm(target, startedAt);
     return target;
   }
-  const progress = options.onProgress ?? (() => undefined);
-  const weights = await pull(source, progress, options.signal);
-  await mkdir(root, { recursive: true });
-  const work = await mkdtemp(join(root, ".making-"));
-  try {
-    await compile(source, precision, weights, work, progress, options.signal);
-    await writeFile(join(work, "inputs.sha256"), inputs);
-    await rm(target, { recursive: true, force: true });
-    await rename(work, target);
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  const mend = async () => {
+    // Somebody else may have made it meanwhile.
+    const state = await look();
+    const { manifest, damage } = state;
+    if (isDone(state)) return;
+    if (manifest !== null && !force) return seal(target, { ...manifest, calibration }, inputs);
+    if (damage.length > 0) onNotice(`bundle ${entry} is damaged (${damage.join(", ")}): making it again`);
+    try {
+      await make(source, precision, target, inputs, { ...options, onNotice });
+    } catch (error) {
+      throw damage.length > 0 && !signal?.aborted ? inSpite(error as Error, entry, damage) : error;
+    }
+  };
+  const onWait = (holder: string) => onNotice(`waiting for ${holder}, which is making bundle ${entry}`);
+  await withLock(`bundle-${entry}`, mend, { onWait, signal });
   return target;
 }
 
-/** A calibration is fitted again more often than graphs change, and is in the manifest alone. */
-async function renewCalibration(name: string, dir: string): Promise<void> {
-  const path = join(dir, "manifest.json");
-  const manifest = JSON.parse(await readFile(path, "utf8")) as BundleManifest;
-  const calibration = await calibrationOf(name);
-  if (JSON.stringify(manifest.calibration ?? null) === JSON.stringify(calibration)) return;
-  await writeFile(`${path}.part`, manifestText({ ...manifest, calibration }));
-  await rename(`${path}.part`, path);
+/** To be called under the bundle's lock: what an earlier process left of its attempt is removed. */
+async function make(
+  source: BundleSource,
+  precision: Precision,
+  target: string,
+  inputs: string,
+  options: EnsureOptions,
+): Promise<void> {
+  const { onProgress = () => undefined, onNotice, signal } = options;
+  const weights = await pull(source, { onProgress, onNotice, signal });
+  const work = join(dirname(target), `.making-${basename(target)}`);
+  const old = join(dirname(target), `.old-${basename(target)}`);
+  const clear = () => Promise.all([work, old].map((dir) => rm(dir, { recursive: true, force: true })));
+  try {
+    await clear();
+    await mkdir(work, { recursive: true });
+    const manifest = await compile(source, precision, weights, work, onProgress, signal);
+    await seal(work, manifest, inputs);
+    // A directory cannot be replaced by another in one go.
+    await rename(target, old).catch(ignoreMissing);
+    await rename(work, target);
+  } catch (error) {
+    throw diskFault(error, work) ?? error;
+  } finally {
+    await clear();
+  }
 }
 
-function manifestText(manifest: BundleManifest): string {
-  return `${JSON.stringify(manifest, null, 2)}\n`;
+function ignoreMissing(error: NodeJS.ErrnoException): void {
+  if (error.code !== "ENOENT") throw error;
+}
+
+/** The same kind of error, with what was wrong before. */
+function inSpite(error: Error, entry: string, damage: readonly string[]): Error {
+  const message = `bundle ${entry} is damaged (${damage.join(", ")}) and cannot be made again: ${error.message}`;
+  return error instanceof WeightsUnavailable ? new WeightsUnavailable(message) : new Error(message, { cause: error });
 }
 
 /** What decides the compiled graphs, as one hash: the committed inputs, the precision, the compiler. */
-async function inputsOf(source: BundleSource, precision: Precision): Promise<string> {
+export async function inputsOf(source: BundleSource, precision: Precision): Promise<string> {
   const dir = join(MODELS_DIR, source.name);
   const files = [
     source.heads,
@@ -109,7 +149,7 @@ async function compile(
   dir: string,
   progress: Progress,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<BundleManifest> {
   const stages = 4;
   const stage = (done: number) => {
     signal?.throwIfAborted();
@@ -160,8 +200,8 @@ async function compile(
     calibration: await calibrationOf(source.name),
     defaults: source.defaults,
   };
-  await put("manifest.json", manifestText(manifest));
   stage(stages);
+  return manifest;
 }
 
 async function copyPacks(name: string, dir: string, tokenizerHash: string): Promise<PackEntry[]> {

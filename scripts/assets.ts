@@ -1,4 +1,5 @@
-import { copyFile, link, mkdir, readdir, rename, rm, stat } from "node:fs/promises";
+import type { Stats } from "node:fs";
+import { copyFile, link, mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { ROOT } from "./paths.ts";
 
@@ -41,16 +42,25 @@ async function place(source: string, target: string): Promise<void> {
   if (from.size > ASSET_BYTES)
     throw new Error(`${source} has ${from.size} bytes, a static asset at most ${ASSET_BYTES}`);
   const present = await stat(target).catch(() => null);
-  if (present !== null && present.size === from.size && present.mtimeMs >= from.mtimeMs) return;
+  if (present !== null && isSame(present, from)) return;
   await mkdir(dirname(target), { recursive: true });
   const part = `${target}.${process.pid}.part`;
   try {
-    await link(source, part).catch(() => copyFile(source, part));
+    await link(source, part).catch(async () => {
+      await copyFile(source, part);
+      await utimes(part, from.atimeMs / 1000, from.mtimeMs / 1000);
+    });
     await rename(part, target);
   } finally {
     // rename() of a link onto another link of the same file leaves both.
     await rm(part, { force: true });
   }
+}
+
+/** One file under two names, or a copy that nobody has written to since: its time would be its own. */
+function isSame(target: Stats, source: Stats): boolean {
+  if (target.ino === source.ino && target.dev === source.dev) return true;
+  return target.size === source.size && Math.abs(target.mtimeMs - source.mtimeMs) < 1;
 }
 
 async function filesUnder(dir: string): Promise<string[]> {

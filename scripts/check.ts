@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { ROOT } from "./paths.ts";
 
 /** Types under each runtime's own settings, then lint and layout; every check runs, whatever failed before. */
@@ -11,11 +12,26 @@ const CHECKS: readonly (readonly [title: string, program: string, ...args: strin
   ["lint, layout and imports", "@biomejs/biome/bin/biome", "ci", "--error-on-warnings", "--colors=off", "."],
 ];
 
-let failed = 0;
-for (const [title, program, ...args] of CHECKS) {
-  const path = join(ROOT, "node_modules", program);
-  const { status } = spawnSync(process.execPath, [path, ...args], { cwd: ROOT, stdio: "inherit" });
-  console.log(`${status === 0 ? "ok    " : "FAILED"} ${title}`);
-  if (status !== 0) failed++;
+const HELP = `npm run check
+Types, lint and layout of everything; takes no options and changes nothing.
+${CHECKS.map(([title]) => `  ${title}`).join("\n")}`;
+
+try {
+  main();
+} catch (error) {
+  console.error((error as Error).message);
+  process.exitCode = 1;
 }
-process.exitCode = failed > 0 ? 1 : 0;
+
+function main(): void {
+  const { values } = parseArgs({ options: { help: { type: "boolean", default: false } } });
+  if (values.help) return console.log(HELP);
+  let failed = 0;
+  for (const [title, program, ...args] of CHECKS) {
+    const path = join(ROOT, "node_modules", program);
+    const { status } = spawnSync(process.execPath, [path, ...args], { cwd: ROOT, stdio: "inherit" });
+    console.log(`${status === 0 ? "ok    " : "FAILED"} ${title}`);
+    if (status !== 0) failed++;
+  }
+  process.exitCode = failed > 0 ? 1 : 0;
+}

@@ -2,14 +2,17 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { V4MiniflareOptions } from "miniflare";
-import { convertV4MiniflareOptions, Miniflare } from "miniflare";
-import { startFront } from "./front.ts";
+import { stopChild } from "./child.ts";
+import type { EdgeProcessAnswer, EdgeProcessOptions } from "./edge-process.ts";
 import { CONFIG, QUIET, ROOT } from "./paths.ts";
 
-/** The edge Worker running under workerd in this process's charge, behind front.ts. */
+/** The edge Worker running under workerd, behind front.ts. Nothing of it outlives this process. */
 export interface Edge {
   readonly url: string;
+  /** Of the process that starts workerd and starts it again if it dies. */
+  readonly pid: number | undefined;
+  /** Resolves when that process has ended, asked to or not: its signal or exit code. */
+  readonly ended: Promise<string>;
   close(): Promise<void>;
 }
 
@@ -25,6 +28,8 @@ export interface EdgeOptions {
   readonly vars: Readonly<Record<string, string>>;
   /** Requests per period (s) in place of wrangler.toml's. */
   readonly rateLimit?: { readonly limit: number; readonly period: 10 | 60 };
+  /** Keeps the Worker's log to itself. */
+  readonly quiet?: boolean;
 }
 
 /** Bundles the Worker into `workerDir` just as `wrangler deploy` would. Throws with wrangler's words. */
@@ -45,72 +50,27 @@ export async function buildEdge(workerDir: string, assetsDir: string, signal?: A
   if (code !== 0) throw new Error(`wrangler could not build the edge Worker:\n${output}`);
 }
 
-/** Starts workerd with wrangler.toml's bindings, and what answers callers. Resolves once it accepts requests. */
-export async function startEdge(options: EdgeOptions): Promise<Edge> {
-  Object.assign(process.env, QUIET);
-  // wrangler takes half a second to load and is needed nowhere else.
-  const { unstable_getMiniflareWorkerOptions } = await import("wrangler");
-  const { workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG, undefined, {
-    overrides: { assets: { directory: resolve(options.assetsDir) } },
+/** Starts workerd with wrangler.toml's bindings, in a process of its own. Resolves once it accepts requests. */
+export async function startEdge({ quiet = false, ...options }: EdgeOptions): Promise<Edge> {
+  // Its own process group, which holds workerd too: see edge-process.ts. Options go by message, as secrets are in them.
+  const child = spawn(process.execPath, ["--import", "./scripts/parent-watch.mjs", "scripts/edge-process.ts"], {
+    cwd: ROOT,
+    env: { ...process.env, ...QUIET },
+    stdio: ["ignore", quiet ? "ignore" : "inherit", "inherit", "ipc"],
+    detached: true,
   });
-  // wrangler and miniflare each carry their own declaration of these options. The build has settled
-  // what kind of module each file is.
-  const { modulesRules: _settled, ...worker }: Record<string, unknown> = { ...workerOptions };
-  const local: Record<string, unknown> = {
-    host: "127.0.0.1",
-    port: 0,
-    cf: false,
-    telemetry: { enabled: false },
-    ...worker,
-    bindings: {
-      ...hostVars(options.host),
-      ...(worker.bindings as object),
-      ...limitVars(options.rateLimit),
-      ...options.vars,
-      // front.ts sets it, whoever calls.
-      TRUST_CONNECTING_IP: "true",
-    },
-    modules: true,
-    modulesRoot: options.workerDir,
-    scriptPath: join(options.workerDir, "index.js"),
-    ...(options.rateLimit === undefined
-      ? {}
-      : { ratelimits: { LIMIT: { namespace_id: "local", simple: options.rateLimit } } }),
+  const ended = once(child, "exit").then(([code, signal]): string => signal ?? `code ${code}`);
+  const wanted: EdgeProcessOptions = {
+    ...options,
+    workerDir: resolve(options.workerDir),
+    assetsDir: resolve(options.assetsDir),
   };
-  const miniflare = withoutSignalHandlers(
-    () => new Miniflare(convertV4MiniflareOptions(local as unknown as V4MiniflareOptions)),
-  );
-  const dispose = () => miniflare.dispose();
-  try {
-    const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
-    return { url: front.url.origin, close: () => front.close().finally(dispose) };
-  } catch (error) {
-    await dispose();
-    throw error;
+  child.send(wanted);
+  const answered = once(child, "message").then(([answer]) => answer as EdgeProcessAnswer);
+  const answer = await Promise.race([answered, ended.then((how) => ({ error: `it ended (${how})` }))]);
+  if ("error" in answer) {
+    await stopChild(child);
+    throw new Error(`the edge could not be started: ${answer.error}`);
   }
-}
-
-/** Where only this machine can connect, no page may by giving a name of its own this machine's address. */
-function hostVars(host: string): Record<string, string> {
-  const isLoopback = host === "localhost" || host === "::1" || host.startsWith("127.");
-  return isLoopback ? { ALLOWED_HOSTS: "localhost" } : {};
-}
-
-/** The edge tells callers its limit, which the binding itself does not say. */
-function limitVars(rateLimit: EdgeOptions["rateLimit"]): Record<string, string> {
-  if (rateLimit === undefined) return {};
-  return { RATE_LIMIT_REQUESTS: String(rateLimit.limit), RATE_LIMIT_PERIOD_S: String(rateLimit.period) };
-}
-
-/** miniflare would end the process at once on a signal, before the gpu-worker is stopped in order. */
-function withoutSignalHandlers<T>(create: () => T): T {
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
-  const before = signals.map((signal) => process.listeners(signal));
-  const created = create();
-  signals.forEach((signal, i) => {
-    for (const listener of process.listeners(signal)) {
-      if (!before[i]!.includes(listener)) process.off(signal, listener);
-    }
-  });
-  return created;
+  return { url: answer.url, pid: child.pid, ended, close: () => stopChild(child) };
 }

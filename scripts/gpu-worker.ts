@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
+import { stopChild } from "./child.ts";
 import { waitUntilReady } from "./net.ts";
 import { ROOT } from "./paths.ts";
 
@@ -32,7 +33,6 @@ export interface GpuWorker {
 }
 
 const READY_MS = 120_000;
-const GRACE_MS = 8_000;
 const BACKOFF_MS = [500, 1_000, 2_000, 5_000, 10_000, 30_000];
 /** Up for this long, a process has proved itself and the backoff starts over. */
 const STEADY_MS = 60_000;
@@ -51,7 +51,7 @@ export async function startGpuWorker(options: GpuWorkerOptions): Promise<GpuWork
     await Promise.race([waitUntilReady(`${url}/readyz`, READY_MS, AbortSignal.any(signals)), died]);
   } catch (error) {
     stopping.abort();
-    await stop(first);
+    await stopChild(first);
     throw error;
   } finally {
     died.catch(() => undefined);
@@ -82,7 +82,7 @@ export async function startGpuWorker(options: GpuWorkerOptions): Promise<GpuWork
     },
     async close() {
       stopping.abort();
-      await stop(child);
+      await stopChild(child);
       await supervised;
     },
   };
@@ -105,13 +105,4 @@ function launch(options: GpuWorkerOptions): ChildProcess {
     stdio: ["ignore", options.quiet === true ? "ignore" : "inherit", "inherit", "ipc"],
     detached: true,
   });
-}
-
-async function stop(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = once(child, "exit");
-  child.kill("SIGTERM");
-  const forced = setTimeout(() => child.kill("SIGKILL"), GRACE_MS);
-  await gone;
-  clearTimeout(forced);
 }

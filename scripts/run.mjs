@@ -5,9 +5,13 @@
  * (.npmrc has ignore-scripts). stdout belongs to the command; this file and npm write to stderr.
  */
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -42,7 +46,7 @@ const status = await run(
   },
   command === "start" ? [0, 1, 2, "ipc"] : [0, 1, 2],
 );
-process.exitCode = command === "test" ? reportTests(status) : status;
+process.exitCode = command === "test" && !args.includes("--help") ? reportTests(status) : status;
 
 /** Whether node_modules holds what the lockfile asks for; npm writes its own copy of the lock last. */
 function isInstalled() {
@@ -67,6 +71,9 @@ function readPackages(file) {
 }
 
 async function install() {
+  const release = await installLock();
+  // Another start may have done it meanwhile.
+  if (isInstalled()) return release();
   console.error("Installing dependencies (npm ci) ...");
   // Under `npm run`, npm_execpath is that npm's own script; otherwise the npm in PATH.
   const npm = process.env.npm_execpath;
@@ -75,8 +82,38 @@ async function install() {
   const code = viaNode
     ? await run(process.execPath, [npm, ...ciArgs], {}, [0, 2, 2])
     : await run("npm", ciArgs, {}, [0, 2, 2]);
-  if (code !== 0) fail(`npm ci failed with code ${code}; is there a network connection?`);
+  if (code !== 0) fail(notInstalled(code));
   if (!isInstalled()) fail("npm ci finished, but node_modules still differs from package-lock.json");
+  release();
+}
+
+/** @param code npm's exit code, or 127 where there is no npm */
+function notInstalled(code) {
+  const words = code === 127 ? "there is no npm; it comes with Node" : `npm ci ended with code ${code}, see above`;
+  return [
+    `The packages named in package-lock.json are not installed in node_modules, and could not be: ${words}.`,
+    "They come from the npm registry. Check the network connection, or npm's proxy settings, and run this again.",
+    "Without a network, copy node_modules from a machine of the same kind where this version runs.",
+  ].join("\n");
+}
+
+/**
+ * One npm ci at a time in this folder. On Linux an abstract socket is the lock: nothing need be installed for it,
+ * and it ends with its process. Elsewhere there is none. Resolves a function that gives the lock back.
+ */
+async function installLock() {
+  const path = `\0foredraft-${createHash("sha256").update(root).digest("hex").slice(0, 16)}`;
+  for (let tries = 0; ; tries++) {
+    const server = createServer();
+    try {
+      await once(server.listen({ path }), "listening");
+      return () => server.close();
+    } catch (error) {
+      if (process.platform !== "linux" || error.code !== "EADDRINUSE") return () => undefined;
+    }
+    if (tries === 0) console.error("Waiting for another start that is installing the dependencies ...");
+    await sleep(200);
+  }
 }
 
 /** A Node that strips types by itself: the locked one (linux-x64), else the one running this, if new enough. */

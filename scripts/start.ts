@@ -76,9 +76,10 @@ async function main(): Promise<void> {
     ...(process.env.GPU_WORKER_KEY ? { gpuKey: process.env.GPU_WORKER_KEY } : {}),
   });
   say(greeting(stack.edge.url, bundle.name, (performance.now() - startedAt) / 1000));
-  await stopped();
-  say("\nStopping ...");
+  const ended = await Promise.race([stopped(), stack.edge.ended]);
+  if (ended === undefined) say("\nStopping ...");
   await stack.close();
+  if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
 }
 
 /** A variable of the Worker, where the option or this process's environment gives it. */
@@ -96,15 +97,20 @@ interface Bundle {
 async function obtainBundle(asked: string | undefined): Promise<Bundle> {
   const name = asked ?? DEFAULT_BUNDLE;
   const bar = progressBar(name);
+  const { signal } = stopping;
+  const onNotice = (line: string) => {
+    bar.stop();
+    say(line);
+  };
   try {
-    return { name, dir: await ensureBundle(name, { signal: stopping.signal, onProgress: bar.update }) };
+    return { name, dir: await ensureBundle(name, { signal, onProgress: bar.update, onNotice }) };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;
     bar.stop();
     const line = "-".repeat(78);
     say(`${line}\nThe weights of ${name} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
-    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal: stopping.signal }) };
+    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
   } finally {
     bar.stop();
   }

@@ -70,7 +70,7 @@ describe("imports", () => {
 
   test("of models/ and train/ do not reach the servers", () => {
     const outside =
-      /^(models\/|train\/|shared\/|node:|@huggingface\/|onnx-proto|protobufjs|cli-progress|onnxruntime-|zod|long$)/;
+      /^(models\/|train\/|shared\/|node:|@huggingface\/|onnx-proto|protobufjs|cli-progress|fs-native-extensions|onnxruntime-|zod|long$)/;
     expect([...importsAgainst("models/", outside), ...importsAgainst("train/", outside)]).toEqual([]);
   });
 });

@@ -134,7 +134,8 @@ export function count(option: string, text: string | undefined, high = 2 ** 31 -
   return value;
 }
 
-function fraction(option: string, text: string | undefined): number | null {
+/** null where the option is not given. */
+export function fraction(option: string, text: string | undefined): number | null {
   if (text === undefined) return null;
   const value = Number(text);
   if (text.trim() === "" || !(value >= 0 && value <= 1))

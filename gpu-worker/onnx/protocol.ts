@@ -12,7 +12,7 @@ export interface ThreadData {
 }
 
 export type ToThread =
-  | { readonly op: "open"; readonly id: number; readonly spec: RunnerSpec }
+  | { readonly op: "open"; readonly call: number; readonly id: number; readonly spec: RunnerSpec }
   | {
       readonly op: "prefill";
       readonly call: number;
@@ -21,7 +21,9 @@ export type ToThread =
       readonly last: boolean;
     }
   | { readonly op: "step"; readonly call: number; readonly id: number; readonly draft: DraftTree }
-  | { readonly op: "close"; readonly id: number };
+  | { readonly op: "close"; readonly id: number }
+  /** Finish the running call, let go of the model and end. */
+  | { readonly op: "end" };
 
 export type FromThread =
   /** Once, first. */

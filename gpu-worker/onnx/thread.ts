@@ -13,7 +13,9 @@ import type { FromThread, ThreadData, ToThread } from "./protocol.ts";
 const port = parentPort;
 assert(port !== null, "this file is a worker thread");
 const { bundleDir, options } = workerData as ThreadData;
-const { runner, info, bundle } = await loadRunner(bundleDir, options);
+const { runner, info, bundle, model, neural } = await loadRunner(bundleDir, options);
+/** Settles with the call being answered, if any. */
+let running: Promise<void> = Promise.resolve();
 
 const send = (message: FromThread) => port.postMessage(message);
 
@@ -28,20 +30,34 @@ async function answer(call: number, work: () => Promise<Outcome | null>): Promis
   }
 }
 
+/** Ending the thread from outside during a native call would abort the process, so it ends by itself. */
+async function end(): Promise<void> {
+  await running;
+  await model.release();
+  await neural?.release();
+  port?.close();
+}
+
 port.on("message", (message: ToThread) => {
   switch (message.op) {
     case "open":
-      runner.open(message.id, message.spec);
+      running = answer(message.call, async () => {
+        runner.open(message.id, message.spec);
+        return null;
+      });
       return;
     case "prefill":
-      void answer(message.call, () => runner.prefill(message.id, message.tokens, message.last));
+      running = answer(message.call, () => runner.prefill(message.id, message.tokens, message.last));
       return;
     case "step":
-      void answer(message.call, () => runner.step(message.id, message.draft));
+      running = answer(message.call, () => runner.step(message.id, message.draft));
       return;
     case "close":
       runner.close(message.id);
       send({ op: "closed", kvBytes: runner.kvBytes });
+      return;
+    case "end":
+      void end();
   }
 });
 send({ op: "ready", info, notice: bundle.notice });

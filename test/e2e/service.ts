@@ -44,7 +44,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   } satisfies GpuWorkerOptions);
   const vars = { DEFAULT_MODEL: "tiny", GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: KEY, ...options.vars };
   const rateLimit = options.rateLimit ?? { limit: 100_000, period: 60 };
-  const starting = startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars, rateLimit });
+  const starting = startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars, rateLimit, quiet: true });
   const edge = await starting.catch(async (error: unknown) => {
     await gpuWorker.close();
     throw error;

@@ -39,6 +39,10 @@ test("an absent bundle is named together with the remedy", async () => {
   await expect(readBundle(join(dir, "other"))).rejects.toThrow(/no bundle at .*other.*npm run bundle/);
 });
 
+test("the remedy for another precision asks for that one", async () => {
+  await expect(readBundle(join(dir, "..", "tiny-int8"))).rejects.toThrow("npm run bundle -- tiny --precision int8");
+});
+
 test.each(["base.onnx", "heads.onnx", "neural.onnx", "tokenizer.json"])("a changed %s is refused", async (file) => {
   const bytes = await readFile(join(dir, file));
   bytes[bytes.length >> 1]! ^= 1;

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { connect, type Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { afterEach, beforeAll, expect, test } from "vitest";
 import { ensureBundle } from "../../models/bundle.ts";
@@ -17,7 +18,8 @@ beforeAll(async () => {
 });
 afterEach(() => child?.kill("SIGKILL"));
 
-function launch(env: Record<string, string>) {
+/** @param files descriptors it may have open; undefined: as many as this process */
+function launch(env: Record<string, string>, files?: number) {
   const settings = {
     GPU_WORKER_KEY: KEY,
     GPU_WORKER_PORT: "0",
@@ -26,7 +28,8 @@ function launch(env: Record<string, string>) {
     FOREDRAFT_CACHE: cache,
     ...env,
   };
-  const started = spawn(process.execPath, ["gpu-worker/main.ts"], {
+  const limit = files === undefined ? "" : `ulimit -n ${files} && `;
+  const started = spawn("sh", ["-c", `${limit}exec "$0" gpu-worker/main.ts`, process.execPath], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, ...settings },
     stdio: ["ignore", "pipe", "pipe"],
@@ -72,6 +75,29 @@ test.each(["SIGTERM", "SIGINT"] as const)("serves, and ends cleanly at %s", asyn
   expect((await fetch(`${url}/readyz`)).status).toBe(200);
   worker.signal(name);
   expect(await worker.ended).toMatchObject({ code: 0 });
+});
+
+test("peers that hold on to what they were refused neither starve it nor keep it from stopping", async () => {
+  const worker = launch({}, 300);
+  const [, url] = await worker.says(/listening on (http:\S+)/);
+  const upgrade = "GET /v1/step HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n";
+  const peers: Socket[] = [];
+  const hold = async (head: string, awaited: string) => {
+    const peer = connect({ port: Number(new URL(url!).port), host: "127.0.0.1", allowHalfOpen: true });
+    peers.push(peer);
+    peer.on("error", () => undefined).write(head);
+    await new Promise((done) => peer.once(awaited, done));
+  };
+  for (let i = 0; i < 400; i += 50) await Promise.all(Array.from({ length: 50 }, () => hold(upgrade, "readable")));
+  await Promise.all(Array.from({ length: 400 }, () => hold("GET /", "connect")));
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  worker.signal("SIGTERM");
+  const { code, said } = await worker.ended;
+  for (const peer of peers) peer.destroy();
+  expect(code).toBe(0);
+  expect(said).toContain("gpu-worker: refused 127.0.0.1: upgrade answered 401, wrong key\n");
+  expect(said).toContain("gpu-worker: refused 399 more: upgrade answered 401, wrong key\n");
+  expect(said).not.toContain(KEY);
 });
 
 test("asked to stop while it still loads, it stops", async () => {

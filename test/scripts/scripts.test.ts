@@ -45,6 +45,16 @@ describe("assets", () => {
     expect(await read("bundles/a/packs/general.fdlm")).toBeNull();
   });
 
+  test("that were damaged where they lie are laid again", async () => {
+    const assets = join(dir, "assets");
+    const bundles = await bundle("a", "one");
+    await assembleAssets(assets, bundles);
+    await rm(join(assets, "bundles", "a", "packs", "general.fdlm"));
+    await writeFile(join(assets, "bundles", "a", "packs", "general.fdlm"), "pick");
+    await assembleAssets(assets, bundles);
+    expect(await read("bundles/a/packs/general.fdlm")).toBe("pack");
+  });
+
   test("of another run stay, unless only these are wanted", async () => {
     const assets = join(dir, "assets");
     await assembleAssets(assets, await bundle("a", "one"));

@@ -43,7 +43,7 @@ try {
   else await commands[options.command](options);
 } catch (error) {
   const message = error instanceof Error ? error.message : String(error);
-  console.error(error instanceof UsageError ? `ngram: ${message}\n\n${helpText(null)}` : `ngram: ${message}`);
+  console.error(`ngram: ${message}${error instanceof UsageError ? " (--help explains)" : ""}`);
   process.exitCode = 1;
 }
 

@@ -3,7 +3,7 @@ import { LIMITS } from "../../shared/limits.ts";
 import { MAX_TRAINED_ORDER } from "./counts.ts";
 import { parseSplit, type Split } from "./token-file.ts";
 
-/** A mistake in the command line: the message is followed by the help text. */
+/** A mistake in the command line. */
 export class UsageError extends Error {}
 
 const INPUTS = `

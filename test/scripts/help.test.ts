@@ -1,0 +1,77 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { ROOT } from "../../scripts/paths.ts";
+
+/** Every npm script explains itself, and says in one line what it does not understand. */
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** As npm runs it: through scripts/run.mjs. */
+async function npmRun(...args: string[]): Promise<Ended> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, ["scripts/run.mjs", ...args], { cwd: ROOT });
+    return { code: 0, stdout, stderr };
+  } catch (error) {
+    return error as Ended;
+  }
+}
+
+const HELP = [
+  "start",
+  "bundle",
+  "bench",
+  "bench calibrate",
+  "bench decode",
+  "bench neural",
+  "bench rescore",
+  "eval",
+  "eval --suite",
+  "tune",
+  "report",
+  "ngram",
+  "ngram train",
+  "deploy",
+  "check",
+];
+
+test.concurrent.each(HELP)("%s --help", async (line) => {
+  const [command = "", ...args] = line.split(" ");
+  const { code, stdout, stderr } = await npmRun(command, ...args, "--help");
+  expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout).toContain(command === "start" ? "npm start -- " : `npm run ${command}`);
+});
+
+const MISTAKES = [
+  "start --frob",
+  "start tiny",
+  "start --port eighty",
+  "bundle --frob",
+  "bundle nothing",
+  "bundle tiny other",
+  "bundle tiny --precision int3",
+  "bench other",
+  "bench calibrate",
+  "bench decode --rounds x",
+  "bench neural --frob",
+  "bench rescore --alpha 2",
+  "eval",
+  "eval --frob",
+  "eval --suite other",
+  "tune --alphas x",
+  "report --frob",
+  "ngram",
+  "ngram train --frob",
+  "check --frob",
+];
+
+test.concurrent.each(MISTAKES)("%s is a mistake, told in one line", async (line) => {
+  const { code, stdout, stderr } = await npmRun(...line.split(" "));
+  expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+  expect(stderr).toMatch(/^.+\n$/);
+  expect(stderr).not.toMatch(/\bat .*:\d+/);
+});
