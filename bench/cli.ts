@@ -1,3 +1,4 @@
+import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
@@ -10,6 +11,7 @@ interface Bench {
 }
 
 const BENCHES: Readonly<Record<string, Bench>> = {
+  abuse: { help: ABUSE_HELP, run: benchAbuse },
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   neural: { help: NEURAL_HELP, run: benchNeural },

@@ -7,6 +7,7 @@ import type { Config } from "./config.ts";
 import { authenticate, type Caller } from "./http/auth.ts";
 import { asStepError, errorResponse, isFault } from "./http/errors.ts";
 import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
+import { allowsOrigin, checkOrigin } from "./http/origin.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { parseChat, parseCompletion } from "./openai/params.ts";
 import { completionsRoute } from "./routes/completions.ts";
@@ -56,14 +57,18 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   const services: Services = {
     ...deps,
     bundles: new Bundles(deps.config.models, deps.readFile),
-    slots: new StreamSlots(deps.config.maxStreams),
+    slots: new StreamSlots(deps.config.streams, deps.now),
     startedAt: Math.floor(deps.date() / 1000),
   };
   const app = new Hono<AppEnv>();
   app.use(requestId({ limitLength: 128, generator: () => `req_${crypto.randomUUID().replaceAll("-", "")}` }));
-  app.use(cors({ origin: "*", exposeHeaders: EXPOSED_HEADERS, maxAge: 86_400 }));
+  app.use(async (c, next) => {
+    checkOrigin(c.req.raw, deps.config);
+    await next();
+  });
+  app.use(corsOf(deps.config));
   app.use("/v1/*", async (c, next) => {
-    c.set("caller", await authenticate(c.req.raw.headers, deps.config.apiKeyHashes));
+    c.set("caller", await authenticate(c.req.raw.headers, deps.config));
     await next();
   });
 
@@ -80,7 +85,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   for (const path of ["/v1/*", "/bundles/*"]) {
     app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
   }
-  app.all("*", (c) => deps.assets(c.req.raw));
+  app.all("*", (c) => assetRoute(c, deps.assets));
 
   app.onError((error, c) => {
     const fault = asStepError(error);
@@ -90,13 +95,32 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   return app;
 }
 
+function corsOf(config: Config) {
+  return cors({
+    origin: config.corsOrigins.includes("*") ? "*" : (origin) => (allowsOrigin(config, origin) ? origin : null),
+    allowMethods: ["GET", "HEAD", "POST"],
+    exposeHeaders: EXPOSED_HEADERS,
+    maxAge: 86_400,
+  });
+}
+
+/** The demo page and its files; what the assets do not have or do is an error like any other. */
+async function assetRoute(c: AppContext, assets: AppDeps["assets"]): Promise<Response> {
+  const response = await assets(c.req.raw);
+  if (response.status === 404) throw new StepError("not_found", `There is no ${c.req.path}.`);
+  if (response.status === 405) return wrongMethod(c, "GET");
+  return response;
+}
+
 /** Other methods of a known path: 405 with the right one. */
 function allowOnly(app: Hono<AppEnv>, method: string, paths: readonly string[]): void {
   for (const path of paths) {
-    app.all(path, (c) =>
-      errorResponse(new StepError("method_not_allowed", `${c.req.path} takes ${method}, not ${c.req.method}.`), {
-        allow: method,
-      }),
-    );
+    app.all(path, (c) => wrongMethod(c, method));
   }
+}
+
+function wrongMethod(c: AppContext, allow: string): Response {
+  return errorResponse(new StepError("method_not_allowed", `${c.req.path} takes ${allow}, not ${c.req.method}.`), {
+    allow,
+  });
 }

@@ -9,26 +9,41 @@ const environment = z.object({
     .default("")
     .transform(list)
     .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
+  TRUST_CONNECTING_IP: z.stringbool().default(false),
+  CORS_ORIGINS: z.string().optional(),
+  ALLOWED_HOSTS: z.string().default("").transform(list),
   DEFAULT_MODEL: z
     .string()
     .transform(list)
     .pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
-  MAX_STREAMS: z.coerce.number().int().positive().default(16),
+  MAX_STREAMS: z.coerce.number().int().positive().default(8),
+  MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
+
+/** Completions running at once, per isolate. */
+export interface StreamLimits {
+  readonly perCaller: number;
+  readonly total: number;
+}
 
 export interface Config {
   readonly gpuWorkerUrl: string;
   readonly gpuWorkerKey: string;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
+  /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
+  readonly trustConnectingIp: boolean;
+  /** Origins, beside the server's own, whose pages may call; "*" is any. */
+  readonly corsOrigins: readonly string[];
+  /** Names the server answers to beside addresses and localhost; null for every name. */
+  readonly allowedHosts: readonly string[] | null;
   /** Bundles served; the first is the default. */
   readonly models: readonly string[];
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
-  /** Completions one caller may have running at once, per isolate. */
-  readonly maxStreams: number;
+  readonly streams: StreamLimits;
 }
 
 /** Throws Error naming the variables at fault, never their values. */
@@ -43,9 +58,13 @@ export function readConfig(env: unknown): Config {
     gpuWorkerUrl: data.GPU_WORKER_URL.replace(/\/$/, ""),
     gpuWorkerKey: data.GPU_WORKER_KEY,
     apiKeyHashes: data.API_KEYS,
+    trustConnectingIp: data.TRUST_CONNECTING_IP,
+    // Without keys nothing but the origin keeps any page a reader opens from calling.
+    corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),
+    allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
-    maxStreams: data.MAX_STREAMS,
+    streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
 }
 

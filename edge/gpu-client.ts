@@ -13,10 +13,10 @@ export interface StepSocket {
 }
 
 /**
- * Connects to the gpu-worker's /v1/step. Its socket delivers binary messages as ArrayBuffer. Rejects with
- * StepError "engine_unavailable" where nothing answers.
+ * Connects to the gpu-worker's /v1/step; an abort gives that up. Its socket delivers binary messages as ArrayBuffer.
+ * Rejects with StepError "engine_unavailable" where nothing answers.
  */
-export type Connect = () => Promise<StepSocket>;
+export type Connect = (signal: CancelSignal) => Promise<StepSocket>;
 
 export interface Deadlines {
   readonly connectMs: number;
@@ -37,7 +37,7 @@ export function createGpuClient(connect: Connect, deadlines: Deadlines = DEADLIN
   return {
     async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
       if (signal.aborted) throw cancelled();
-      const socket = await deadline(connect(), deadlines.connectMs, (late) => late.close(1000, "too late"));
+      const socket = await deadline(connect(signal), deadlines.connectMs, (late) => late.close(1000, "too late"));
       const link = new Link(socket);
       const message: ClientMessage = { type: "open", version: PROTOCOL_VERSION, spec };
       const opened = await link.ask(message, deadlines.openMs, signal);

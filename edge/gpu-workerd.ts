@@ -10,8 +10,10 @@ const INFO_DEADLINE_MS = 3_000;
 
 /** Connects by a fetch Upgrade, workerd's way to a WebSocket that carries an Authorization header. */
 export function connectByFetch({ gpuWorkerUrl, gpuWorkerKey }: Config): Connect {
-  return async (): Promise<StepSocket> => {
-    const response = await reach(`${gpuWorkerUrl}/v1/step`, gpuWorkerKey, { upgrade: "websocket" });
+  return async (cancel): Promise<StepSocket> => {
+    const { signal, forget } = asAbortSignal(cancel);
+    const upgrade = { upgrade: "websocket" };
+    const response = await reach(`${gpuWorkerUrl}/v1/step`, gpuWorkerKey, upgrade, signal).finally(forget);
     const socket = response.webSocket;
     if (socket === null) throw refused(response);
     socket.accept();
@@ -43,6 +45,15 @@ async function reach(
   } catch {
     throw new StepError("engine_unavailable", UNAVAILABLE);
   }
+}
+
+/** For fetch, which takes no other; `forget` ends the connection between the two. */
+function asAbortSignal(cancel: CancelSignal): { readonly signal: AbortSignal; readonly forget: () => void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort();
+  if (cancel.aborted) abort();
+  else cancel.addEventListener("abort", abort);
+  return { signal: controller.signal, forget: () => cancel.removeEventListener("abort", abort) };
 }
 
 /** An answer that is no connection: full, or misconfigured, which is not the caller's business. */

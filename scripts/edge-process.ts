@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import type { EdgeOptions } from "./edge.ts";
+import { startFront } from "./front.ts";
 import { CONFIG } from "./paths.ts";
 
 /**
@@ -25,7 +26,8 @@ try {
   const [options] = await once(process, "message");
   guardGroup();
   const miniflare = new Miniflare(miniflareOptions(options));
-  answer({ url: (await miniflare.ready).origin });
+  const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
+  answer({ url: front.url.origin });
 } catch (error) {
   answer({ error: error instanceof Error ? error.message : String(error) });
 }
@@ -41,7 +43,7 @@ function guardGroup(): void {
   guard.unref();
 }
 
-function miniflareOptions({ workerDir, assetsDir, host, port, vars, rateLimit }: EdgeProcessOptions) {
+function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit }: EdgeProcessOptions) {
   const { workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG, undefined, {
     overrides: { assets: { directory: assetsDir } },
   });
@@ -49,18 +51,32 @@ function miniflareOptions({ workerDir, assetsDir, host, port, vars, rateLimit }:
   // what kind of module each file is.
   const { modulesRules: _settled, ...worker }: Record<string, unknown> = { ...workerOptions };
   const local: Record<string, unknown> = {
-    host,
-    port,
+    // front.ts takes the callers' connections.
+    host: "127.0.0.1",
+    port: 0,
     cf: false,
     telemetry: { enabled: false },
     ...worker,
-    bindings: { ...(worker.bindings as object), ...limitVars(rateLimit), ...vars },
+    bindings: {
+      ...hostVars(host),
+      ...(worker.bindings as object),
+      ...limitVars(rateLimit),
+      ...vars,
+      // front.ts sets it, whoever calls.
+      TRUST_CONNECTING_IP: "true",
+    },
     modules: true,
     modulesRoot: workerDir,
     scriptPath: join(workerDir, "index.js"),
     ...(rateLimit === undefined ? {} : { ratelimits: { LIMIT: { namespace_id: "local", simple: rateLimit } } }),
   };
   return convertV4MiniflareOptions(local as unknown as V4MiniflareOptions);
+}
+
+/** Where only this machine can connect, no page may by giving a name of its own this machine's address. */
+function hostVars(host: string): Record<string, string> {
+  const isLoopback = host === "localhost" || host === "::1" || host.startsWith("127.");
+  return isLoopback ? { ALLOWED_HOSTS: "localhost" } : {};
 }
 
 /** The edge tells callers its limit, which the binding itself does not say. */

@@ -6,7 +6,7 @@ import { stopChild } from "./child.ts";
 import type { EdgeProcessAnswer, EdgeProcessOptions } from "./edge-process.ts";
 import { CONFIG, QUIET, ROOT } from "./paths.ts";
 
-/** The edge Worker running under workerd. Nothing of it outlives this process. */
+/** The edge Worker running under workerd, behind front.ts. Nothing of it outlives this process. */
 export interface Edge {
   readonly url: string;
   /** Of the process that starts workerd and starts it again if it dies. */

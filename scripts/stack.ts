@@ -21,6 +21,8 @@ export interface StackOptions {
   readonly threads?: number | undefined;
   readonly assetsDir?: string;
   readonly rateLimit?: EdgeOptions["rateLimit"];
+  /** Added to the Worker's variables. */
+  readonly vars?: EdgeOptions["vars"];
   readonly log?: (line: string) => void;
   /** Gives up starting. Without it SIGINT and SIGTERM close the stack and end the process. */
   readonly signal?: AbortSignal;
@@ -65,7 +67,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorker] = await Promise.all([starting, built]);
-    const vars = { GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+    const own = { GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+    const vars = { ...options.vars, ...own };
     const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
     const edge = await startEdge({ workerDir, assetsDir, host, port, vars, ...limit });
     closers.push(() => edge.close());
@@ -85,7 +88,8 @@ async function closeAll(closers: readonly (() => Promise<unknown>)[]): Promise<v
 function stopSignal(close: () => Promise<void>): AbortSignal {
   const stopping = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    process.once(signal, async () => {
+    // Not once: a library of wrangler's ends the process at once where it finds itself the last listener.
+    process.on(signal, async () => {
       stopping.abort();
       await close();
       process.exit(signal === "SIGINT" ? 130 : 143);

@@ -13,7 +13,9 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
-  --threads N     threads of the model on cpu (GPU_WORKER_THREADS)`;
+  --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
+  --cors-origins LIST   origins whose web pages may call beside the server's own, or * (CORS_ORIGINS)
+  --allowed-hosts LIST  names it answers to on loopback beside addresses and localhost (ALLOWED_HOSTS)`;
 
 const say = (line: string) => console.log(line);
 
@@ -41,6 +43,8 @@ async function main(): Promise<void> {
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
       threads: { type: "string" },
+      "cors-origins": { type: "string" },
+      "allowed-hosts": { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
@@ -65,6 +69,10 @@ async function main(): Promise<void> {
     threads,
     log: say,
     signal: stopping.signal,
+    vars: {
+      ...variable("CORS_ORIGINS", values["cors-origins"]),
+      ...variable("ALLOWED_HOSTS", values["allowed-hosts"]),
+    },
     ...(process.env.GPU_WORKER_KEY ? { gpuKey: process.env.GPU_WORKER_KEY } : {}),
   });
   say(greeting(stack.edge.url, bundle.name, (performance.now() - startedAt) / 1000));
@@ -72,6 +80,12 @@ async function main(): Promise<void> {
   if (ended === undefined) say("\nStopping ...");
   await stack.close();
   if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
+}
+
+/** A variable of the Worker, where the option or this process's environment gives it. */
+function variable(name: string, option: string | undefined): Record<string, string> {
+  const value = option ?? process.env[name];
+  return value === undefined ? {} : { [name]: value };
 }
 
 interface Bundle {

@@ -4,8 +4,9 @@ import { assert } from "./assert.ts";
 export const LIMITS = {
   /** Request body at the edge, bytes. */
   bodyBytes: 1 << 20,
-  /** Messages in one chat request. */
+  /** Messages in one chat request, and text parts in all of them together. */
   chatMessages: 256,
+  contentParts: 1024,
   /** Stop strings in one request, and their length in UTF-16 units. */
   stopStrings: 4,
   stopLength: 256,

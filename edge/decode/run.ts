@@ -25,7 +25,7 @@ export interface DecodeRequest {
   readonly autoNodes: boolean;
   /** Hex SHA-256 the engine's tokenizer must have; null trusts it. */
   readonly tokenizerHash: string | null;
-  /** Cancels the running step and ends the session. */
+  /** Cancels the running step and ends the session, also between two steps. */
   readonly signal: CancelSignal;
   /** ms, any origin. */
   readonly now: () => number;
@@ -60,6 +60,9 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
   const { spec, limits, rescorer, signal, now } = request;
   const openedAt = now();
   const session = await engine.open(spec, signal);
+  // Between two steps nobody else listens, and in workerd no code after an await runs once the client is gone.
+  const onAbort = () => session.close();
+  signal.addEventListener("abort", onAbort);
   try {
     if (request.tokenizerHash !== null && session.bundle.tokenizerHash !== request.tokenizerHash) {
       throw new StepError("protocol_mismatch", "The engine serves a model with another tokenizer.");
@@ -95,6 +98,7 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
       drafter.observe(draft, result);
     }
   } finally {
+    signal.removeEventListener("abort", onAbort);
     session.close();
   }
 }

@@ -1,4 +1,5 @@
 import { StepError } from "../../shared/errors.ts";
+import type { Config } from "../config.ts";
 import { sha256Hex } from "../text/bundles.ts";
 
 /** Who calls: what limits are counted by. Holds no key, only a part of its hash. */
@@ -13,12 +14,14 @@ export async function tenantOf({ id }: Caller): Promise<string> {
 
 /**
  * With API keys configured a bearer key is required and must be one of them. Without, everybody is
- * anonymous, told apart by address; keys that OpenAI's clients always send are not looked at.
+ * anonymous, told apart by address where that can be trusted; keys that OpenAI's clients always send are not looked at.
  * Throws StepError "invalid_api_key".
  */
-export async function authenticate(headers: Headers, keyHashes: readonly string[]): Promise<Caller> {
+export async function authenticate(headers: Headers, config: Config): Promise<Caller> {
+  const { apiKeyHashes: keyHashes } = config;
   if (keyHashes.length === 0) {
-    return { id: `ip:${headers.get("cf-connecting-ip") ?? "unknown"}` };
+    const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
+    return { id: `ip:${address === null ? "unknown" : network(address)}` };
   }
   const key = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
   if (key === undefined) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
@@ -27,6 +30,15 @@ export async function authenticate(headers: Headers, keyHashes: readonly string[
   const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
   if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
   return { id: `key:${hash.slice(0, 16)}` };
+}
+
+/** An IPv4 address as it is; of an IPv6 address the first 64 bits, as its owner chooses the others. */
+function network(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = [], tail] = address.split("::").map((part) => part.split(":").filter((group) => group !== ""));
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - head.length - tail.length);
+  const groups = [...head, ...new Array<string>(zeros).fill("0"), ...(tail ?? [])];
+  return `${groups.slice(0, 4).join(":")}::/64`;
 }
 
 /** Compares all 64 digits whatever they are. */

@@ -1,5 +1,5 @@
 import { StepError } from "../../shared/errors.ts";
-import type { Config } from "../config.ts";
+import type { Config, StreamLimits } from "../config.ts";
 import type { Caller } from "./auth.ts";
 
 /** Cloudflare's rate limit binding. */
@@ -31,29 +31,62 @@ export async function checkRate(limiter: RateLimiter | null, caller: Caller, { r
   });
 }
 
-/** Completions running at once, by caller; of this isolate only. */
-export class StreamSlots {
-  readonly #max: number;
-  readonly #taken = new Map<string, number>();
+/** A place that has not been renewed for so long is free again, ms. */
+const LEASE_MS = 15_000;
+const RENEW_MS = LEASE_MS / 3;
 
-  constructor(max: number) {
-    this.#max = max;
+interface Place {
+  readonly callerId: string;
+  expiresAt: number;
+}
+
+/**
+ * Completions running at once, by caller and in all; of this isolate only. A place is leased and renewed by a timer of
+ * the request that holds it: once a client is gone, workerd may run nothing more of its request, not even a `finally`,
+ * and its timers end with it.
+ */
+export class StreamSlots {
+  readonly #limits: StreamLimits;
+  readonly #now: () => number;
+  readonly #held = new Set<Place>();
+
+  /** `now`: ms, monotonic. */
+  constructor(limits: StreamLimits, now: () => number) {
+    this.#limits = limits;
+    this.#now = now;
   }
 
-  /** Takes a place; the result gives it back and may be called twice. Throws RateLimited. */
+  /**
+   * Takes a place; the result gives it back and may be called twice. Throws RateLimited where the caller has all of
+   * theirs, StepError "overloaded" where all are taken.
+   */
   take(caller: Caller): () => void {
-    const taken = this.#taken.get(caller.id) ?? 0;
-    if (taken >= this.#max) {
-      throw new RateLimited(`At most ${this.#max} completions may run at once.`, { "retry-after": "1" });
+    const { perCaller, total } = this.#limits;
+    if (this.#count(caller) >= perCaller) {
+      throw new RateLimited(`At most ${perCaller} completions of one caller may run at once.`, { "retry-after": "1" });
     }
-    this.#taken.set(caller.id, taken + 1);
-    let held = true;
-    return () => {
-      if (!held) return;
-      held = false;
-      const left = (this.#taken.get(caller.id) ?? 1) - 1;
-      if (left === 0) this.#taken.delete(caller.id);
-      else this.#taken.set(caller.id, left);
+    if (this.#held.size >= total) throw new StepError("overloaded", "The server is busy.");
+    const place: Place = { callerId: caller.id, expiresAt: 0 };
+    const renew = () => {
+      place.expiresAt = this.#now() + LEASE_MS;
     };
+    renew();
+    this.#held.add(place);
+    const timer = setInterval(renew, RENEW_MS);
+    return () => {
+      clearInterval(timer);
+      this.#held.delete(place);
+    };
+  }
+
+  /** The caller's places, after dropping those, of all callers, that nobody renews any more. */
+  #count(caller: Caller): number {
+    const now = this.#now();
+    let count = 0;
+    for (const place of this.#held) {
+      if (place.expiresAt <= now) this.#held.delete(place);
+      else if (place.callerId === caller.id) count++;
+    }
+    return count;
   }
 }

@@ -3,6 +3,7 @@ import { StepError } from "../../shared/errors.ts";
 import type { RescorerType } from "../../shared/manifest.ts";
 import { withoutRefused } from "./refuse.ts";
 import { type ChatBody, type CompletionBody, chatBody, completionBody } from "./schema.ts";
+import { checkSizes } from "./sizes.ts";
 
 export interface ChatMessage {
   readonly role: "system" | "user" | "assistant";
@@ -128,8 +129,6 @@ function promptInput(prompt: CompletionBody["prompt"]): Input {
   const [first] = prompt;
   if (first === undefined) throw invalid("prompt", "it is empty");
   if (typeof first === "number") return { kind: "tokens", tokens: prompt.map(Number) };
-  if (prompt.length > 1)
-    throw new StepError("unsupported", "Several prompts in one request are not supported.", "prompt");
   return textInput(first);
 }
 
@@ -142,6 +141,7 @@ function check<T>(schema: z.ZodType<T>, body: unknown): T {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new StepError("invalid_request", "The body must be a JSON object.");
   }
+  checkSizes({ ...body });
   const parsed = schema.safeParse(withoutRefused({ ...body }));
   if (parsed.success) return parsed.data;
   throw zodFault(parsed.error.issues);

@@ -58,13 +58,13 @@ function unsupported(param: string): StepError {
 
 /** The body's supported fields. Throws StepError "unsupported", naming the first field refused. */
 export function withoutRefused(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const kept: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(body)) {
-    if (IGNORED.has(name)) continue;
+  const kept = fieldsOf(body, (name, value) => {
+    if (IGNORED.has(name)) return false;
     const harmless = Object.hasOwn(REFUSED, name) ? REFUSED[name] : undefined;
-    if (harmless === undefined) kept[name] = value;
-    else if (value !== null && !harmless(value)) throw unsupported(name);
-  }
+    if (harmless === undefined) return true;
+    if (value !== null && !harmless(value)) throw unsupported(name);
+    return false;
+  });
   if (Array.isArray(kept.messages)) kept.messages = kept.messages.map(plainMessage);
   return kept;
 }
@@ -73,11 +73,11 @@ export function withoutRefused(body: Readonly<Record<string, unknown>>): Record<
 function plainMessage(message: unknown, index: number): unknown {
   if (typeof message !== "object" || message === null || Array.isArray(message)) return message;
   const at = `messages[${index}]`;
-  const kept: Record<string, unknown> = {};
-  for (const [name, value] of Object.entries(message)) {
-    if (!MESSAGE_FIELDS.includes(name)) kept[name] = value;
-    else if (value !== null && !empty(value)) throw unsupported(`${at}.${name}`);
-  }
+  const kept = fieldsOf(message, (name, value) => {
+    if (!MESSAGE_FIELDS.includes(name)) return true;
+    if (value !== null && !empty(value)) throw unsupported(`${at}.${name}`);
+    return false;
+  });
   if (kept.role === "tool" || kept.role === "function") throw unsupported(`${at}.role`);
   if (Array.isArray(kept.content)) {
     for (const [part, value] of kept.content.entries()) {
@@ -86,4 +86,9 @@ function plainMessage(message: unknown, index: number): unknown {
     }
   }
   return kept;
+}
+
+/** Fields by their own names, `__proto__` too: set by assignment, its value would lend its fields to the result. */
+function fieldsOf(object: object, keep: (name: string, value: unknown) => boolean): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(object).filter(([name, value]) => keep(name, value)));
 }

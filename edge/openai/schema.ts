@@ -8,7 +8,7 @@ const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
 const message = z.strictObject({
   role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(textPart).min(1)], {
+  content: z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
     error: "expected a string or an array of {type: 'text', text} parts",
   }),
   name: z.string().nullish().meta({ description: "Accepted and ignored." }),

@@ -19,7 +19,7 @@ export async function completionsRoute(
   await checkRate(services.limiter, c.get("caller"), services.config);
   const params = parse(await readJson(c.req.raw));
   const release = services.slots.take(c.get("caller"));
-  const cancel = followAbort(c.req.raw.signal);
+  const cancel = followAbort(c.req.raw.signal, release);
   try {
     const completion = new Completion({
       params,
@@ -76,10 +76,14 @@ async function* withFirst<T>(first: IteratorResult<T, void>, rest: AsyncGenerato
   }
 }
 
-/** Aborts when the client goes away (where the runtime says so) or when told to. */
-function followAbort(signal: AbortSignal): AbortController {
+/**
+ * Aborts when the client goes away (where the runtime says so) or when told to; `release` is called with it, because
+ * in workerd nothing that waits for something else runs any more then.
+ */
+function followAbort(client: AbortSignal, release: () => void): AbortController {
   const controller = new AbortController();
-  if (signal.aborted) controller.abort();
-  else signal.addEventListener("abort", () => controller.abort(), { once: true });
+  controller.signal.addEventListener("abort", release, { once: true });
+  if (client.aborted) controller.abort();
+  else client.addEventListener("abort", () => controller.abort(), { once: true });
   return controller;
 }

@@ -1,5 +1,6 @@
 import { request } from "node:http";
 import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Service, startService } from "./service.ts";
 
@@ -82,6 +83,8 @@ const REFUSED: readonly (readonly [
   ],
   ["an unknown field of speculation", TEXT, { prompt: "a", speculation: { depth: 3 } }, 400, "speculation.depth"],
   ["an unknown path", "/v1/embeddings", {}, 404, null],
+  ["an unknown path outside the API", "/nothing", {}, 404, null],
+  ["a method that a page does not take", "/", {}, 405, null],
 ];
 
 async function fault(response: Response) {
@@ -137,6 +140,25 @@ test("another method is refused with the one allowed", async () => {
   expect(response.status).toBe(405);
   expect(response.headers.get("allow")).toContain("POST");
   await fault(response);
+});
+
+test.each([
+  ["OPTIONS *", "host: x"],
+  ["CONNECT x:1", "host: x"],
+  ["SOURCE /", "host: localhost"],
+  ["GET /healthz", "host: a b"],
+  ["GET /healthz", "host: [::"],
+  ["GET /healthz", "host: localhost\r\nmf-cf-blob: {"],
+  ["GET /healthz", "host: localhost\r\nmf-route-override: none"],
+  ["GET /healthz", "host: localhost\r\nmf-proxy-shared-secret: x"],
+  ["GET /cdn-cgi/local/platform-proxy", "host: localhost\r\nmf-op: GET"],
+])("%s with %j is no failure of the server's, and tells nothing of it", async (target, headers) => {
+  const { hostname, port } = new URL(service.url);
+  const socket = connect(Number(port), hostname);
+  socket.write(`${target} HTTP/1.1\r\n${headers}\r\nconnection: close\r\n\r\n`);
+  const answer = await text(socket);
+  expect(answer).toMatch(/^HTTP\/1.1 [24]\d\d /);
+  expect(answer).not.toMatch(/\n +at |node_modules/);
 });
 
 test("a chat template's control tokens in a message are text, not control", async () => {

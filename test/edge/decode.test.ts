@@ -180,6 +180,15 @@ describe("decoding", () => {
     expect(engine.closed).toBe(1);
   });
 
+  test("an abort ends the session, also while the consumer asks for nothing", async () => {
+    const engine = new ScriptedEngine({ tokens: [1], endless: true }, INFO);
+    const client = new AbortController();
+    const events = decode(engine, requestOf({ signal: client.signal }));
+    await events.next();
+    client.abort();
+    expect(engine.closed).toBe(1);
+  });
+
   test("counts what plain decoding does as one token a step", async () => {
     const stats = new DecodeStats();
     const { events } = await collect(

@@ -144,6 +144,17 @@ describe("the gpu-worker's client", () => {
     });
   });
 
+  test("an abort while connecting gives that up", async () => {
+    const controller = new AbortController();
+    const connect: Connect = (signal) =>
+      new Promise((_, reject) => {
+        signal.addEventListener("abort", () => reject(new StepError("engine_unavailable", "given up")));
+      });
+    const opening = createGpuClient(connect).open(SPEC, controller.signal);
+    controller.abort();
+    await expect(opening).rejects.toMatchObject({ message: "given up" });
+  });
+
   test.each<[string, Partial<Deadlines>, string]>([
     ["connect", { connectMs: 0 }, "engine_unavailable"],
     ["open", { openMs: 0 }, "timeout"],

@@ -1,7 +1,10 @@
 import { createHash } from "node:crypto";
-import { describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { StreamSlots } from "../../edge/http/limits.ts";
+import type { StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import { testApp, user } from "./fixture.ts";
+import { INFO, testApp, user } from "./fixture.ts";
+import { ScriptedEngine } from "./scripted-engine.ts";
 
 const CHAT = "/v1/chat/completions";
 
@@ -64,13 +67,16 @@ describe("keys and limits", () => {
     expect(() => testApp({ env: { API_KEYS: "plain-text-key" } })).not.toThrow(/plain-text-key/);
   });
 
-  test("over the rate limit callers get 429 with the time to wait, counted by address", async () => {
-    const seen: string[] = [];
-    const limiter = { limit: async ({ key }: { key: string }) => ({ success: seen.push(key) < 2 }) };
+  const addressed = (address: string) => ({
+    headers: { "content-type": "application/json", "cf-connecting-ip": address },
+  });
+
+  test("over the rate limit callers get 429 with the time to wait", async () => {
+    let calls = 0;
+    const limiter = { limit: async () => ({ success: ++calls < 2 }) };
     const { post } = testApp({ deps: { limiter }, env: { RATE_LIMIT_PERIOD_S: "10", RATE_LIMIT_REQUESTS: "5" } });
-    const init = { headers: { "content-type": "application/json", "cf-connecting-ip": "192.0.2.1" } };
-    expect((await post(CHAT, { messages: user("x") }, init)).status).toBe(200);
-    const refused = await post(CHAT, { messages: user("x") }, init);
+    expect((await post(CHAT, { messages: user("x") })).status).toBe(200);
+    const refused = await post(CHAT, { messages: user("x") });
     expect(refused.status).toBe(429);
     expect(Object.fromEntries(refused.headers)).toMatchObject({
       "retry-after": "10",
@@ -78,7 +84,22 @@ describe("keys and limits", () => {
       "x-ratelimit-remaining-requests": "0",
       "x-ratelimit-reset-requests": "10s",
     });
-    expect(seen).toEqual(["ip:192.0.2.1", "ip:192.0.2.1"]);
+  });
+
+  test.each([
+    ["without being trusted says nothing of who calls", "false", ["ip:unknown"]],
+    [
+      "where it is trusted tells callers apart, in IPv6 by network",
+      "true",
+      ["ip:192.0.2.1", "ip:192.0.2.2", "ip:2001:db8:1:2::/64", "ip:2001:db8:0:0::/64", "ip:0:0:0:0::/64"],
+    ],
+  ])("cf-connecting-ip %s", async (_, trusted, expected) => {
+    const seen: string[] = [];
+    const limiter = { limit: async ({ key }: { key: string }) => ({ success: seen.push(key) > 0 }) };
+    const { post } = testApp({ deps: { limiter }, env: { TRUST_CONNECTING_IP: trusted } });
+    const addresses = ["192.0.2.1", "192.0.2.2", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::9", "2001:db8::1", "::1"];
+    for (const address of addresses) await post(CHAT, { messages: user("x") }, addressed(address));
+    expect([...new Set(seen)]).toEqual(expected);
   });
 
   test("a place is given back when a request fails", async () => {
@@ -97,3 +118,86 @@ describe("keys and limits", () => {
     expect(logged).toEqual([error]);
   });
 });
+
+describe("places for running completions", () => {
+  const ann = { id: "key:ann" };
+  const bob = { id: "key:bob" };
+  let clock = 0;
+  beforeEach(() => {
+    clock = 0;
+    vi.useFakeTimers();
+  });
+  afterEach(() => vi.useRealTimers());
+  const slots = (perCaller: number, total: number) => new StreamSlots({ perCaller, total }, () => clock);
+  const pass = (ms: number) => {
+    // Timers and clock advance together, as finely as a lease could need.
+    for (let at = 0; at < ms; at += 1000) {
+      clock += 1000;
+      vi.advanceTimersByTime(1000);
+    }
+  };
+
+  test("are counted by caller, and given back only once", () => {
+    const places = slots(2, 9);
+    const release = places.take(ann);
+    places.take(ann);
+    expect(() => places.take(ann)).toThrow("At most 2 completions");
+    places.take(bob);
+    release();
+    release();
+    places.take(ann);
+    expect(() => places.take(ann)).toThrow("At most 2 completions");
+  });
+
+  test("are bounded in all too, which is not the caller's fault", () => {
+    const places = slots(2, 3);
+    places.take(ann);
+    places.take(ann);
+    const release = places.take(bob);
+    expect(() => places.take(bob)).toThrow(expect.objectContaining({ code: "overloaded" }));
+    release();
+    places.take(bob);
+  });
+
+  test("are kept for as long as their owner lives, and free some time after it is gone without a word", () => {
+    const places = slots(1, 9);
+    places.take(ann);
+    pass(600_000);
+    expect(() => places.take(ann)).toThrow("At most 1 completions");
+    // What workerd does to a request whose client is gone.
+    vi.clearAllTimers();
+    pass(60_000);
+    places.take(ann);
+    expect(() => places.take(ann)).toThrow("At most 1 completions");
+  });
+
+  test("leave no timer behind", () => {
+    slots(1, 1).take(ann)();
+    expect(vi.getTimerCount()).toBe(0);
+  });
+});
+
+test.each([true, false])(
+  "a client that leaves frees its place though nothing answers, streaming: %s",
+  async (stream) => {
+    // As in workerd, where nothing that a request waits for comes back once its client is gone.
+    const scripted = new ScriptedEngine({ text: "hello" }, INFO);
+    const asked = Promise.withResolvers<void>();
+    let opened = 0;
+    const engine: StepEngine = {
+      open: (...args) => {
+        if (opened++ > 0) return scripted.open(...args);
+        asked.resolve();
+        return new Promise(() => {});
+      },
+    };
+    const { post } = testApp({ env: { MAX_STREAMS: "1" }, deps: { engine } });
+    const body = { messages: user("x"), stream, speculation: { enabled: false } };
+    const client = new AbortController();
+    void post(CHAT, body, { signal: client.signal });
+    await asked.promise;
+    expect((await post(CHAT, body)).status).toBe(429);
+    client.abort();
+    expect((await post(CHAT, body)).status).toBe(200);
+  },
+);

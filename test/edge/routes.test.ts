@@ -47,8 +47,19 @@ describe("routes", () => {
     expect(await (await app.request("/demo.js")).text()).toBe("asset");
   });
 
+  test.each([
+    [404, "not_found"],
+    [405, "method_not_allowed"],
+  ])("what the assets answer %d to is an error in OpenAI's shape", async (status, code) => {
+    const { app } = testApp({ deps: { assets: async () => new Response(null, { status }) } });
+    const response = await app.request("/nothing", { method: "POST" });
+    expect(response.status).toBe(status);
+    expect(await response.json()).toMatchObject({ error: { code, type: "invalid_request_error" } });
+    expect(response.headers.get("allow")).toBe(status === 405 ? "GET" : null);
+  });
+
   test("a preflight is answered and the useful headers are exposed, on errors too", async () => {
-    const { app, post } = testApp();
+    const { app, post } = testApp({ env: { CORS_ORIGINS: "*" } });
     const headers = {
       origin: "https://example.org",
       "access-control-request-method": "POST",
