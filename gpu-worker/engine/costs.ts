@@ -22,87 +22,103 @@ export function passMs(costs: PassCosts, work: PassWork): number {
   );
 }
 
-/** Passes that a new observation counts against: some seconds of serving. */
+/** Passes that are remembered: some seconds of serving. */
 const MEMORY = 400;
 /** A pass that takes longer than this many times its prediction is likely somebody else's doing, and counts less. */
 const SLOW = 1.3;
 /** Nor does it count as longer than this many times. */
-const SLOWEST = 3;
+const SLOWEST = 4;
 /** Passes that only tell how fast this machine is beside the one that the start was measured on. */
 const WARM_UP = 12;
-/** What the start is worth, in passes: directions in which live passes say nothing keep to it. */
-const PRIOR = 8;
+/** What the start is worth, in passes: where live passes tell nothing, it stands. */
+const PRIOR = 4;
 
-type Vector = readonly [number, number, number, number, number];
-const SIZE = 5;
+const NAMES = ["pass", "row", "wanted", "context", "heads"] as const;
+const SIZE = NAMES.length;
 
 /**
- * The cost model, learned from the passes as they happen: recursive least squares with forgetting (Plackett 1950) on
- * relative errors, from a start that ships with the bundle. Passes that are slower than foreseen weigh less the slower
- * they were, so that a machine that is busy now and then does not pass for one on which rows are expensive.
+ * The cost model, learned from the passes as they happen: least squares on relative errors with forgetting, drawn
+ * towards a start that ships with the bundle (ridge regression), no part below zero. Passes that are slower than
+ * foreseen weigh less the slower they were, so that a machine that is busy now and then does not pass for one on
+ * which rows are expensive.
  */
 export class CostModel {
   /** Start, scaled to this machine. */
-  #prior: Vector;
-  #weights: number[];
-  /** [SIZE, SIZE] inverse of the weighted squares. */
-  #spread: number[];
-  #seen = 0;
+  #start: readonly number[];
+  /** Of each part of the start: 1 where nothing else is known. */
+  #weights: readonly number[] = NAMES.map(() => 1);
+  /** [SIZE, SIZE] and [SIZE]: the normal equations, decaying. */
+  readonly #squares = new Float64Array(SIZE * SIZE);
+  readonly #products = new Float64Array(SIZE);
   readonly #ratios: number[] = [];
 
   constructor(start: PassCosts) {
-    this.#prior = vectorOf(start);
-    this.#weights = [1, 1, 1, 1, 1];
-    this.#spread = identity(1 / PRIOR);
+    this.#start = NAMES.map((name) => start[name]);
   }
 
-  /** Never negative; every pass costs something. */
   get costs(): PassCosts {
-    const [pass, row, wanted, context, heads] = this.#weights.map((w, i) => Math.max(0, w) * this.#prior[i]!);
-    return { pass: Math.max(pass!, this.#prior[0] / 20), row: row!, wanted: wanted!, context: context!, heads: heads! };
+    const [pass, row, wanted, context, heads] = this.#weights.map((weight, i) => weight * this.#start[i]!);
+    // Every pass costs something.
+    const least = this.#start[0]! / 20;
+    return { pass: Math.max(pass!, least), row: row!, wanted: wanted!, context: context!, heads: heads! };
   }
 
   observe(work: PassWork, ms: number): void {
     if (!(ms > 0)) return;
-    this.#seen++;
-    if (this.#seen <= WARM_UP) {
-      this.#ratios.push(ms / passMs(vectorCosts(this.#prior), work));
-      if (this.#seen < WARM_UP) return;
-      const speed = this.#ratios.toSorted((a, b) => a - b)[this.#ratios.length >> 1]!;
-      this.#prior = this.#prior.map((value) => value * speed) as unknown as Vector;
+    const predicted = passMs(this.costs, work);
+    if (this.#ratios.length < WARM_UP) {
+      this.#ratios.push(ms / predicted);
+      if (this.#ratios.length < WARM_UP) return;
+      const speed = this.#ratios.toSorted((a, b) => a - b)[WARM_UP >> 1]!;
+      this.#start = this.#start.map((part) => part * speed);
       return;
     }
-    this.#learn(work, ms);
-  }
-
-  /** One step of recursive least squares: weights of the prior's parts, errors relative to the prediction. */
-  #learn({ rows, wanted, context, heads }: PassWork, ms: number): void {
-    const predicted = passMs(this.costs, { rows, wanted, context, heads });
     const ratio = Math.min(ms / predicted, SLOWEST);
     const weight = Math.min(1, (SLOW / ratio) ** 3);
-    const parts = [1, rows, wanted, context, heads].map((amount, i) => (amount * this.#prior[i]!) / predicted);
+    const amounts = [1, work.rows, work.wanted, work.context, work.heads];
+    const parts = amounts.map((amount, i) => (amount * this.#start[i]!) / predicted);
     const keep = 1 - 1 / MEMORY;
-    const along = parts.map((_, i) => parts.reduce((sum, part, j) => sum + this.#spread[i * SIZE + j]! * part, 0));
-    const size = keep / weight + parts.reduce((sum, part, i) => sum + part * along[i]!, 0);
-    const error = ratio - parts.reduce((sum, part, i) => sum + part * this.#weights[i]!, 0);
-    this.#weights = this.#weights.map((value, i) => value + (along[i]! / size) * error);
-    this.#spread = this.#spread.map((value, at) => {
-      const [i, j] = [Math.floor(at / SIZE), at % SIZE];
-      // What is not seen for long must not become so uncertain that one odd pass decides it.
-      const next = (value - (along[i]! * along[j]!) / size) / keep;
-      return i === j ? Math.min(next, 1 / PRIOR) : next;
-    });
+    for (let i = 0; i < SIZE; i++) {
+      this.#products[i] = this.#products[i]! * keep + weight * ratio * parts[i]!;
+      for (let j = 0; j < SIZE; j++) {
+        this.#squares[i * SIZE + j] = this.#squares[i * SIZE + j]! * keep + weight * parts[i]! * parts[j]!;
+      }
+    }
+    this.#weights = this.#solve();
+  }
+
+  /** The weights of least squares; parts that would be negative are nothing, one after the other. */
+  #solve(): number[] {
+    const kept = NAMES.map((_, i) => i);
+    for (;;) {
+      const solution = solve(
+        kept.map((i) => kept.map((j) => this.#squares[i * SIZE + j]! + (i === j ? PRIOR / SIZE : 0))),
+        kept.map((i) => this.#products[i]! + PRIOR / SIZE),
+      );
+      const least = solution.reduce((at, value, i) => (value < solution[at]! ? i : at), 0);
+      if (solution.length === 0 || solution[least]! >= 0) {
+        return NAMES.map((_, i) => (kept.includes(i) ? solution[kept.indexOf(i)]! : 0));
+      }
+      kept.splice(least, 1);
+    }
   }
 }
 
-function vectorOf({ pass, row, wanted, context, heads }: PassCosts): Vector {
-  return [pass, row, wanted, context, heads];
-}
-
-function vectorCosts([pass, row, wanted, context, heads]: Vector): PassCosts {
-  return { pass, row, wanted, context, heads };
-}
-
-function identity(scale: number): number[] {
-  return Array.from({ length: SIZE * SIZE }, (_, i) => (i % (SIZE + 1) === 0 ? scale : 0));
+/** x of A x = b for a positive definite A, by elimination. */
+function solve(A: readonly (readonly number[])[], b: readonly number[]): number[] {
+  const rows = A.map((row, i) => [...row, b[i]!]);
+  const size = rows.length;
+  for (let i = 0; i < size; i++) {
+    for (let r = i + 1; r < size; r++) {
+      const factor = rows[r]![i]! / rows[i]![i]!;
+      for (let c = i; c <= size; c++) rows[r]![c]! -= factor * rows[i]![c]!;
+    }
+  }
+  const x = new Array<number>(size).fill(0);
+  for (let i = size - 1; i >= 0; i--) {
+    let sum = rows[i]![size]!;
+    for (let c = i + 1; c < size; c++) sum -= rows[i]![c]! * x[c]!;
+    x[i] = sum / rows[i]![i]!;
+  }
+  return x;
 }

@@ -1,4 +1,4 @@
-import type { DraftTree } from "../../shared/draft-tree.ts";
+import { type DraftTree, treeOf } from "../../shared/draft-tree.ts";
 import { ROOT } from "../../shared/ids.ts";
 import type { Random } from "./random.ts";
 
@@ -8,7 +8,7 @@ export function* everyTree(maxNodes: number, vocabSize: number): Generator<Draft
 }
 
 function* extend(tokens: number[], parents: number[], maxNodes: number, vocabSize: number): Generator<DraftTree> {
-  yield { tokens: Uint32Array.from(tokens), parents: Int16Array.from(parents) };
+  yield treeOf(tokens, parents);
   if (tokens.length === maxNodes) return;
   for (let parent = ROOT; parent < tokens.length; parent++) {
     for (let token = 0; token < vocabSize; token++) {
@@ -30,7 +30,7 @@ export function randomTree(random: Random, maxNodes: number, vocabSize: number):
     tokens.push(token);
     parents.push(parent);
   }
-  return { tokens: Uint32Array.from(tokens), parents: Int16Array.from(parents) };
+  return treeOf(tokens, parents);
 }
 
 /** The tokens from the root down to `node`, the node included: found by walking up, one parent at a time. */
