@@ -1,3 +1,4 @@
+import { setImmediate as turn } from "node:timers/promises";
 import { CERTAIN, EMPTY_TREE, prune, type Pruned } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
@@ -76,6 +77,7 @@ export class SessionEngine implements StepEngine, SessionHost {
   /** Recent average time between the ends of sessions, and when the last one was, ms. */
   #paceMs = 1_000;
   #endedAt: number;
+  #again: NodeJS.Timeout | undefined;
   #closing = false;
 
   constructor(model: EngineModel, options: EngineOptions = {}) {
@@ -135,14 +137,14 @@ export class SessionEngine implements StepEngine, SessionHost {
 
   async close(): Promise<void> {
     this.#closing = true;
+    clearTimeout(this.#again);
     for (const session of [...this.#sessions.values()]) session.close();
     await this.#model.close();
   }
 
   wake(session: EngineSession): void {
     this.#waiting.add(session);
-    // Requests that come together share a pass.
-    queueMicrotask(() => void this.#pass());
+    void this.#pass();
   }
 
   closed(session: EngineSession): void {
@@ -156,6 +158,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     }
     // The pass that runs still writes to its pages.
     if (!session.running) this.#forget(session);
+    void this.#pass();
   }
 
   /** One pass after the other while there is something to do. */
@@ -163,7 +166,15 @@ export class SessionEngine implements StepEngine, SessionHost {
     if (this.#passing) return;
     this.#passing = true;
     try {
-      while (this.#waiting.size > 0) if (!(await this.#one())) break;
+      while (this.#waiting.size > 0) {
+        // Requests that come together, or that follow the results of one pass, share the next.
+        await turn();
+        if (await this.#one()) continue;
+        // Until one of those that hold the memory ends or has been silent for too long.
+        clearTimeout(this.#again);
+        this.#again = setTimeout(() => void this.#pass(), this.#limits.staleMs);
+        break;
+      }
     } finally {
       this.#passing = false;
     }
@@ -196,7 +207,8 @@ export class SessionEngine implements StepEngine, SessionHost {
     const before = this.now() - this.#limits.staleMs;
     const holderOf = (session: EngineSession): Holder => {
       const { id, pages, request, touchedAt } = session;
-      return { id, age: id, pages: pages.length, stale: request === null && touchedAt < before };
+      const own = pages.reduce((sum, page) => sum + Number(this.#pool.usersOf(page) === 1), 0);
+      return { id, age: id, pages: pages.length, own, stale: request === null && touchedAt < before };
     };
     const chosen = new Set(waiting);
     const others = [...this.#sessions.values()].filter((session) => !chosen.has(session) && session.pages.length > 0);

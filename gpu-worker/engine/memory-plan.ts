@@ -7,6 +7,8 @@ export interface Holder {
   readonly age: number;
   /** Pages held. */
   readonly pages: number;
+  /** Those of them that nobody else holds. */
+  readonly own: number;
   /** Its peer has been silent for so long that older age does not protect it. */
   readonly stale: boolean;
 }
@@ -32,11 +34,7 @@ export class MemoryPlan {
    * those whose peers are silent, the youngest first; all others take what is free.
    */
   reserve(work: Holder, tokens: number): boolean {
-    if (work.age === this.#eldest) {
-      while (!this.preempted.has(work.id) && this.#missing(work, tokens) > this.#free) {
-        if (!this.#preemptFor(work)) return false;
-      }
-    }
+    this.#makeRoom(work, tokens);
     return this.extend(work, tokens);
   }
 
@@ -49,11 +47,21 @@ export class MemoryPlan {
     return true;
   }
 
-  /** As `reserve` for the first part of a text; what holds nothing yet begins only where the whole of it fits, unless it is the oldest. */
-  begin(work: Holder, whole: number, part: number): boolean {
+  /**
+   * As `reserve` for the first `part` tokens of a text, or as many of them as there is room for: the number there is
+   * room for. What holds nothing yet begins only where the whole of it fits, unless it is the oldest.
+   */
+  begin(work: Holder, whole: number, part: number): number {
     const fresh = this.#held(work) === 0;
-    if (fresh && work.age !== this.#eldest && this.#missing(work, whole) > this.#free) return false;
-    return this.reserve(work, part);
+    if (fresh && work.age !== this.#eldest && this.#missing(work, whole) > this.#free) return 0;
+    this.#makeRoom(work, part);
+    const tokens = Math.min(part, (this.#held(work) + this.#free) * PAGE_TOKENS);
+    return this.extend(work, tokens) ? tokens : 0;
+  }
+
+  #makeRoom(work: Holder, tokens: number): void {
+    if (work.age !== this.#eldest || this.preempted.has(work.id)) return;
+    while (this.#missing(work, tokens) > this.#free) if (!this.#preemptFor(work)) return;
   }
 
   #held(work: Holder): number {
@@ -73,7 +81,7 @@ export class MemoryPlan {
     if (youngest === null) return false;
     this.#holders.delete(youngest.id);
     this.preempted.add(youngest.id);
-    this.#free += this.#held(youngest);
+    this.#free += this.#held(youngest) - youngest.pages + youngest.own;
     return true;
   }
 }

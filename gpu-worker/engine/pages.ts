@@ -43,6 +43,10 @@ export class PagePool {
     return this.#idle.size;
   }
 
+  usersOf(page: number): number {
+    return this.#users[page]!;
+  }
+
   /**
    * Takes `count` pages for one user, preferably those after page `after`: neighbours are read faster. null, and
    * nothing is taken, where there are not as many.

@@ -168,8 +168,10 @@ function prefills(
   const give = (work: Extend, most: number) => {
     const each = costs.row + (costs.context * work.length) / 1024;
     const before = counts.get(work) ?? 0;
+    const done = work.length + before;
     const wanted = Math.min(work.rows - before, left, most, Math.floor((longest - ms) / each));
-    const count = wanted <= 0 || !memory.begin(work, work.length + work.rows, work.length + before + wanted) ? 0 : wanted;
+    if (wanted <= 0) return;
+    const count = Math.max(0, memory.begin(work, work.length + work.rows, done + wanted) - done);
     counts.set(work, before + count);
     left -= count;
     ms += count * each;

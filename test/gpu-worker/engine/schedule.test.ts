@@ -11,11 +11,12 @@ const CHANCES = [230, 180, 140, 110, 90, 75, 60, 50, 42, 36, 30, 26, 22, 19, 16,
 
 function step(id: number, chances: readonly number[] = CHANCES, length = 100): Work {
   const pages = Math.ceil(length / 16);
-  return { id, age: id, pages, stale: false, length, kind: "step", chances: Uint8Array.from(chances), heads: true };
+  return { id, age: id, pages, own: pages, stale: false, length, kind: "step", chances: Uint8Array.from(chances), heads: true };
 }
 
 function extend(id: number, rows: number, length = 0): Work {
-  return { id, age: id, pages: Math.ceil(length / 16), stale: false, length, kind: "extend", rows };
+  const pages = Math.ceil(length / 16);
+  return { id, age: id, pages, own: pages, stale: false, length, kind: "extend", rows };
 }
 
 function rowsOf(plan: Plan, id: number): number {
@@ -140,14 +141,20 @@ describe("memory", () => {
   });
 
   test("others wait", () => {
-    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, stale: false }], { ...ROOM, pages: 0 });
+    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, own: 10, stale: false }], { ...ROOM, pages: 0 });
     expect(plan).toEqual({ items: [], preempted: [] });
   });
 
   test("unless a peer has been silent for long", () => {
-    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, stale: true }], { ...ROOM, pages: 0 });
+    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, own: 10, stale: true }], { ...ROOM, pages: 0 });
     expect(plan).toMatchObject({ items: [{ id: 5 }], preempted: [1] });
   });
+});
+
+test("what several hold is not free when one of them gives it up", () => {
+  const shared = { ...step(1, [], 160), own: 2 };
+  const plan = schedule([extend(0, 100), shared, { ...step(2, [], 160), own: 1 }], [], { ...ROOM, pages: 0 });
+  expect(plan).toMatchObject({ items: [{ id: 0, rows: 48 }], preempted: [2, 1] });
 });
 
 test("any plan keeps to rows, pages and sessions, and somebody gets on wherever that is possible", () => {
@@ -160,7 +167,7 @@ test("any plan keeps to rows, pages and sessions, and somebody gets on wherever 
     for (let id = 0; id < count; id++) {
       const length = random.int(0, 120);
       const pages = Math.ceil(length / 16);
-      if (random.chance(0.2)) others.push({ id, age: id, pages, stale: random.chance(0.3) });
+      if (random.chance(0.2)) others.push({ id, age: id, pages, own: pages, stale: random.chance(0.3) });
       else if (random.chance(0.5)) waiting.push(extend(id, random.int(1, 150), length));
       else waiting.push(step(id, Array.from({ length: random.int(0, 9) }, () => random.int(0, 255)), length));
     }
