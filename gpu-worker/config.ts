@@ -29,7 +29,6 @@ export function defaultCacheDir(): string {
   return environment.shape.FOREDRAFT_CACHE.parse(process.env.FOREDRAFT_CACHE);
 }
 
-
 export interface Config {
   readonly key: string;
   readonly host: string;

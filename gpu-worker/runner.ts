@@ -5,7 +5,7 @@ import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
 import { tokenLogProbs } from "./log-probs.ts";
-import { type Forward, type HeadsOutput, type Model, type Segment } from "./model.ts";
+import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";

@@ -1,6 +1,12 @@
 import { copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry, type Precision } from "../shared/manifest.ts";
+import {
+  type BundleManifest,
+  type FileEntry,
+  MANIFEST_FORMAT,
+  type PackEntry,
+  type Precision,
+} from "../shared/manifest.ts";
 import { readPackHeader } from "../shared/ngram/format.ts";
 import { sha256, sha256OfFile } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";

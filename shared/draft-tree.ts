@@ -31,7 +31,11 @@ export function treeOf(tokens: ArrayLike<TokenId>, parents: ArrayLike<NodeIndex>
 
 /** A chain: each token continues the one before it. */
 export function chain(tokens: ArrayLike<TokenId>, chances?: Uint8Array): DraftTree {
-  return treeOf(tokens, Int16Array.from(tokens, (_, i) => i - 1), chances);
+  return treeOf(
+    tokens,
+    Int16Array.from(tokens, (_, i) => i - 1),
+    chances,
+  );
 }
 
 /** A probability in 255ths. */

@@ -1,10 +1,10 @@
 import { setImmediate as turn } from "node:timers/promises";
-import { CERTAIN, EMPTY_TREE, prune, type Pruned } from "../../shared/draft-tree.ts";
+import { CERTAIN, EMPTY_TREE, type Pruned, prune } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { PAGE_TOKENS } from "../model.ts";
 import { type PassResult, type Runner, type RunnerItem, RunnerLost } from "../runner.ts";
-import { CostModel, passMs, type PassWork } from "./costs.ts";
+import { CostModel, type PassWork, passMs } from "./costs.ts";
 import type { EngineEvents } from "./events.ts";
 import type { Holder } from "./memory-plan.ts";
 import { PagePool } from "./pages.ts";
@@ -188,14 +188,20 @@ export class SessionEngine implements StepEngine, SessionHost {
     if (plan.items.length === 0) return plan.preempted.length > 0;
     const planned = plan.items.map((item) => ({ item, session: this.#sessions.get(item.id)! }));
     const items = planned.map(({ item, session }) => this.#itemOf(item, session, wishes));
-    const work = workOf(items.map(({ runner }) => runner), planned.map(({ session }) => session.length));
+    const work = workOf(
+      items.map(({ runner }) => runner),
+      planned.map(({ session }) => session.length),
+    );
     for (const { session } of planned) session.running = true;
     const startedAt = this.now();
     try {
       const result = await this.#model.runner.run(items.map(({ runner }) => runner));
       this.#take(planned, items, result, this.now() - startedAt, work);
     } catch (error) {
-      await this.#lost(planned.map(({ session }) => session), error);
+      await this.#lost(
+        planned.map(({ session }) => session),
+        error,
+      );
     }
     return true;
   }

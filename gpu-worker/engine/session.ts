@@ -116,7 +116,12 @@ export class EngineSession implements StepSession {
   }
 
   /** Takes over an outcome: text, averages, and the answer to the request. */
-  conclude(outcome: Outcome, draft: DraftTree | null, nodes: readonly number[], reply: Pick<StepResult, "threshold" | "load">): void {
+  conclude(
+    outcome: Outcome,
+    draft: DraftTree | null,
+    nodes: readonly number[],
+    reply: Pick<StepResult, "threshold" | "load">,
+  ): void {
     const committed = outcome.accepted.map((node) => draft!.tokens[node]!);
     this.text.push(...committed, outcome.bonus);
     if (draft !== null) {

@@ -87,7 +87,10 @@ export class GraphModel implements Model {
   async heads(requests: readonly { readonly row: number; readonly bonus: number }[]): Promise<HeadsOutput[]> {
     assert(this.#heads !== null, "the bundle has draft heads");
     const features = Float32Array.from(requests.flatMap(({ row }) => [...this.#hidden[row]!]));
-    return await this.#heads.run(features, Int32Array.from(requests, ({ bonus }) => bonus));
+    return await this.#heads.run(
+      features,
+      Int32Array.from(requests, ({ bonus }) => bonus),
+    );
   }
 
   keep({ pages, length }: Segment, rows: readonly number[]): void {

@@ -7,8 +7,28 @@ const QKV = (SHAPE.heads + 2 * SHAPE.kvHeads) * SHAPE.headDim;
 /** Areas of the memory, all larger than what is put there. */
 const AREA = 1 << 18;
 const areas = [
-  "starts", "offsets", "columnScales", "scales", "sums", "x", "bytes", "byteScales", "scratch", "queries", "queryScales",
-  "positions", "slots", "items", "table", "masks", "attended", "rotary", "gated", "best", "floats", "arena",
+  "starts",
+  "offsets",
+  "columnScales",
+  "scales",
+  "sums",
+  "x",
+  "bytes",
+  "byteScales",
+  "scratch",
+  "queries",
+  "queryScales",
+  "positions",
+  "slots",
+  "items",
+  "table",
+  "masks",
+  "attended",
+  "rotary",
+  "gated",
+  "best",
+  "floats",
+  "arena",
 ] as const;
 const MEMORY_PAGES = ((areas.length + 4) * AREA) >> 16;
 
@@ -38,7 +58,9 @@ function fill(memory: SharedArrayBuffer, at: Places): void {
   };
   const ints = (place: number, values: ArrayLike<number>) => new Int32Array(memory, place).set(values);
   const floats = (place: number, count: number, scale: number) =>
-    new Float32Array(memory, place, count).set(Float32Array.from({ length: count }, () => (random() / 2 ** 31) * scale));
+    new Float32Array(memory, place, count).set(
+      Float32Array.from({ length: count }, () => (random() / 2 ** 31) * scale),
+    );
   const { pages, headDim, kvHeads } = SHAPE;
   const cache = kvHeads * pages * 16 * (2 * headDim + 8);
   const bytes = new Uint8Array(memory);
@@ -49,19 +71,42 @@ function fill(memory: SharedArrayBuffer, at: Places): void {
       new Float32Array(memory, region + pages * 32 * headDim, pages * 32)[i] = 0.01 + (random() >>> 20) / 2 ** 16;
     }
   }
-  ints(at.sums, Int32Array.from({ length: ROWS * 2 * SHAPE.ffn }, () => random() >> 12));
-  ints(at.offsets, Int32Array.from({ length: 2 * SHAPE.ffn + QKV }, () => random() >> 16));
+  ints(
+    at.sums,
+    Int32Array.from({ length: ROWS * 2 * SHAPE.ffn }, () => random() >> 12),
+  );
+  ints(
+    at.offsets,
+    Int32Array.from({ length: 2 * SHAPE.ffn + QKV }, () => random() >> 16),
+  );
   floats(at.columnScales, 2 * SHAPE.ffn + QKV, 1e-4);
   floats(at.x, ROWS * SHAPE.width, 3);
   floats(at.rotary, 2 * SHAPE.context * (headDim / 2), 1);
   new Float32Array(memory, at.scales, ROWS).fill(0.01);
-  ints(at.positions, Int32Array.from({ length: ROWS }, (_, i) => i * 7));
-  ints(at.slots, Int32Array.from({ length: ROWS }, (_, i) => 700 - i));
-  ints(at.table, Int32Array.from({ length: pages }, (_, i) => (i * 11) % pages));
+  ints(
+    at.positions,
+    Int32Array.from({ length: ROWS }, (_, i) => i * 7),
+  );
+  ints(
+    at.slots,
+    Int32Array.from({ length: ROWS }, (_, i) => 700 - i),
+  );
+  ints(
+    at.table,
+    Int32Array.from({ length: pages }, (_, i) => (i * 11) % pages),
+  );
   new BigUint64Array(memory, at.masks, 8).set(BigUint64Array.from({ length: 8 }, (_, i) => (1n << BigInt(i + 1)) - 1n));
   // Runs of rows over short and long pasts, as many as vectors of a tile and fewer.
-  const items = [[0, 8, 0, 30], [0, 8, 1, 600], [8, 5, 0, 1], [8, 1, 1, 500]] as const;
-  ints(at.items, items.flatMap(([row, rows, head, seen]) => [row, rows, head, seen, seen + rows, at.table, at.masks]));
+  const items = [
+    [0, 8, 0, 30],
+    [0, 8, 1, 600],
+    [8, 5, 0, 1],
+    [8, 1, 1, 500],
+  ] as const;
+  ints(
+    at.items,
+    items.flatMap(([row, rows, head, seen]) => [row, rows, head, seen, seen + rows, at.table, at.masks]),
+  );
 }
 
 function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places): void {
@@ -72,13 +117,38 @@ function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places): void {
   const { sums, offsets, columnScales, scales, x, bytes, byteScales, scratch } = at;
   inShards(QKV);
   kernel.splitHeads(
-    0, ROWS, ROWS, 0, sums, at.starts, offsets, columnScales, scales, at.positions, at.slots, 0.05, scratch,
-    at.queries, at.queryScales,
+    0,
+    ROWS,
+    ROWS,
+    0,
+    sums,
+    at.starts,
+    offsets,
+    columnScales,
+    scales,
+    at.positions,
+    at.slots,
+    0.05,
+    scratch,
+    at.queries,
+    at.queryScales,
   );
   kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.attended, scratch);
   kernel.quantise(0, ROWS, at.attended, heads * headDim, bytes, byteScales);
   inShards(width);
-  kernel.addAndNormalise(0, ROWS, ROWS, sums, at.starts, offsets, columnScales, scales, x, bytes + (AREA >> 1), byteScales);
+  kernel.addAndNormalise(
+    0,
+    ROWS,
+    ROWS,
+    sums,
+    at.starts,
+    offsets,
+    columnScales,
+    scales,
+    x,
+    bytes + (AREA >> 1),
+    byteScales,
+  );
   inShards(ffn);
   kernel.gate(0, ROWS, ROWS, sums, at.starts, offsets, columnScales, scales, scratch, at.gated, byteScales);
   kernel.logits(0, ROWS, ROWS, sums, at.starts, ffn, offsets, columnScales, scales, at.best, at.floats);

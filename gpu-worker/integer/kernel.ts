@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setFlagsFromString } from "node:v8";
-import { instantiate, type Kernel } from "./kernel-functions.ts";
 import { kernelsAgree } from "./kernel-check.ts";
+import { instantiate, type Kernel } from "./kernel-functions.ts";
 import type { IntegerShape, Layout } from "./layout.ts";
 
 /** Not a literal at its import: the package's types redefine those of Node. */
@@ -22,8 +22,21 @@ interface Compiler {
 
 const SOURCES = join(import.meta.dirname, "assembly");
 const FLAGS = [
-  "-O3", "--converge", "--noAssert", "--runtime", "stub", "--enable", "simd", "--enable", "threads", "--importMemory",
-  "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536",
+  "-O3",
+  "--converge",
+  "--noAssert",
+  "--runtime",
+  "stub",
+  "--enable",
+  "simd",
+  "--enable",
+  "threads",
+  "--importMemory",
+  "--sharedMemory",
+  "--initialMemory",
+  "1",
+  "--maximumMemory",
+  "65536",
 ];
 
 /**
@@ -38,7 +51,9 @@ async function kernelBytes(cacheDir: string): Promise<Uint8Array> {
   const names = (await readdir(SOURCES)).filter((name) => name.endsWith(".ts")).sort();
   const sources = new Map<string, string>();
   for (const name of names) sources.set(name, await readFile(join(SOURCES, name), "utf8"));
-  const hash = createHash("sha256").update(JSON.stringify([FLAGS, ...sources])).digest("hex");
+  const hash = createHash("sha256")
+    .update(JSON.stringify([FLAGS, ...sources]))
+    .digest("hex");
   const path = join(cacheDir, "kernels", `${hash.slice(0, 16)}.wasm`);
   const known = await readFile(path).catch(() => null);
   if (known !== null) return known;
@@ -89,8 +104,18 @@ export async function startKernel(
   const kernel = await instantiate(code, memory);
   const { width, heads, kvHeads, headDim, ffn, contextTokens, normEps } = shape;
   kernel.configure(
-    width, heads, kvHeads, headDim, ffn, layout.pages, layout.arena, layout.rotary, contextTokens, normEps,
-    layout.headBlock, layout.ffnBlock,
+    width,
+    heads,
+    kvHeads,
+    headDim,
+    ffn,
+    layout.pages,
+    layout.arena,
+    layout.rotary,
+    contextTokens,
+    normEps,
+    layout.headBlock,
+    layout.ffnBlock,
   );
   return kernel;
 }

@@ -65,7 +65,12 @@ export function layOut(shape: IntegerShape) {
   const addresses = {
     control: take(4096),
     /** Shards of each kind of matrix. */
-    starts: { qkv: take((members + 1) * 4), width: take((members + 1) * 4), ffn: take((members + 1) * 4), output: take((members + 1) * 4) },
+    starts: {
+      qkv: take((members + 1) * 4),
+      width: take((members + 1) * 4),
+      ffn: take((members + 1) * 4),
+      output: take((members + 1) * 4),
+    },
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
     blocks: Array.from({ length: layers }, () => ({
       qkv: columns(qkv),
@@ -112,5 +117,7 @@ export function layOut(shape: IntegerShape) {
 
 /** First column of each member's share, and the end: multiples of 8 as even as can be. */
 export function shardStarts(columns: number, members: number): Int32Array {
-  return Int32Array.from({ length: members + 1 }, (_, i) => (i === members ? columns : Math.floor((columns * i) / members / 8) * 8));
+  return Int32Array.from({ length: members + 1 }, (_, i) =>
+    i === members ? columns : Math.floor((columns * i) / members / 8) * 8,
+  );
 }

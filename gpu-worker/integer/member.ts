@@ -1,5 +1,5 @@
 import { Barrier, CONTROL } from "./barrier.ts";
-import type { Kernel } from "./kernel.ts";
+import type { Kernel } from "./kernel-functions.ts";
 import { type IntegerShape, type Layout, LOGIT_ROWS, shardStarts } from "./layout.ts";
 import { Product } from "./product.ts";
 import { type IntegerWeights, matrixSizes } from "./weights.ts";
@@ -29,12 +29,7 @@ export class Member {
   readonly #output: Product;
   readonly #scratch: number;
 
-  private constructor(
-    id: number,
-    parts: MemberParts,
-    blocks: readonly BlockProducts[],
-    output: Product,
-  ) {
+  private constructor(id: number, parts: MemberParts, blocks: readonly BlockProducts[], output: Product) {
     const { shape, layout, kernel, memory } = parts;
     this.#id = id;
     this.#shape = shape;
@@ -56,8 +51,11 @@ export class Member {
       const starts = shardStarts(columns, shape.members);
       return [starts[id]!, starts[id + 1]!];
     };
-    const product = (name: string, { K, N }: { K: number; N: number }, ranges: readonly (readonly [number, number])[]) =>
-      Product.of(weights.columns(name, K, N, ranges), memory, exactly);
+    const product = (
+      name: string,
+      { K, N }: { K: number; N: number },
+      ranges: readonly (readonly [number, number])[],
+    ) => Product.of(weights.columns(name, K, N, ranges), memory, exactly);
     const blocks: BlockProducts[] = [];
     const { ffn } = shape;
     const [gateFrom, gateTo] = share(ffn);
@@ -116,12 +114,34 @@ export class Member {
     // The softmax's exponents are of 2, and the transforms of queries and keys are not normalised.
     const queryScale = Math.LOG2E / Math.sqrt(headDim) / at.headBlock;
     kernel.splitHeads(
-      from, to, rows, i, at.sums, at.starts.qkv, qkv.offsets, qkv.scales, at.byteScales, at.positions, at.slots,
-      queryScale, this.#scratch, at.queries, at.queryScales,
+      from,
+      to,
+      rows,
+      i,
+      at.sums,
+      at.starts.qkv,
+      qkv.offsets,
+      qkv.scales,
+      at.byteScales,
+      at.positions,
+      at.slots,
+      queryScale,
+      this.#scratch,
+      at.queries,
+      at.queryScales,
     );
     this.#barrier.wait();
     const starts = new Int32Array(this.#memory, at.itemStarts, this.#shape.members + 1);
-    kernel.attend(starts[this.#id]!, starts[this.#id + 1]!, i, at.items, at.queries, at.queryScales, at.attended, this.#scratch);
+    kernel.attend(
+      starts[this.#id]!,
+      starts[this.#id + 1]!,
+      i,
+      at.items,
+      at.queries,
+      at.queryScales,
+      at.attended,
+      this.#scratch,
+    );
     this.#barrier.wait();
   }
 
@@ -137,8 +157,17 @@ export class Member {
     this.#barrier.wait();
     await this.#multiply(this.#blocks[i]!.gateUp, rows, at.starts.ffn, 2);
     kernel.gate(
-      from, to, rows, at.sums, at.starts.ffn, block.gateUp.offsets, block.gateUp.scales, at.byteScales, this.#scratch,
-      at.bytes, at.byteScales,
+      from,
+      to,
+      rows,
+      at.sums,
+      at.starts.ffn,
+      block.gateUp.offsets,
+      block.gateUp.scales,
+      at.byteScales,
+      this.#scratch,
+      at.bytes,
+      at.byteScales,
     );
     this.#barrier.wait();
     await this.#multiply(this.#blocks[i]!.down, rows, at.starts.width);
@@ -147,7 +176,19 @@ export class Member {
 
   #add(from: number, to: number, rows: number, { offsets, scales }: Columns): void {
     const at = this.#at;
-    this.#kernel.addAndNormalise(from, to, rows, at.sums, at.starts.width, offsets, scales, at.byteScales, at.x, at.bytes, at.byteScales);
+    this.#kernel.addAndNormalise(
+      from,
+      to,
+      rows,
+      at.sums,
+      at.starts.width,
+      offsets,
+      scales,
+      at.byteScales,
+      at.x,
+      at.bytes,
+      at.byteScales,
+    );
   }
 
   /** The last `rows` rows' logits, some at a time. */
@@ -161,8 +202,17 @@ export class Member {
       await this.#multiply(this.#output, count, at.starts.output, 1, at.bytes + first * width);
       const floats = this.#control[CONTROL.logits] === 1 ? at.logits : 0;
       kernel.logits(
-        from, to, count, at.sums, at.starts.output, vocabSize, at.output.offsets, at.output.scales,
-        at.byteScales + first * 4, at.best + first * 4, floats,
+        from,
+        to,
+        count,
+        at.sums,
+        at.starts.output,
+        vocabSize,
+        at.output.offsets,
+        at.output.scales,
+        at.byteScales + first * 4,
+        at.best + first * 4,
+        floats,
       );
       this.#barrier.wait();
       if (this.#id === 0) after(first, count);

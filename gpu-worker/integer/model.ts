@@ -6,7 +6,8 @@ import { Rotation } from "../../shared/rotation.ts";
 import { type Forward, type HeadsOutput, type Model, type ModelShape, PAGE_TOKENS, type Segment } from "../model.ts";
 import type { HeadsGraph } from "../onnx/heads.ts";
 import { CONTROL } from "./barrier.ts";
-import { type Kernel, kernelCode, startKernel } from "./kernel.ts";
+import { kernelCode, startKernel } from "./kernel.ts";
+import type { Kernel } from "./kernel-functions.ts";
 import { type IntegerShape, type Layout, layOut, MAX_ROWS, shardStarts } from "./layout.ts";
 import { Member } from "./member.ts";
 import { PassArrays } from "./pass-arrays.ts";
@@ -97,7 +98,10 @@ export class IntegerModel implements Model {
     const count = (taps.length + 1) * width;
     const features = new Float32Array(requests.length * count);
     for (const [i, { row }] of requests.entries()) this.#features(row, features.subarray(i * count, (i + 1) * count));
-    return await this.#heads.run(features, Int32Array.from(requests, ({ bonus }) => bonus));
+    return await this.#heads.run(
+      features,
+      Int32Array.from(requests, ({ bonus }) => bonus),
+    );
   }
 
   /** Tapped streams and final hidden state of a wanted row, in the model's own basis. */

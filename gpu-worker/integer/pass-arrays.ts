@@ -1,6 +1,6 @@
 import { assert } from "../../shared/assert.ts";
 import { PAGE_TOKENS, type Segment } from "../model.ts";
-import { ITEM_ROWS, type IntegerShape, type Layout, MAX_ROWS, TREE_ROWS } from "./layout.ts";
+import { type IntegerShape, ITEM_ROWS, type Layout, MAX_ROWS, TREE_ROWS } from "./layout.ts";
 
 const ITEM_INTS = 7;
 
@@ -74,13 +74,23 @@ export class PassArrays {
       for (let i = from; i < from + count; i++) {
         const own = 1n << BigInt(length + i - visible);
         const parent = parents === null ? i - 1 : parents[i]!;
-        const before = parents === null ? (i > from ? this.#masks[firstRow + i - 1]! : 0n) : parent < 0 ? 0n : this.#masks[firstRow + parent]!;
+        const before =
+          parents === null
+            ? i > from
+              ? this.#masks[firstRow + i - 1]!
+              : 0n
+            : parent < 0
+              ? 0n
+              : this.#masks[firstRow + parent]!;
         this.#masks[firstRow + i] = before | own;
       }
       const table = this.#layout.tables + tables * 4;
       const masks = this.#layout.masks + (firstRow + from) * 8;
       for (let head = 0; head < kvHeads; head++) {
-        this.#items.set([firstRow + from, count, head, visible, length + from + count, table, masks], items * ITEM_INTS);
+        this.#items.set(
+          [firstRow + from, count, head, visible, length + from + count, table, masks],
+          items * ITEM_INTS,
+        );
         items++;
       }
     }

@@ -41,7 +41,10 @@ export class Product {
   /** Reads `rows` x K bytes at `from`, writes rows x N sums at `to`: addresses in the memory. */
   async run(rows: number, from: number, to: number): Promise<void> {
     const { K, N } = this;
-    const x = new ort.Tensor("uint8", new Uint8Array(this.#memory, from, rows * K) as Uint8Array<ArrayBuffer>, [rows, K]);
+    const x = new ort.Tensor("uint8", new Uint8Array(this.#memory, from, rows * K) as Uint8Array<ArrayBuffer>, [
+      rows,
+      K,
+    ]);
     const y = new ort.Tensor("int32", new Int32Array(this.#memory, to, rows * N) as Int32Array<ArrayBuffer>, [rows, N]);
     await this.#session.run({ x }, { y });
   }

@@ -41,7 +41,8 @@ async function create(path: string, provider: Provider, threads: number): Promis
 
 export function int32(outputs: ort.InferenceSession.OnnxValueMapType, name: string, length: number): Int32Array {
   const data = outputs[name]?.data;
-  if (!(data instanceof Int32Array) || data.length !== length) throw new Error(`output ${name} is no int32 [${length}]`);
+  if (!(data instanceof Int32Array) || data.length !== length)
+    throw new Error(`output ${name} is no int32 [${length}]`);
   return data;
 }
 

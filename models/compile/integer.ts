@@ -2,7 +2,16 @@ import { hadamard, powerOfTwoIn, Rotation, randomSign } from "../../shared/rotat
 import { type StoredTensor, toFloats } from "../gguf.ts";
 import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
 import { type PendingTensor, type Written, writeSafetensors } from "../safetensors-writer.ts";
-import { type Bytes, type Dense, rowsToBytes, scaleColumns, scaleRows, stackRows, toBytes, transpose } from "./dense.ts";
+import {
+  type Bytes,
+  type Dense,
+  rowsToBytes,
+  scaleColumns,
+  scaleRows,
+  stackRows,
+  toBytes,
+  transpose,
+} from "./dense.ts";
 
 /** Largest block of the Hadamard transform over the feed-forward rows: larger ones gain no precision. */
 export const FFN_BLOCK = 64;
@@ -22,10 +31,12 @@ export async function writeIntegerModel(
   const rotation = new Rotation(width);
   const tensors: PendingTensor[] = [...lookUp("embedding", vocabSize, width, () => embedding(llama, rotation))];
   for (let i = 0; i < layers; i++) tensors.push(...layerTensors(llama, i, rotation));
-  tensors.push(
-    ...matrix("output", width, vocabSize, async () => output(llama, rotation)),
-    { name: "output_norm", dtype: "F32", shape: [width], make: () => llama.outputNorm() },
-  );
+  tensors.push(...matrix("output", width, vocabSize, async () => output(llama, rotation)), {
+    name: "output_norm",
+    dtype: "F32",
+    shape: [width],
+    make: () => llama.outputNorm(),
+  });
   return await writeSafetensors(path, tensors, (done) => onProgress(done, tensors.length));
 }
 
@@ -129,7 +140,10 @@ function attentionOutput({ attnOutput }: LlamaLayer, { headDim }: LlamaConfig, r
 
 function down(layer: LlamaLayer, { ffn }: LlamaConfig, rotation: Rotation): Dense {
   const weights = dense(layer.down);
-  scaleColumns(weights, Float32Array.from({ length: ffn }, (_, i) => randomSign(i)));
+  scaleColumns(
+    weights,
+    Float32Array.from({ length: ffn }, (_, i) => randomSign(i)),
+  );
   const block = powerOfTwoIn(ffn, FFN_BLOCK);
   for (let from = 0; from < weights.values.length; from += block) {
     const part = weights.values.subarray(from, from + block);

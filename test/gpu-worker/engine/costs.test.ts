@@ -43,12 +43,22 @@ test("the start is what it says until passes say otherwise", () => {
 
 test("a machine of another speed is told from the first passes", () => {
   const slow = { pass: 18, row: 0.9, wanted: 0.3, context: 0.9, heads: 1.5 };
-  expect(worst(learned(slow, () => 1, 12), slow)).toBeLessThan(0.01);
+  expect(
+    worst(
+      learned(slow, () => 1, 12),
+      slow,
+    ),
+  ).toBeLessThan(0.01);
 });
 
 test("a machine of another kind is learned: rows nearly free, contexts dear", () => {
   const other = { pass: 4, row: 0.02, wanted: 0.02, context: 1.5, heads: 1 };
-  expect(worst(learned(other, (random) => 0.95 + 0.1 * random.unit()), other)).toBeLessThan(0.25);
+  expect(
+    worst(
+      learned(other, (random) => 0.95 + 0.1 * random.unit()),
+      other,
+    ),
+  ).toBeLessThan(0.25);
 });
 
 test("passes that others slow down, a quarter of them, hardly count", () => {

@@ -255,10 +255,7 @@ describe("a model that is lost", () => {
       const poison = toy.model.calls.at(-1)!.some(({ tokens }) => tokens.includes(13));
       if (poison) throw new Error("an inner secret");
     };
-    const [one, other] = await Promise.allSettled([
-      good.step(0, EMPTY_TREE, never),
-      bad.step(0, chain([13]), never),
-    ]);
+    const [one, other] = await Promise.allSettled([good.step(0, EMPTY_TREE, never), bad.step(0, chain([13]), never)]);
     expect(one.status).toBe("fulfilled");
     expect(other).toMatchObject({ status: "rejected", reason: { code: "engine_failed" } });
     expect(String((other as PromiseRejectedResult).reason.message)).not.toContain("secret");

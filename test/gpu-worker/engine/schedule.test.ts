@@ -11,7 +11,17 @@ const CHANCES = [230, 180, 140, 110, 90, 75, 60, 50, 42, 36, 30, 26, 22, 19, 16,
 
 function step(id: number, chances: readonly number[] = CHANCES, length = 100): Work {
   const pages = Math.ceil(length / 16);
-  return { id, age: id, pages, own: pages, stale: false, length, kind: "step", chances: Uint8Array.from(chances), heads: true };
+  return {
+    id,
+    age: id,
+    pages,
+    own: pages,
+    stale: false,
+    length,
+    kind: "step",
+    chances: Uint8Array.from(chances),
+    heads: true,
+  };
 }
 
 function extend(id: number, rows: number, length = 0): Work {
@@ -57,7 +67,11 @@ describe("drafted nodes", () => {
 
   test("are fewer the more sessions share the pass, down to none where rows are all that a pass costs", () => {
     const nodes = [1, 2, 4, 8, 16, 32].map((count) => {
-      const plan = schedule(Array.from({ length: count }, (_, id) => step(id)), [], ROOM);
+      const plan = schedule(
+        Array.from({ length: count }, (_, id) => step(id)),
+        [],
+        ROOM,
+      );
       return rowsOf(plan, 0) - 1;
     });
     expect(nodes).toEqual(nodes.toSorted((a, b) => b - a));
@@ -141,12 +155,18 @@ describe("memory", () => {
   });
 
   test("others wait", () => {
-    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, own: 10, stale: false }], { ...ROOM, pages: 0 });
+    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, own: 10, stale: false }], {
+      ...ROOM,
+      pages: 0,
+    });
     expect(plan).toEqual({ items: [], preempted: [] });
   });
 
   test("unless a peer has been silent for long", () => {
-    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, own: 10, stale: true }], { ...ROOM, pages: 0 });
+    const plan = schedule([step(5, [], 160)], [{ id: 1, age: 1, pages: 10, own: 10, stale: true }], {
+      ...ROOM,
+      pages: 0,
+    });
     expect(plan).toMatchObject({ items: [{ id: 5 }], preempted: [1] });
   });
 });
@@ -169,7 +189,14 @@ test("any plan keeps to rows, pages and sessions, and somebody gets on wherever 
       const pages = Math.ceil(length / 16);
       if (random.chance(0.2)) others.push({ id, age: id, pages, own: pages, stale: random.chance(0.3) });
       else if (random.chance(0.5)) waiting.push(extend(id, random.int(1, 150), length));
-      else waiting.push(step(id, Array.from({ length: random.int(0, 9) }, () => random.int(0, 255)), length));
+      else
+        waiting.push(
+          step(
+            id,
+            Array.from({ length: random.int(0, 9) }, () => random.int(0, 255)),
+            length,
+          ),
+        );
     }
     if (waiting.length === 0) continue;
     const order = waiting.toSorted(() => random.unit() - 0.5);
