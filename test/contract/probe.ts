@@ -11,7 +11,7 @@ export interface EngineUnderTest {
 
 export const GREEDY: Sampling = { temperature: 0, topP: 1, seed: 0 };
 export const SAMPLED: Sampling = { temperature: 0.9, topP: 0.9, seed: 20_261_123 };
-/** Tokens decoded per text; more than the smallest cache holds. */
+/** Tokens decoded per text: some pages of a cache. */
 export const LENGTH = 80;
 export const never = new AbortController().signal;
 
@@ -69,7 +69,8 @@ export class Probe {
 
 function specOf({ model }: EngineUnderTest, changes: Partial<OpenSpec>): OpenSpec {
   const prompt = Uint32Array.of(5, 9, 2, 14, 3);
-  return { model, prompt, heads: 0, topK: 1, sampling: GREEDY, logProbs: null, neural: null, ...changes };
+  const plain = { heads: 0, topK: 1, sampling: GREEDY, logProbs: null, neural: null, fixed: false, tenant: "" };
+  return { model, prompt, ...plain, ...changes };
 }
 
 /** The StepError's code, or what happened instead. */
