@@ -6,6 +6,8 @@ export interface EngineUnderTest {
   readonly engine: StepEngine;
   /** Bundle it serves. */
   readonly model: string;
+  /** How far the same log-probability may differ from pass to pass; left out: not at all. */
+  readonly rounding?: number;
   close(): Promise<void>;
 }
 
@@ -29,6 +31,10 @@ export class Probe {
     const session = await under.engine.open(specOf(under, {}), never);
     session.close();
     return new Probe(under, session.bundle);
+  }
+
+  get rounding(): number {
+    return this.#under.rounding ?? 0;
   }
 
   get engine(): StepEngine {
