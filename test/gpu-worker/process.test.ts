@@ -15,6 +15,7 @@ let cache: string;
 let child: ChildProcess | undefined;
 beforeAll(async () => {
   cache = dirname(dirname(await ensureBundle("tiny")));
+  await ensureBundle("tiny", { precision: "fp32" });
 });
 afterEach(() => child?.kill("SIGKILL"));
 
@@ -69,6 +70,8 @@ test.each(["SIGTERM", "SIGINT"] as const)("serves, and ends cleanly at %s", asyn
     sampling: { temperature: 0, topP: 1, seed: 0 },
     logProbs: null,
     neural: null,
+    fixed: false,
+    tenant: "",
   };
   const session = await engine.open(spec, never);
   await session.step(0, EMPTY_TREE, never);
@@ -112,8 +115,13 @@ test.each([
   ["without its bundle", { FOREDRAFT_BUNDLE: "missing" }, /gpu-worker: no bundle at .*missing.*npm run bundle/],
   [
     "where the provider cannot start",
-    { GPU_WORKER_PROVIDER: "webgpu", VK_ICD_FILENAMES: "none", VK_DRIVER_FILES: "none" },
+    { FOREDRAFT_BUNDLE: "tiny-fp32", GPU_WORKER_PROVIDER: "webgpu", VK_ICD_FILENAMES: "none", VK_DRIVER_FILES: "none" },
     /gpu-worker: onnxruntime cannot load .* with the provider "webgpu"/,
+  ],
+  [
+    "with weights that the provider has no use for",
+    { GPU_WORKER_PROVIDER: "webgpu" },
+    /gpu-worker: bundle tiny has integer weights.*npm run bundle -- tiny --precision fp32/,
   ],
 ])("%s it says so and exits with 1", async (_, env, message) => {
   const { code, said } = await launch(env).ended;
