@@ -15,7 +15,7 @@ test.each<[Precision, number]>([
 ])("closing in the middle of a pass ends it in order, time after time (%s, %i threads)", async (precision, threads) => {
   const complaints = vi.spyOn(console, "error").mockImplementation(() => undefined);
   const bundle = await ensureBundle("tiny", { precision });
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 4; i += threads) {
     const engine = await createLocalEngine(bundle, { threads, kvLimitBytes: 16 << 20 });
     const opening = codeOf(engine.open({ ...SPEC, fixed: false, tenant: "" }, never));
     await sleep(3 * i);
