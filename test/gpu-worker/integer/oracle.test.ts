@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Model } from "../../../gpu-worker/model.ts";
 import { ensureBundle } from "../../../models/bundle.ts";
 import { Random } from "../../helpers/random.ts";
+import { loadTiny, randomText, readAlone, Tables } from "../texts.ts";
 import { NaiveInteger } from "./naive-integer.ts";
-import { loadTiny, randomText, readAlone, Tables } from "./texts.ts";
 
 let naive: NaiveInteger;
 let model: Model;
