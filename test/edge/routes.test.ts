@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { StepError } from "../../shared/errors.ts";
-import { manifestOf, testApp, user } from "./fixture.ts";
+import { INFO, manifestOf, testApp, user } from "./fixture.ts";
 
 describe("routes", () => {
   test("/v1/models lists what is served, with the speculation defaults", async () => {
@@ -105,7 +105,13 @@ describe("readiness", () => {
     const { app } = testApp();
     const response = await app.request("/readyz");
     expect(response.status).toBe(200);
-    expect(await response.json()).toMatchObject({ status: "ready", model: "toy", provider: "scripted" });
+    expect(await response.json()).toEqual({
+      status: "ready",
+      model: "toy",
+      provider: "scripted",
+      context_tokens: 512,
+      pass_cost_ms: INFO.costs,
+    });
   });
 
   test.each([
