@@ -135,6 +135,27 @@ describe("readiness", () => {
   });
 });
 
+describe("an engine that is busy", () => {
+  test.each([
+    ["7", 7],
+    ["3", 2.1],
+    ["1", 0],
+  ])("is to be asked again after %s s where it says %s s", async (header, retryAfterS) => {
+    const error = new StepError("overloaded", "The engine is busy.", null, retryAfterS);
+    const { post } = testApp({ script: { text: "abc", failAt: { call: 0, error } } });
+    for (const stream of [true, false]) {
+      const response = await post("/v1/chat/completions", {
+        messages: user("x"),
+        stream,
+        speculation: { enabled: false },
+      });
+      expect(response.status).toBe(503);
+      expect(response.headers.get("retry-after")).toBe(header);
+      expect(await response.json()).toMatchObject({ error: { code: "overloaded", message: "The engine is busy." } });
+    }
+  });
+});
+
 describe("bundle files", () => {
   test.each([
     [
