@@ -49,7 +49,19 @@ describe("the acceptance estimate", () => {
     expect(run(new AcceptanceEstimate(63, 8), 0, 10, (node) => node < 2)).toEqual(new Array(10).fill(63));
   });
 
-  test("drafts more the less likely a node has to be, and to the last one that is likely enough", () => {
+  test("drafts up to the last node that is likely enough, whatever comes before it", () => {
+    const estimate = new AcceptanceEstimate(8, 1);
+    const siblings = treeOf([1, 2, 3], [-1, -1, -1], Uint8Array.of(90, 90, 90));
+    for (let step = 0; step < 20; step++) estimate.observe(siblings, [2], 0);
+    expect(estimate.nodes(0.5)).toBe(3);
+    expect(estimate.nodes(0.95)).toBe(0);
+    // Certain of the third by now, and all but certain that it is none of the others.
+    const [first = 0, second = 0, third = 0] = estimate.estimate(siblings).chances;
+    expect(Math.max(first, second)).toBeLessThan(40);
+    expect(third).toBeGreaterThan(200);
+  });
+
+  test("drafts more the less likely a node has to be", () => {
     const sizes = [0.9, 0.6, 0.3, 0.1, 0.02].map((floor) => {
       const estimate = new AcceptanceEstimate(16, 8);
       // Node 2 is accepted in every other step, and never without those before it.
