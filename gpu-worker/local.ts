@@ -6,13 +6,25 @@ export type LocalOptions = LoadOptions & EngineOptions;
 
 /** A loaded model on the calling thread, which each pass blocks: for evaluation and benchmarks. */
 export function localModel({ info, model, neural }: LoadedModel): EngineModel {
+  const runner = new ModelRunner(model, neural);
+  let pass: Promise<unknown> = Promise.resolve();
   return {
     info,
-    runner: new ModelRunner(model, neural),
+    runner: {
+      open: (...session) => runner.open(...session),
+      run(items) {
+        const running = runner.run(items);
+        pass = running.catch(() => undefined);
+        return running;
+      },
+      close: (id) => runner.close(id),
+    },
     pages: model.pages,
     maxRows: model.maxRows,
     restart: () => Promise.reject(new Error("a model in this process is not started again")),
     async close() {
+      // What a pass computes with is not released under it.
+      await pass;
       await model.release();
       await neural?.release();
     },

@@ -26,20 +26,25 @@ async function main(): Promise<void> {
   const server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log });
   let engine: SessionEngine | null = null;
   let stopping = false;
-  const shutDown = async () => {
+  const shutDown = async (code: number) => {
     if (stopping) return;
     stopping = true;
     await server.close(GRACE_MS);
     await engine?.close();
-    process.exit(0);
+    process.exit(code);
   };
-  process.on("SIGTERM", shutDown);
-  process.on("SIGINT", shutDown);
+  process.on("SIGTERM", () => void shutDown(0));
+  process.on("SIGINT", () => void shutDown(0));
 
   const model = await ModelProcess.start(bundleDir, {
     ...settings,
     ...(threads === undefined ? {} : { threads }),
     onRestart: (reason) => log(`${reason}; starting it again`),
+    onGivenUp: (reason) => {
+      log(`${reason}; the model is given up`);
+      // Whoever watches this process starts it afresh.
+      void shutDown(1);
+    },
   });
   engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
   server.serve(engine);

@@ -60,7 +60,7 @@ export function decodeClient(bytes: Uint8Array): ClientMessage {
   const index = fields.integer(0, 0xffffffff);
   const tokens = fields.tokens(0, LIMITS.draftNodes);
   const parents = Int16Array.from(fields.bytes(LIMITS.draftNodes), (p) => (p === ROOT_BYTE ? ROOT : p));
-  const chances = fields.bytes(LIMITS.draftNodes);
+  const chances = Uint8Array.from(fields.bytes(LIMITS.draftNodes));
   fields.end();
   const draft: DraftTree = { tokens, parents, chances };
   const fault = treeFault(draft, ANY_VOCABULARY);

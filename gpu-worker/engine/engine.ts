@@ -295,7 +295,7 @@ export class SessionEngine implements StepEngine, SessionHost {
   /** The model is gone: it is started again, and every session goes on from its text. */
   async #lost(sessions: readonly EngineSession[], error: unknown): Promise<void> {
     if (!(error instanceof RunnerLost)) console.error(error);
-    this.#events.lost?.();
+    if (!this.#closing) this.#events.lost?.();
     for (const session of sessions) {
       session.running = false;
       if (session.isClosed) this.#pool.give(session.pages.splice(0));

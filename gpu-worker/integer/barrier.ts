@@ -13,8 +13,11 @@ export const CONTROL = {
   logits: 7,
 } as const;
 
-/** How often a member looks before it sleeps: some ten microseconds, longer than a fair share of work differs. */
-const LOOKS = 100_000;
+/**
+ * How often a member looks before it sleeps: some ten microseconds. Longer, and on a machine that is busy otherwise the
+ * looking itself takes the core that the others are waiting for.
+ */
+const LOOKS = 2_000;
 /** A sleeper looks again after this long, ms. */
 const NAP_MS = 100;
 

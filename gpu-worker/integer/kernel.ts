@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readdir, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setFlagsFromString } from "node:v8";
@@ -47,7 +47,7 @@ export async function kernelCode(cacheDir: string): Promise<WebAssembly.Module> 
   return await fastest(await kernelBytes(cacheDir));
 }
 
-async function kernelBytes(cacheDir: string): Promise<Uint8Array> {
+export async function kernelBytes(cacheDir: string): Promise<Uint8Array> {
   const names = (await readdir(SOURCES)).filter((name) => name.endsWith(".ts")).sort();
   const sources = new Map<string, string>();
   for (const name of names) sources.set(name, await readFile(join(SOURCES, name), "utf8"));
@@ -56,10 +56,10 @@ async function kernelBytes(cacheDir: string): Promise<Uint8Array> {
     .digest("hex");
   const path = join(cacheDir, "kernels", `${hash.slice(0, 16)}.wasm`);
   const known = await readFile(path).catch(() => null);
-  if (known !== null) return known;
+  if (known !== null && WebAssembly.validate(known)) return known;
   const code = await compile(sources);
   await mkdir(dirname(path), { recursive: true });
-  const part = `${path}.${process.pid}.part`;
+  const part = `${path}.${randomUUID()}.part`;
   await writeFile(part, code);
   await rename(part, path);
   return code;

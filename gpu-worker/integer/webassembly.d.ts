@@ -8,6 +8,8 @@ declare namespace WebAssembly {
     constructor(descriptor: { readonly initial: number; readonly maximum: number; readonly shared: true });
     readonly buffer: SharedArrayBuffer;
   }
+  /** Whether `bytes` are a module. */
+  function validate(bytes: Uint8Array): boolean;
   function instantiate(
     module: Module,
     imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>,

@@ -13,6 +13,8 @@ export interface ModelProcessOptions extends LoadOptions {
   readonly hangMs?: number;
   /** Told when the process is started again, with the reason. */
   readonly onRestart?: (reason: string) => void;
+  /** Told when no more starts are tried, with the last reason. */
+  readonly onGivenUp?: (reason: string) => void;
 }
 
 const HANG_MS = 20_000;
@@ -29,6 +31,7 @@ export class ModelProcess implements EngineModel {
   readonly #bundleDir: string;
   readonly #options: ModelProcessOptions;
   readonly #ready: Ready;
+  readonly #closing = new AbortController();
   #link: Link;
   #starts = 0;
   readonly runner: Runner;
@@ -47,8 +50,13 @@ export class ModelProcess implements EngineModel {
 
   /** Rejects with what kept the model from loading. */
   static async start(bundleDir: string, options: ModelProcessOptions = {}): Promise<ModelProcess> {
-    const [link, ready] = await launch(bundleDir, options);
-    return new ModelProcess(bundleDir, options, link, ready);
+    const link = launch(bundleDir, options);
+    try {
+      return new ModelProcess(bundleDir, options, link, await link.ready());
+    } catch (error) {
+      await link.end();
+      throw error;
+    }
   }
 
   get info() {
@@ -72,22 +80,28 @@ export class ModelProcess implements EngineModel {
   }
 
   async restart(): Promise<void> {
-    const reason = this.#link.reason;
-    this.#link.kill();
     for (;;) {
-      if (this.#starts >= MAX_STARTS) throw new Error(`the model was started ${MAX_STARTS} times in vain`);
-      await sleep(BACKOFF_MS[this.#starts++]);
+      this.#closing.signal.throwIfAborted();
+      this.#link.kill();
+      const { reason } = this.#link;
+      if (this.#starts >= MAX_STARTS) {
+        this.#options.onGivenUp?.(reason);
+        throw new Error(`the model was started ${MAX_STARTS} times in vain: ${reason}`);
+      }
+      await sleep(BACKOFF_MS[this.#starts++], undefined, { signal: this.#closing.signal });
       this.#options.onRestart?.(reason);
+      this.#link = launch(this.#bundleDir, this.#options);
       try {
-        [this.#link] = await launch(this.#bundleDir, this.#options);
+        await this.#link.ready();
         return;
-      } catch (error) {
-        this.#options.onRestart?.(error instanceof Error ? error.message : String(error));
+      } catch {
+        // Its reason is told with the next start.
       }
     }
   }
 
   async close(): Promise<void> {
+    this.#closing.abort();
     await this.#link.end();
   }
 
@@ -98,8 +112,9 @@ export class ModelProcess implements EngineModel {
   }
 }
 
-async function launch(bundleDir: string, options: ModelProcessOptions): Promise<[Link, Ready]> {
-  const { onRestart: _told, hangMs: _hang, ...load } = options;
+/** A process that begins to load the model. */
+function launch(bundleDir: string, options: ModelProcessOptions): Link {
+  const { onRestart: _told, onGivenUp: _gone, hangMs: _hang, ...load } = options;
   const child = fork(fileURLToPath(new URL("./child.ts", import.meta.url)), [], {
     serialization: "advanced",
     execArgv: [],
@@ -107,7 +122,7 @@ async function launch(bundleDir: string, options: ModelProcessOptions): Promise<
   });
   const link = new Link(child);
   link.send({ op: "load", bundleDir, options: load });
-  return [link, await link.ready()];
+  return link;
 }
 
 /** The channel to one process. After the first failure nothing more comes of it. */
@@ -141,10 +156,7 @@ class Link {
   }
 
   async ready(): Promise<Ready> {
-    const message = await this.#answer(LOAD_MS, "the model took too long to load").catch((error: Error) => {
-      this.kill();
-      throw error;
-    });
+    const message = await this.#answer(LOAD_MS, "the model took too long to load");
     assert(message.op === "ready", "the first message of a process");
     return message;
   }
@@ -161,7 +173,8 @@ class Link {
   }
 
   async end(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    const { pid, exitCode, signalCode } = this.#child;
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
     const gone = once(this.#child, "exit");
     // It has nothing to save, and a native call could not be ended otherwise.
     this.kill();
