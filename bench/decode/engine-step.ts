@@ -36,18 +36,27 @@ export async function measureEngine(bundleDir: string): Promise<EngineCosts> {
     const eight = await compare(bare, engine, 8);
     const costCurveMs: Record<string, number> = {};
     for (const rows of ROWS) costCurveMs[rows] = await bare.median(rows, PAST);
-    const contextMs: Record<string, number> = {};
-    for (const tokens of CONTEXTS) contextMs[tokens] = await bare.median(1, tokens);
     return {
       bareStepMs: one.bare,
       engineStepMs: one.engine,
       bareStep8Ms: eight.bare,
       engineStep8Ms: eight.engine,
       costCurveMs,
-      contextMs,
+      contextMs: await bare.contextMs(),
     };
   } finally {
     await engine.close();
+    await model.release();
+    await neural?.release();
+  }
+}
+
+/** Tokens of context -> ms of a bare pass of one row; medians. */
+export async function measureContext(bundleDir: string): Promise<Record<string, number>> {
+  const { model, neural } = await loadBundle(bundleDir, { threads: availableParallelism(), kvLimitBytes: 2 ** 28 });
+  try {
+    return await (await Bare.over(model)).contextMs();
+  } finally {
     await model.release();
     await neural?.release();
   }
@@ -92,7 +101,8 @@ class Bare {
   readonly #pages: Int32Array;
 
   private constructor(model: Model) {
-    const length = Math.max(...CONTEXTS) + Math.max(...ROWS);
+    const most = Math.max(...CONTEXTS) + Math.max(...ROWS);
+    const length = Math.min(most, model.shape.contextTokens);
     this.#model = model;
     this.text = Uint32Array.from({ length }, (_, i) => (i * 7919 + 11) % model.shape.vocabSize);
     this.#pages = Int32Array.from({ length: Math.ceil(length / PAGE_TOKENS) }, (_, i) => i);
@@ -114,6 +124,12 @@ class Bare {
     const at = performance.now();
     await this.#model.forward([{ length, pages, tokens, parents: null, wanted: "all", logits: false }]);
     return performance.now() - at;
+  }
+
+  async contextMs(): Promise<Record<string, number>> {
+    const result: Record<string, number> = {};
+    for (const tokens of CONTEXTS) if (tokens < this.text.length) result[tokens] = await this.median(1, tokens);
+    return result;
   }
 
   async median(rows: number, length: number): Promise<number> {

@@ -14,10 +14,13 @@ export const CONTROL = {
 } as const;
 
 /**
- * How often a member looks before it sleeps: some ten microseconds. Longer, and on a machine that is busy otherwise the
- * looking itself takes the core that the others are waiting for.
+ * How often a member looks before it sleeps: some microseconds at least and not a millisecond at most. Being woken costs
+ * more than the waiting of members with a core each. But where other processes want the cores, looking itself takes the
+ * core that the others are waiting for: whoever looked in vain looks less often, until that goes well for long.
  */
-const LOOKS = 2_000;
+const LEAST_LOOKS = 1_000;
+const MOST_LOOKS = 100_000;
+const MORE_LOOKS = 500;
 /** A sleeper looks again after this long, ms. */
 const NAP_MS = 100;
 
@@ -26,6 +29,7 @@ export class Barrier {
   readonly #control: Int32Array;
   readonly #members: number;
   #phase = 0;
+  #looks = MOST_LOOKS;
 
   constructor(control: Int32Array, members: number) {
     this.#control = control;
@@ -44,7 +48,12 @@ export class Barrier {
       Atomics.notify(control, CONTROL.phase);
       return;
     }
-    for (let look = 0; look < LOOKS; look++) if (Atomics.load(control, CONTROL.phase) === phase) return;
+    for (let look = 0; look < this.#looks; look++) {
+      if (Atomics.load(control, CONTROL.phase) !== phase) continue;
+      this.#looks = Math.min(MOST_LOOKS, this.#looks + MORE_LOOKS);
+      return;
+    }
+    this.#looks = LEAST_LOOKS;
     while (Atomics.load(control, CONTROL.phase) !== phase) Atomics.wait(control, CONTROL.phase, before, NAP_MS);
   }
 }

@@ -1,4 +1,4 @@
-import { type DraftTree, treeOf } from "../../shared/draft-tree.ts";
+import { CERTAIN, type DraftTree, treeOf } from "../../shared/draft-tree.ts";
 import { ROOT } from "../../shared/ids.ts";
 import type { Random } from "./random.ts";
 
@@ -31,6 +31,17 @@ export function randomTree(random: Random, maxNodes: number, vocabSize: number):
     parents.push(parent);
   }
   return treeOf(tokens, parents);
+}
+
+/** The same nodes with chances that fall along every path; some insist, some are hopeless. */
+export function withChances(random: Random, { tokens, parents }: DraftTree): DraftTree {
+  const chances = new Uint8Array(tokens.length);
+  for (let node = 0; node < chances.length; node++) {
+    const parent = parents[node]!;
+    const most = parent === ROOT ? CERTAIN : chances[parent]!;
+    chances[node] = random.pick([most, random.int(0, most), random.int(0, most), 0]);
+  }
+  return treeOf(tokens, parents, chances);
 }
 
 /** The tokens from the root down to `node`, the node included: found by walking up, one parent at a time. */
