@@ -95,7 +95,6 @@ export class SessionEngine implements StepEngine, SessionHost {
     const session = new EngineSession(this.#nextId++, spec, this);
     this.#sessions.set(session.id, session);
     this.#placement.share(session);
-    session.cachedTokens = session.length;
     const tooLong = setTimeout(() => {
       if (!session.placed && !session.rooted) {
         session.end(new StepError("timeout", "The engine was busy for too long.", null, this.#retryAfterS()));

@@ -27,13 +27,17 @@ export class Placement {
     }
     session.length = pages.length * PAGE_TOKENS;
     session.named = pages.length;
-    this.#events.shared?.(session.length, text.length);
   }
 
   /** Tells the runner of a session that it does not know, and takes the pages that `rows` more tokens need. */
   extend(session: EngineSession, rows: number): readonly number[] {
     const { id, length, pages, text, spec } = session;
     if (!session.placed) {
+      if (session.found === null) {
+        // What it finds of its own when it comes back is not counted.
+        session.found = length;
+        this.#events.shared?.(length, text.length);
+      }
       const known = { spec, text: Uint32Array.from(text), promptTokens: spec.prompt.length };
       this.#runner.open(id, known, pages, length);
       session.placed = true;

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { chain, EMPTY_TREE } from "../../../shared/draft-tree.ts";
 import { Random } from "../../helpers/random.ts";
 import { TOY_SPEC, toyEngine, toyText } from "../toy-model.ts";
-import { decode, never, promptOf } from "./toy-decoding.ts";
+import { decode, gate, never, promptOf } from "./toy-decoding.ts";
 
 /** What sessions share of the cache, and how they get along where it is too small for all of them. */
 
@@ -33,6 +33,18 @@ describe("prefixes", () => {
     first.close();
     const rest = await second.step(0, chain(toyText([...prompt, second.opened.bonus], 3)), never);
     expect(rest.accepted).toEqual([0, 1, 2]);
+  });
+
+  test("are found by who waited while they were computed, and told", async () => {
+    const { engine, toy } = toyEngine();
+    const { reached, open } = gate(toy);
+    // One pass of it.
+    const short = prompt.subarray(0, 60);
+    const first = engine.open({ ...TOY_SPEC, prompt: short }, never);
+    await reached();
+    const second = engine.open({ ...TOY_SPEC, prompt: Uint32Array.of(...short, 3) }, never);
+    open();
+    expect([(await first).cachedTokens, (await second).cachedTokens]).toEqual([0, 48]);
   });
 
   test("of another tenant are nobody's business", async () => {
