@@ -16,7 +16,7 @@ export function randomText(random: Random, length: number): number[] {
   return Array.from({ length }, () => random.int(3, 2000));
 }
 
-/** Page tables for sessions of one model: any pages in any order, none twice. */
+/** Page tables for sessions of one model: pages from everywhere in no order, none twice. */
 export class Tables {
   readonly #free: number[];
   readonly #random: Random;
