@@ -56,13 +56,13 @@ beforeAll(async () => {
   scratch = memory.floats(40_000);
 });
 
-function attend(items: readonly Item[]): void {
+function attend(items: readonly Item[], layer = LAYER): void {
   attended.fill(Number.NaN);
   const described = items.flatMap(({ row, rows, head, visible, total, masks }) => {
     return [row, rows, head, visible, total, table.byteOffset, memory.masks(masks).byteOffset];
   });
   const places = [memory.ints(described), queries, queryScales, attended, scratch].map(({ byteOffset }) => byteOffset);
-  memory.kernel.attend(0, items.length, LAYER, ...(places as [number, number, number, number, number]));
+  memory.kernel.attend(0, items.length, layer, ...(places as [number, number, number, number, number]));
 }
 
 /** What the `i`-th row of an item reads for one query head of its group. */
@@ -157,6 +157,20 @@ describe("a row reads what it sees", () => {
       }
     }
   });
+});
+
+test("the largest sums there are come out whole, also where 32 bits would not hold them", () => {
+  const layer = LAYER - 1;
+  for (const largest of [127, -127]) {
+    const most = { int: (low: number, high: number) => (low < 0 ? largest : high) };
+    for (const slot of range(pages * PAGE)) memory.cache.put(layer, 0, slot, most);
+    // All keys are alike, so all values have the same weight.
+    for (const total of [1, 511, 512, 513, 800]) {
+      attend([{ row: 0, rows: 1, head: 0, visible: total - 1, total, masks: [1n] }], layer);
+      const { scale } = memory.cache.value(layer, 0, 0);
+      for (const value of attended.subarray(0, group * headDim)) expect(value / (largest * scale)).toBeCloseTo(1, 5);
+    }
+  }
 });
 
 test("what a row does not see, and what another row sees, changes no bit of it", () => {
