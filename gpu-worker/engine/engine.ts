@@ -77,6 +77,7 @@ export class SessionEngine implements StepEngine, SessionHost {
   /** Recent average time between the ends of sessions, and when the last one was, ms. */
   #paceMs = 1_000;
   #endedAt: number;
+  #woken: () => void = () => undefined;
   #again: NodeJS.Timeout | undefined;
   #closing = false;
 
@@ -144,6 +145,7 @@ export class SessionEngine implements StepEngine, SessionHost {
 
   wake(session: EngineSession): void {
     this.#waiting.add(session);
+    this.#woken();
     void this.#pass();
   }
 
@@ -167,8 +169,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     this.#passing = true;
     try {
       while (this.#waiting.size > 0) {
-        // Requests that come together, or that follow the results of one pass, share the next.
-        await turn();
+        await this.#gather();
         if (await this.#one()) continue;
         // Until one of those that hold the memory ends or has been silent for too long.
         clearTimeout(this.#again);
@@ -178,6 +179,34 @@ export class SessionEngine implements StepEngine, SessionHost {
     } finally {
       this.#passing = false;
     }
+  }
+
+  /**
+   * Waits for those who are about to ask again, so that one pass serves all: not for longer than the fixed part of a pass,
+   * which is what a pass of their own would cost more.
+   */
+  async #gather(): Promise<void> {
+    // What has come together is there after one turn of the event loop.
+    await turn();
+    const until = this.now() + this.#costs.costs.pass;
+    for (;;) {
+      const now = this.now();
+      const expected = [...this.#sessions.values()].flatMap((session) => session.expectedAt ?? []);
+      const at = Math.max(...expected.filter((time) => time > now && time <= until));
+      if (!(at > now)) return;
+      await this.#wokenBy(at - now);
+    }
+  }
+
+  /** Resolves with the next request, and after `ms` in any case. */
+  #wokenBy(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#woken = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   /** Plans and runs one pass; false where nothing can be done until something changes. */
