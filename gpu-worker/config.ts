@@ -26,7 +26,7 @@ const environment = z.object({
 
 /** Where bundles and compiled code are kept unless the environment says otherwise. */
 export function defaultCacheDir(): string {
-  return environment.shape.FOREDRAFT_CACHE.parse(process.env.FOREDRAFT_CACHE);
+  return environment.shape.FOREDRAFT_CACHE.parse(process.env.FOREDRAFT_CACHE || undefined);
 }
 
 export interface Config {

@@ -1,4 +1,5 @@
-import { type EngineModel, type EngineOptions, SessionEngine } from "./engine/engine.ts";
+import { type EngineModel, SessionEngine } from "./engine/engine.ts";
+import type { EngineOptions } from "./engine/options.ts";
 import { type LoadedModel, type LoadOptions, loadBundle } from "./load.ts";
 import { ModelRunner } from "./runner.ts";
 

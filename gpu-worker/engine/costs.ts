@@ -1,4 +1,5 @@
 import type { PassCosts } from "../../shared/engine.ts";
+import type { RunnerItem } from "../runner.ts";
 
 /** What a pass consisted of. */
 export interface PassWork {
@@ -9,6 +10,20 @@ export interface PassWork {
   readonly context: number;
   /** Lattices made. */
   readonly heads: number;
+}
+
+/** What a pass over these items consists of, before it is known which lattices it makes; `lengths`: of their pasts. */
+export function workOf(items: readonly RunnerItem[], lengths: readonly number[]): PassWork {
+  let rows = 0;
+  let wanted = 0;
+  let context = 0;
+  for (const [i, { work }] of items.entries()) {
+    const own = "rows" in work ? work.rows : work.draft.tokens.length + 1;
+    rows += own;
+    if ("draft" in work) wanted += own;
+    context += (own * (lengths[i]! + ("rows" in work ? own / 2 : 0))) / 1024;
+  }
+  return { rows, wanted, context, heads: 0 };
 }
 
 /** Predicted time, ms. */

@@ -2,41 +2,14 @@ import { setImmediate as turn } from "node:timers/promises";
 import { CERTAIN, EMPTY_TREE, type Pruned, prune } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
-import { PAGE_TOKENS } from "../model.ts";
 import { type PassResult, type Runner, type RunnerItem, RunnerLost } from "../runner.ts";
-import { CostModel, type PassWork, passMs } from "./costs.ts";
+import { CostModel, type PassWork, passMs, workOf } from "./costs.ts";
 import type { EngineEvents } from "./events.ts";
 import type { Holder } from "./memory-plan.ts";
-import { PagePool } from "./pages.ts";
+import { ENGINE_LIMITS, type EngineLimits, type EngineOptions } from "./options.ts";
+import { Placement } from "./placement.ts";
 import { type Plan, type PlannedItem, schedule, type Work } from "./schedule.ts";
 import { EngineSession, refuseSpec, type SessionHost } from "./session.ts";
-
-export interface EngineLimits {
-  /** Sessions open at once, those that wait to begin included. */
-  readonly maxSessions: number;
-  /** Longest wait for the first pass, ms. */
-  readonly maxWaitMs: number;
-  /** Longest pass that prompts may make while others decode, ms. */
-  readonly passMs: number;
-  /** The same while nobody does. */
-  readonly prefillMs: number;
-  /** A session whose peer asks for nothing this long is the first to make room, ms. */
-  readonly staleMs: number;
-}
-
-export const ENGINE_LIMITS: EngineLimits = {
-  maxSessions: 64,
-  maxWaitMs: 60_000,
-  passMs: 60,
-  prefillMs: 200,
-  staleMs: 2_000,
-};
-
-export interface EngineOptions extends Partial<EngineLimits> {
-  /** ms, any origin. */
-  readonly now?: () => number;
-  readonly events?: Partial<EngineEvents>;
-}
 
 /** What the engine needs of the model it schedules. */
 export interface EngineModel {
@@ -65,7 +38,7 @@ export class SessionEngine implements StepEngine, SessionHost {
   readonly now: () => number;
   readonly #events: Partial<EngineEvents>;
   readonly #costs: CostModel;
-  readonly #pool: PagePool;
+  readonly #placement: Placement;
   readonly #sessions = new Map<number, EngineSession>();
   /** Sessions with a request, in the order in which they began to wait. */
   readonly #waiting = new Set<EngineSession>();
@@ -88,7 +61,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     this.now = now;
     this.#events = events;
     this.#costs = new CostModel(model.info.costs);
-    this.#pool = new PagePool(model.pages);
+    this.#placement = new Placement(model.pages, model.runner, events);
     this.#endedAt = now();
   }
 
@@ -104,12 +77,13 @@ export class SessionEngine implements StepEngine, SessionHost {
     let waiting = 0;
     for (const session of this.#waiting) if (!session.rooted && session.length === 0) waiting++;
     const running = this.#sessions.size - waiting;
-    return { running, waiting, kvUsed: this.#pool.used / this.#pool.size, passMs: this.#passMs };
+    const { used, size } = this.#placement.pool;
+    return { running, waiting, kvUsed: used / size, passMs: this.#passMs };
   }
 
   /** Pages: in all, held by sessions, kept for later. */
   get pages(): { readonly all: number; readonly used: number; readonly cached: number } {
-    const { size, used, cached } = this.#pool;
+    const { size, used, cached } = this.#placement.pool;
     return { all: size, used, cached };
   }
 
@@ -121,8 +95,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     }
     const session = new EngineSession(this.#nextId++, spec, this);
     this.#sessions.set(session.id, session);
-    this.#share(session);
-    session.cachedTokens = session.length;
+    this.#placement.share(session);
     const tooLong = setTimeout(() => {
       if (!session.placed && !session.rooted) {
         session.end(new StepError("timeout", "The engine was busy for too long.", null, this.#retryAfterS()));
@@ -159,7 +132,7 @@ export class SessionEngine implements StepEngine, SessionHost {
       this.#endedAt = now;
     }
     // The pass that runs still writes to its pages.
-    if (!session.running) this.#forget(session);
+    if (!session.running) this.#placement.forget(session);
     void this.#pass();
   }
 
@@ -211,9 +184,10 @@ export class SessionEngine implements StepEngine, SessionHost {
 
   /** Plans and runs one pass; false where nothing can be done until something changes. */
   async #one(): Promise<boolean> {
-    for (const session of this.#waiting) if (!session.placed && session.pages.length === 0) this.#share(session);
+    for (const session of this.#waiting)
+      if (!session.placed && session.pages.length === 0) this.#placement.share(session);
     const { plan, wishes } = this.#plan();
-    for (const id of plan.preempted) this.#preempt(this.#sessions.get(id)!);
+    for (const id of plan.preempted) this.#placement.preempt(this.#sessions.get(id)!);
     if (plan.items.length === 0) return plan.preempted.length > 0;
     const planned = plan.items.map((item) => ({ item, session: this.#sessions.get(item.id)! }));
     const items = planned.map(({ item, session }) => this.#itemOf(item, session, wishes));
@@ -242,7 +216,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     const before = this.now() - this.#limits.staleMs;
     const holderOf = (session: EngineSession): Holder => {
       const { id, pages, request, touchedAt } = session;
-      const own = pages.reduce((sum, page) => sum + Number(this.#pool.usersOf(page) === 1), 0);
+      const own = pages.reduce((sum, page) => sum + Number(this.#placement.pool.usersOf(page) === 1), 0);
       return { id, age: id, pages: pages.length, own, stale: request === null && touchedAt < before };
     };
     const chosen = new Set(waiting);
@@ -251,7 +225,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     const decoding = [...this.#sessions.values()].some((session) => session.rooted);
     const plan = schedule(wishes, others.map(holderOf), {
       rows: this.#model.maxRows,
-      pages: this.#pool.available,
+      pages: this.#placement.pool.available,
       costs: this.#costs.costs,
       passMs: decoding ? this.#limits.passMs : this.#limits.prefillMs,
     });
@@ -278,23 +252,15 @@ export class SessionEngine implements StepEngine, SessionHost {
 
   /** Gives a session its pages, tells the runner of it where that does not know it, and says what to do for it. */
   #itemOf({ id, rows, threshold }: PlannedItem, session: EngineSession, wishes: ReadonlyMap<number, Work>): Item {
-    const { request, missing, length, pages, text, spec } = session;
-    if (!session.placed) {
-      const known = { spec, text: Uint32Array.from(text), promptTokens: spec.prompt.length };
-      this.#model.runner.open(id, known, pages, length);
-      session.placed = true;
-    }
-    const needed = Math.ceil((length + rows) / PAGE_TOKENS) - pages.length;
-    const taken = needed > 0 ? this.#pool.take(needed, pages.at(-1)) : [];
-    if (taken === null) throw new Error("the plan keeps to the pages there are");
-    pages.push(...taken);
-    if (missing > 0) return { runner: { id, pages: taken, work: { rows } }, pruned: null, threshold };
+    const { request, missing, spec } = session;
+    const pages = this.#placement.extend(session, rows);
+    if (missing > 0) return { runner: { id, pages, work: { rows } }, pruned: null, threshold };
     const draft = request?.draft ?? EMPTY_TREE;
     const least = spec.fixed && threshold <= CERTAIN ? 0 : threshold;
     const pruned = prune(draft, least);
     const wish = wishes.get(id);
     const heads = wish?.kind === "step" && wish.heads;
-    return { runner: { id, pages: taken, work: { draft: pruned.draft, heads } }, pruned, threshold: least };
+    return { runner: { id, pages, work: { draft: pruned.draft, heads } }, pruned, threshold: least };
   }
 
   /** Takes over the results of a pass. */
@@ -315,8 +281,8 @@ export class SessionEngine implements StepEngine, SessionHost {
         committed += outcome.accepted.length + 1;
         session.conclude(outcome, pruned?.draft ?? null, pruned?.nodes ?? [], { threshold, load: this.load });
       }
-      if (session.isClosed) this.#forget(session);
-      else this.#nameFullPages(session);
+      if (session.isClosed) this.#placement.forget(session);
+      else this.#placement.nameFullPages(session);
     }
     this.#events.pass?.({ ...work, heads: result.lattices, sessions: planned.length, committed, ms });
   }
@@ -327,18 +293,12 @@ export class SessionEngine implements StepEngine, SessionHost {
     if (!this.#closing) this.#events.lost?.();
     for (const session of sessions) {
       session.running = false;
-      if (session.isClosed) this.#pool.give(session.pages.splice(0));
+      if (session.isClosed) this.#placement.pool.give(session.pages.splice(0));
       else if (++session.crashes >= MAX_CRASHES && this.#suspects.has(session)) {
         session.end(new StepError("engine_failed", "The model failed."));
       } else this.#suspects.add(session);
     }
-    for (const session of this.#sessions.values()) {
-      this.#pool.give(session.pages.splice(0));
-      session.length = 0;
-      session.named = 0;
-      session.placed = false;
-    }
-    this.#pool.clear();
+    this.#placement.lose(this.#sessions.values());
     try {
       await this.#model.restart();
     } catch {
@@ -346,43 +306,6 @@ export class SessionEngine implements StepEngine, SessionHost {
         session.end(new StepError("engine_unavailable", "The model engine is not available."));
       }
     }
-  }
-
-  /** Finds what has been computed of a text before. Its last token always runs, for what it leads to. */
-  #share(session: EngineSession): void {
-    const { text, names, pages } = session;
-    const most = Math.floor((text.length - 1) / PAGE_TOKENS);
-    while (pages.length < most) {
-      const page = this.#pool.share(names.of(pages.length, text));
-      if (page === null) break;
-      pages.push(page);
-    }
-    session.length = pages.length * PAGE_TOKENS;
-    session.named = pages.length;
-    this.#events.shared?.(session.length, text.length);
-  }
-
-  #nameFullPages(session: EngineSession): void {
-    const { text, names, pages, length } = session;
-    for (; (session.named + 1) * PAGE_TOKENS <= length; session.named++) {
-      this.#pool.name(pages[session.named]!, names.of(session.named, text));
-    }
-  }
-
-  /** Takes a session's pages; what it has computed may still be found when it goes on. */
-  #preempt(session: EngineSession): void {
-    this.#events.preempted?.();
-    this.#pool.give(session.pages.splice(0));
-    session.length = 0;
-    session.named = 0;
-    if (session.placed) this.#model.runner.close(session.id);
-    session.placed = false;
-  }
-
-  #forget(session: EngineSession): void {
-    this.#pool.give(session.pages.splice(0));
-    if (session.placed) this.#model.runner.close(session.id);
-    session.placed = false;
   }
 
   /** When a refused caller may try again: by the recent pace, a session ends by then. */
@@ -401,17 +324,4 @@ interface Item {
   /** null: rows of the text. */
   readonly pruned: Pruned | null;
   readonly threshold: number;
-}
-
-function workOf(items: readonly RunnerItem[], lengths: readonly number[]): PassWork {
-  let rows = 0;
-  let wanted = 0;
-  let context = 0;
-  for (const [i, { work }] of items.entries()) {
-    const own = "rows" in work ? work.rows : work.draft.tokens.length + 1;
-    rows += own;
-    if ("draft" in work) wanted += own;
-    context += (own * (lengths[i]! + ("rows" in work ? own / 2 : 0))) / 1024;
-  }
-  return { rows, wanted, context, heads: 0 };
 }

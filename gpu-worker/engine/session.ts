@@ -52,7 +52,8 @@ export class EngineSession implements StepSession {
   /** Part of the pass that runs now. */
   running = false;
   request: Request | null = null;
-  cachedTokens = 0;
+  /** Tokens of the prompt that lay in the cache when it began; null before. */
+  found: number | null = null;
   /** Whether the last reply had a lattice. */
   hadLattice = false;
   /** Steps since the last lattice. */
@@ -79,6 +80,10 @@ export class EngineSession implements StepSession {
 
   get bundle(): BundleInfo {
     return this.#host.bundle;
+  }
+
+  get cachedTokens(): number {
+    return this.found ?? 0;
   }
 
   /** Whether the model has chosen the last token of the text. */

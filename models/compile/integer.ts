@@ -16,10 +16,14 @@ import {
 /** Largest block of the Hadamard transform over the feed-forward rows: larger ones gain no precision. */
 export const FFN_BLOCK = 64;
 
+/** What the kernel takes at a time of each size. */
+const VECTORS = { width: 8, headDim: 8, ffn: 8, vocabSize: 4 } as const;
+
 /**
  * The weights of the integer model (models/README.md), eight bits each. The residual stream is kept in the basis of
  * `Rotation(width)`, values in that of `Rotation(headDim)`, and the feed-forward rows are transformed blockwise before
- * their product: all of that is folded into the matrices here, as are the norms' weights.
+ * their product: all of that is folded into the matrices here, as are the norms' weights. Throws Error where a size of
+ * the model is not one that the kernel takes.
  */
 export async function writeIntegerModel(
   path: string,
@@ -27,6 +31,7 @@ export async function writeIntegerModel(
   onProgress: (done: number, total: number) => void,
 ): Promise<Written> {
   const { config } = llama;
+  checkSizes(config);
   const { layers, width, vocabSize } = config;
   const rotation = new Rotation(width);
   const tensors: PendingTensor[] = [...lookUp("embedding", vocabSize, width, () => embedding(llama, rotation))];
@@ -38,6 +43,13 @@ export async function writeIntegerModel(
     make: () => llama.outputNorm(),
   });
   return await writeSafetensors(path, tensors, (done) => onProgress(done, tensors.length));
+}
+
+function checkSizes(config: LlamaConfig): void {
+  for (const [name, unit] of Object.entries(VECTORS) as [keyof typeof VECTORS, number][]) {
+    if (config[name] % unit === 0) continue;
+    throw new Error(`int8 needs a ${name} that is a multiple of ${unit}, not ${config[name]}: take --precision fp32`);
+  }
 }
 
 /** [K, N] bytes, multiplied from the left, with [N] scales and offsets. */

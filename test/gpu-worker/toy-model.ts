@@ -1,4 +1,5 @@
-import { type EngineModel, type EngineOptions, SessionEngine } from "../../gpu-worker/engine/engine.ts";
+import { type EngineModel, SessionEngine } from "../../gpu-worker/engine/engine.ts";
+import type { EngineOptions } from "../../gpu-worker/engine/options.ts";
 import type { Forward, HeadsOutput, Model, ModelShape, Segment } from "../../gpu-worker/model.ts";
 import { PAGE_TOKENS } from "../../gpu-worker/model.ts";
 import { ModelRunner, RunnerLost } from "../../gpu-worker/runner.ts";

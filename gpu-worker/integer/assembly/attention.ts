@@ -1,5 +1,6 @@
-import { keyScalesOf, keysOf, PAGE, valueScalesOf, valuesOf } from "./cache";
+import { keyScalesOf, keysOf, PAGE, valueScalesOf } from "./cache";
 import { coefficient, largest, leastExponent, magic, nearest, scaleBy } from "./math";
+import { mix, put, SPAN, tileOf } from "./mix";
 import { headDim, heads, kvHeads } from "./shape";
 
 /*
@@ -18,14 +19,6 @@ const ITEM_BYTES: usize = 28;
 const WEIGHT: f32 = 32767;
 /** What a likelihood relative to the largest is counted in for the softmax's denominator. */
 const UNIT: f32 = 262144;
-/** Pages over which weights times values cannot overflow: 512 * 32767 * 127 < 2^31. */
-const SPAN: i32 = 32;
-
-/** Query vectors taken at a time: four, or three where groups of query heads divide by it. */
-@inline
-function tileOf(vectors: i32): i32 {
-  return vectors % 3 == 0 ? 3 : 4;
-}
 
 export function attend(
   from: i32, to: i32, layer: i32, items: usize, queries: usize, queryScales: usize, out: usize, scratch: usize,
@@ -69,7 +62,8 @@ export function attend(
 
 /** Products of the query vectors and every key, [vectors][stride / 4] float32. */
 function score(
-  layer: i32, head: i32, table: usize, count: i32, pointers: usize, scales: usize, vectors: i32, scores: usize, stride: usize,
+  layer: i32, head: i32, table: usize, count: i32, pointers: usize, scales: usize, vectors: i32, scores: usize,
+  stride: usize,
 ): void {
   const keys = keysOf(layer, head), keyScales = keyScalesOf(layer, head);
   const half = <usize>(8 * headDim), tile = tileOf(vectors);
@@ -91,7 +85,9 @@ function score(
 
 /** Three or four query vectors before eight keys. */
 @inline
-function scoreTile(k: usize, keyScales: usize, pointers: usize, scales: usize, to: usize, stride: usize, four: bool): void {
+function scoreTile(
+  k: usize, keyScales: usize, pointers: usize, scales: usize, to: usize, stride: usize, four: bool,
+): void {
   let q0 = <usize>load<u32>(pointers), q1 = <usize>load<u32>(pointers, 4);
   let q2 = <usize>load<u32>(pointers, 8), q3 = <usize>load<u32>(pointers, 12);
   let a0 = i32x4.splat(0), b0 = a0, a1 = a0, b1 = a0, a2 = a0, b2 = a0, a3 = a0, b3 = a0;
@@ -159,8 +155,10 @@ function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): 
     const m = magic();
     const n0 = f32x4.add(f32x4.pmax(least, s0), m), n1 = f32x4.add(f32x4.pmax(least, s1), m);
     const n2 = f32x4.add(f32x4.pmax(least, s2), m), n3 = f32x4.add(f32x4.pmax(least, s3), m);
-    const r0 = f32x4.sub(f32x4.pmax(least, s0), f32x4.sub(n0, m)), r1 = f32x4.sub(f32x4.pmax(least, s1), f32x4.sub(n1, m));
-    const r2 = f32x4.sub(f32x4.pmax(least, s2), f32x4.sub(n2, m)), r3 = f32x4.sub(f32x4.pmax(least, s3), f32x4.sub(n3, m));
+    const r0 = f32x4.sub(f32x4.pmax(least, s0), f32x4.sub(n0, m));
+    const r1 = f32x4.sub(f32x4.pmax(least, s1), f32x4.sub(n1, m));
+    const r2 = f32x4.sub(f32x4.pmax(least, s2), f32x4.sub(n2, m));
+    const r3 = f32x4.sub(f32x4.pmax(least, s3), f32x4.sub(n3, m));
     let c = coefficient(4), d = coefficient(3);
     let e0 = f32x4.add(f32x4.mul(c, r0), d), e1 = f32x4.add(f32x4.mul(c, r1), d);
     let e2 = f32x4.add(f32x4.mul(c, r2), d), e3 = f32x4.add(f32x4.mul(c, r3), d);
@@ -184,7 +182,8 @@ function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): 
     e1 = v128.and(e1, f32x4.gt(s1, least));
     e2 = v128.and(e2, f32x4.gt(s2, least));
     e3 = v128.and(e3, f32x4.gt(s3, least));
-    mass = i32x4.add(mass, i32x4.add(i32x4.add(counted(e0, unit), counted(e1, unit)), i32x4.add(counted(e2, unit), counted(e3, unit))));
+    const half = i32x4.add(counted(e0, unit), counted(e1, unit));
+    mass = i32x4.add(mass, i32x4.add(half, i32x4.add(counted(e2, unit), counted(e3, unit))));
     e0 = f32x4.mul(e0, v128.load(page));
     e1 = f32x4.mul(e1, v128.load(page, 16));
     e2 = f32x4.mul(e2, v128.load(page, 32));
@@ -206,7 +205,8 @@ function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): 
     const low = nearest(f32x4.mul(v128.load(p), scale)), high = nearest(f32x4.mul(v128.load(p, 16), scale));
     v128.store(to, i16x8.narrow_i32x4_s(low, high));
   }
-  const all = <f64>i32x4.extract_lane(mass, 0) + <f64>i32x4.extract_lane(mass, 1) + <f64>i32x4.extract_lane(mass, 2) + <f64>i32x4.extract_lane(mass, 3);
+  const all = <f64>i32x4.extract_lane(mass, 0) + <f64>i32x4.extract_lane(mass, 1)
+    + <f64>i32x4.extract_lane(mass, 2) + <f64>i32x4.extract_lane(mass, 3);
   return <f32>(<f64>weight * UNIT / (<f64>WEIGHT * all));
 }
 
@@ -214,94 +214,4 @@ function weigh(layer: i32, head: i32, table: usize, count: i32, scores: usize): 
 @inline
 function counted(likelihood: v128, unit: v128): v128 {
   return nearest(f32x4.mul(likelihood, unit));
-}
-
-/**
- * Sums of weights times values: int32 [vectors][headDim] at `sums`, or, of more pages than a span, float64 at `wide`,
- * which holds such integers exactly.
- */
-function mix(
-  layer: i32, head: i32, table: usize, count: i32, vectors: i32, weights: usize, stride: usize, sums: usize, wide: usize,
-): void {
-  const values = valuesOf(layer, head);
-  const padded = (vectors + 3) & ~3, tile = tileOf(vectors);
-  const bytes = <usize>(padded * headDim) << 2;
-  if (count > SPAN) memory.fill(wide, 0, bytes << 1);
-  for (let start = 0; start < count; start += SPAN) {
-    memory.fill(sums, 0, bytes);
-    const end = min(start + SPAN, count);
-    // A few pages at a time, so that they are still in the nearest cache for the next vectors.
-    for (let from = start; from < end; from += 8) {
-      const to = min(from + 8, end);
-      for (let i = 0; i < vectors; i += tile) {
-        const w = weights + <usize>i * stride + (<usize>from << 5);
-        for (let d = 0; d < headDim; d += 8) {
-          const v = values + <usize>(d * PAGE), at = sums + (<usize>(i * headDim + d) << 2);
-          if (tile == 3) mixTile(v, table, from, to, w, stride, at, false);
-          else mixTile(v, table, from, to, w, stride, at, true);
-        }
-      }
-    }
-    if (count <= SPAN) return;
-    for (let i: usize = 0; i < bytes; i += 16) {
-      const v = v128.load(sums + i);
-      const at = wide + (i << 1);
-      v128.store(at, f64x2.add(v128.load(at), f64x2.convert_low_i32x4_s(v)));
-      const high = i32x4.shuffle(v, v, 2, 3, 2, 3);
-      v128.store(at, f64x2.add(v128.load(at, 16), f64x2.convert_low_i32x4_s(high)), 16);
-    }
-  }
-}
-
-/** Three or four vectors' weights before eight dimensions of the values on pages [from, to). */
-@inline
-function mixTile(values: usize, table: usize, from: i32, to: i32, w0: usize, stride: usize, sums: usize, four: bool): void {
-  const row = <usize>headDim << 2;
-  let w1 = w0 + stride, w2 = w1 + stride, w3 = w2 + stride;
-  let a0 = v128.load(sums), b0 = v128.load(sums, 16);
-  let a1 = v128.load(sums + row), b1 = v128.load(sums + row, 16);
-  let a2 = v128.load(sums + 2 * row), b2 = v128.load(sums + 2 * row, 16);
-  let a3 = i32x4.splat(0), b3 = a3;
-  if (four) {
-    a3 = v128.load(sums + 3 * row);
-    b3 = v128.load(sums + 3 * row, 16);
-  }
-  for (let p = from; p < to; p++) {
-    let v = values + <usize>load<i32>(table + (<usize>p << 2)) * <usize>(PAGE * headDim);
-    for (const end = v + 128; v < end; v += 16, w0 += 4, w1 += 4, w2 += 4, w3 += 4) {
-      const x = v128.load_ext<i8>(v), y = v128.load_ext<i8>(v, 8);
-      let w = v128.load_splat<i32>(w0);
-      a0 = i32x4.add(a0, i32x4.dot_i16x8_s(x, w));
-      b0 = i32x4.add(b0, i32x4.dot_i16x8_s(y, w));
-      w = v128.load_splat<i32>(w1);
-      a1 = i32x4.add(a1, i32x4.dot_i16x8_s(x, w));
-      b1 = i32x4.add(b1, i32x4.dot_i16x8_s(y, w));
-      w = v128.load_splat<i32>(w2);
-      a2 = i32x4.add(a2, i32x4.dot_i16x8_s(x, w));
-      b2 = i32x4.add(b2, i32x4.dot_i16x8_s(y, w));
-      if (four) {
-        w = v128.load_splat<i32>(w3);
-        a3 = i32x4.add(a3, i32x4.dot_i16x8_s(x, w));
-        b3 = i32x4.add(b3, i32x4.dot_i16x8_s(y, w));
-      }
-    }
-  }
-  v128.store(sums, a0);
-  v128.store(sums, b0, 16);
-  v128.store(sums + row, a1);
-  v128.store(sums + row, b1, 16);
-  v128.store(sums + 2 * row, a2);
-  v128.store(sums + 2 * row, b2, 16);
-  if (four) {
-    v128.store(sums + 3 * row, a3);
-    v128.store(sums + 3 * row, b3, 16);
-  }
-}
-
-/** One head's result, from int32 sums or, where there are none, from float64 ones. */
-function put(sums: usize, wide: usize, factor: f32, to: usize): void {
-  for (let d = 0; d < headDim; d++, to += 4) {
-    const total = sums == 0 ? load<f64>(wide + (<usize>d << 3)) : <f64>load<i32>(sums + (<usize>d << 2));
-    store<f32>(to, <f32>total * factor);
-  }
 }

@@ -47,7 +47,8 @@ export function valueScalesOf(layer: i32, head: i32): usize {
 @inline
 function keyAt(layer: i32, head: i32, slot: i32): usize {
   const page = slot / PAGE, place = slot % PAGE;
-  return keysOf(layer, head) + <usize>page * <usize>(PAGE * headDim) + <usize>((place >> 3) * 8 * headDim + ((place & 7) << 1));
+  const within = (place >> 3) * 8 * headDim + ((place & 7) << 1);
+  return keysOf(layer, head) + <usize>page * <usize>(PAGE * headDim) + <usize>within;
 }
 
 /** Where the first value of a slot lies. */

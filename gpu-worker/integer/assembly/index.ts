@@ -1,5 +1,5 @@
 /*
- * The kernel: what the model computes between its matrix products. Compiled by AssemblyScript (see ../build.ts); one
+ * The kernel: what the model computes between its matrix products. Compiled by AssemblyScript (see ../kernel.ts); one
  * instance per thread over one shared memory. Rows or items [from, to) are a thread's share of the work.
  */
 export { attend } from "./attention";

@@ -71,7 +71,8 @@ export function silu(x: v128): v128 {
 
 @inline
 export function largest(v: v128): f32 {
-  return max(max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1)), max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
+  const low = max(f32x4.extract_lane(v, 0), f32x4.extract_lane(v, 1));
+  return max(low, max(f32x4.extract_lane(v, 2), f32x4.extract_lane(v, 3)));
 }
 
 /** Sum of the lanes, in one fixed order. */

@@ -96,7 +96,8 @@ export function addAndNormalise(
         let at = shard(sums, rows, row, c, next);
         for (; c < next; c += 4, at += 16) {
           const i = <usize>c << 2;
-          v128.store(target + i, f32x4.add(v128.load(target + i), product(at, offsets + i, columnScales + i, rowScale)));
+          const update = product(at, offsets + i, columnScales + i, rowScale);
+          v128.store(target + i, f32x4.add(v128.load(target + i), update));
         }
       }
     }
@@ -144,7 +145,8 @@ export function gate(
       }
     }
     hadamard(scratch, ffn, ffnBlock);
-    store<f32>(byteScales + (<usize>row << 2), toBytes(scratch, ffn, bytes + <usize>(row * ffn), largestOf(scratch, ffn)));
+    const step = toBytes(scratch, ffn, bytes + <usize>(row * ffn), largestOf(scratch, ffn));
+    store<f32>(byteScales + (<usize>row << 2), step);
   }
 }
 

@@ -3,7 +3,7 @@ import type { HeadsOutput, Model, Segment } from "../../../gpu-worker/model.ts";
 import { type DraftTree, mergePaths, treeOf } from "../../../shared/draft-tree.ts";
 import { Random } from "../../helpers/random.ts";
 import { pathTo, randomTree } from "../../helpers/trees.ts";
-import { expectSame, loadTiny, pass, piece, randomText, readAlone, type Said, step, Tables } from "./texts.ts";
+import { expectSame, loadTiny, pass, piece, randomText, readAlone, type Said, step, Tables } from "../texts.ts";
 
 /*
  * A row of the integer model is the same bits whatever its pass was made up of: speculative text is plain text because

@@ -1,20 +1,22 @@
 import { expect } from "vitest";
-import { loadBundle } from "../../../gpu-worker/load.ts";
-import { type Model, PAGE_TOKENS, type Segment } from "../../../gpu-worker/model.ts";
-import { ensureBundle } from "../../../models/bundle.ts";
-import type { DraftTree } from "../../../shared/draft-tree.ts";
-import type { Random } from "../../helpers/random.ts";
+import { loadBundle } from "../../gpu-worker/load.ts";
+import { type Model, PAGE_TOKENS, type Segment } from "../../gpu-worker/model.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import type { DraftTree } from "../../shared/draft-tree.ts";
+import type { Precision } from "../../shared/manifest.ts";
+import type { Random } from "../helpers/random.ts";
 
-/** The bundle `tiny`, computed in integers by so many threads. */
-export async function loadTiny(threads: number): Promise<Model> {
-  return (await loadBundle(await ensureBundle("tiny"), { threads, kvLimitBytes: 16 << 20 })).model;
+/** The bundle `tiny`, by default in integers, computed by so many threads. */
+export async function loadTiny(threads: number, precision: Precision = "int8"): Promise<Model> {
+  const bundle = await ensureBundle("tiny", { precision });
+  return (await loadBundle(bundle, { threads, kvLimitBytes: 16 << 20 })).model;
 }
 
 export function randomText(random: Random, length: number): number[] {
   return Array.from({ length }, () => random.int(3, 2000));
 }
 
-/** Page tables for sessions of one model: any pages in any order, none twice. */
+/** Page tables for sessions of one model: pages from everywhere in no order, none twice. */
 export class Tables {
   readonly #free: number[];
   readonly #random: Random;
