@@ -18,7 +18,7 @@ import { measurePrefill, stallMs } from "./load/prefill.ts";
 import { foredraft, type Keys, llamaCpp } from "./load/servers.ts";
 
 const STREAMS = [1, 4, 8, 16, 32];
-const METHODS = ["plain", "default", "llama_cpp"] as const;
+const METHODS = ["plain", "default", "llama_cpp"];
 
 export const LOAD_HELP = `npm run bench -- load [options]
 Many streams at once, in a closed loop, over the full path: plain, default drafts and llama.cpp in turn; then the time
@@ -28,6 +28,7 @@ of a long prompt, alone and beside streams that decode, and what context costs.
   --streams A,B    streams at once (${STREAMS.join(",")})
   --answers N      answers per stream at least, and a dozen in all (3)
   --max-tokens N   per answer (96)
+  --methods A,B    (${METHODS.join(",")})
   --rounds N       medians over so many (1)`;
 
 /** Tokens per second, time to first token and gaps at growing numbers of streams. */
@@ -37,7 +38,8 @@ export async function benchLoad(args: readonly string[]): Promise<object> {
   const bundleDir = await ensureBundle(bundle);
   const { text, manifest } = await loadBundle(bundleDir, bundle);
   const context = await measureContext(bundleDir);
-  const [llama, whyNot] = await obtainLlama(bundle, availableParallelism());
+  const wanted = options.methods.includes("llama_cpp");
+  const [llama, whyNot] = wanted ? await obtainLlama(bundle, availableParallelism()) : [null, "not asked for"];
   const keys = keyRing();
   const assetsDir = await mkdtemp(join(tmpdir(), "foredraft-load-"));
   const vars = { API_KEYS: keys.hashes.join(), MAX_STREAMS: "64", MAX_STREAMS_TOTAL: "64" };
@@ -46,20 +48,18 @@ export async function benchLoad(args: readonly string[]): Promise<object> {
   try {
     const rows = options.prompts === null ? PROMPTS : await firstMessages(options.prompts);
     const at = { url: stack.edge.url, model: bundle };
-    const servers: Partial<Record<(typeof METHODS)[number], Server>> = {
+    const servers = Object.entries({
       plain: foredraft(at, keys, { enabled: false }),
       default: foredraft(at, keys, {}),
-      ...(llama === null
-        ? {}
-        : { llama_cpp: llamaCpp(llama, (content) => [...text.chat([{ role: "user", content }])]) }),
-    };
+      llama_cpp: llama && llamaCpp(llama, (content) => [...text.chat([{ role: "user", content }])]),
+    }).filter((entry): entry is [string, Server] => entry[1] !== null && options.methods.includes(entry[0]));
     const runs: Record<string, Record<string, LoadRun[]>> = {};
-    const progress = new Progress(streams.length * rounds * Object.keys(servers).length, "runs");
+    const progress = new Progress(streams.length * rounds * servers.length, "runs");
     for (const n of streams) {
       const answers = Math.max(12, n * options.answers);
       const own: Record<string, LoadRun[]> = {};
       for (let round = 0; round < rounds; round++) {
-        for (const [name, server] of Object.entries(servers)) {
+        for (const [name, server] of servers) {
           (own[name] ??= []).push(await runLoad(server, rows, { streams: n, answers, maxTokens: options.maxTokens }));
           progress.step();
         }
@@ -97,6 +97,7 @@ function readOptions(args: readonly string[]) {
       answers: { type: "string", default: "3" },
       "max-tokens": { type: "string", default: "96" },
       rounds: { type: "string", default: "1" },
+      methods: { type: "string", default: METHODS.join() },
     },
   });
   return {
@@ -106,6 +107,7 @@ function readOptions(args: readonly string[]) {
     answers: count("--answers", values.answers, 1000)!,
     maxTokens: count("--max-tokens", values["max-tokens"], 1000)!,
     rounds: count("--rounds", values.rounds, 1000)!,
+    methods: values.methods.split(","),
   };
 }
 

@@ -1,13 +1,13 @@
-import { setImmediate as turn } from "node:timers/promises";
 import { CERTAIN, EMPTY_TREE, type Pruned, prune } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { type PassResult, type Runner, type RunnerItem, RunnerLost } from "../runner.ts";
 import { CostModel, type PassWork, passMs, workOf } from "./costs.ts";
 import type { EngineEvents } from "./events.ts";
+import { Gathering } from "./gathering.ts";
 import type { Holder } from "./memory-plan.ts";
 import { ENGINE_LIMITS, type EngineLimits, type EngineOptions } from "./options.ts";
-import { Placement } from "./placement.ts";
+import { PageTables } from "./page-tables.ts";
 import { type Plan, type PlannedItem, schedule, type Work } from "./schedule.ts";
 import { EngineSession, refuseSpec, type SessionHost } from "./session.ts";
 
@@ -38,7 +38,8 @@ export class SessionEngine implements StepEngine, SessionHost {
   readonly now: () => number;
   readonly #events: Partial<EngineEvents>;
   readonly #costs: CostModel;
-  readonly #placement: Placement;
+  readonly #tables: PageTables;
+  readonly #gathering: Gathering;
   readonly #sessions = new Map<number, EngineSession>();
   /** Sessions with a request, in the order in which they began to wait. */
   readonly #waiting = new Set<EngineSession>();
@@ -60,7 +61,8 @@ export class SessionEngine implements StepEngine, SessionHost {
     this.now = now;
     this.#events = events;
     this.#costs = new CostModel(model.info.costs);
-    this.#placement = new Placement(model.pages, model.runner, events);
+    this.#tables = new PageTables(model.pages, model.runner, events);
+    this.#gathering = new Gathering(now);
     this.#endedAt = now();
   }
 
@@ -76,13 +78,13 @@ export class SessionEngine implements StepEngine, SessionHost {
     let waiting = 0;
     for (const session of this.#waiting) if (!session.rooted && session.length === 0) waiting++;
     const running = this.#sessions.size - waiting;
-    const { used, size } = this.#placement.pool;
+    const { used, size } = this.#tables.pool;
     return { running, waiting, kvUsed: used / size, passMs: this.#passMs };
   }
 
   /** Pages: in all, held by sessions, kept for later. */
   get pages(): { readonly all: number; readonly used: number; readonly cached: number } {
-    const { size, used, cached } = this.#placement.pool;
+    const { size, used, cached } = this.#tables.pool;
     return { all: size, used, cached };
   }
 
@@ -94,7 +96,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     }
     const session = new EngineSession(this.#nextId++, spec, this);
     this.#sessions.set(session.id, session);
-    this.#placement.share(session);
+    this.#tables.share(session);
     const tooLong = setTimeout(() => {
       if (!session.placed && !session.rooted) {
         session.end(new StepError("timeout", "The engine was busy for too long.", null, this.#retryAfterS()));
@@ -117,6 +119,7 @@ export class SessionEngine implements StepEngine, SessionHost {
 
   wake(session: EngineSession): void {
     this.#waiting.add(session);
+    this.#gathering.wake();
     void this.#pass();
   }
 
@@ -130,7 +133,7 @@ export class SessionEngine implements StepEngine, SessionHost {
       this.#endedAt = now;
     }
     // The pass that runs still writes to its pages.
-    if (!session.running) this.#placement.forget(session);
+    if (!session.running) this.#tables.forget(session);
     void this.#pass();
   }
 
@@ -140,8 +143,8 @@ export class SessionEngine implements StepEngine, SessionHost {
     this.#passing = true;
     try {
       while (this.#waiting.size > 0) {
-        // Requests that come together, or that follow the results of one pass, share the next.
-        await turn();
+        // For no longer than the fixed part of a pass, which is what a pass of their own would cost more.
+        await this.#gathering.wait(this.#sessions.values(), this.#costs.costs.pass);
         if (await this.#one()) continue;
         // Until one of those that hold the memory ends or has been silent for too long.
         clearTimeout(this.#again);
@@ -155,10 +158,9 @@ export class SessionEngine implements StepEngine, SessionHost {
 
   /** Plans and runs one pass; false where nothing can be done until something changes. */
   async #one(): Promise<boolean> {
-    for (const session of this.#waiting)
-      if (!session.placed && session.pages.length === 0) this.#placement.share(session);
+    for (const session of this.#waiting) if (!session.placed && session.pages.length === 0) this.#tables.share(session);
     const { plan, wishes } = this.#plan();
-    for (const id of plan.preempted) this.#placement.preempt(this.#sessions.get(id)!);
+    for (const id of plan.preempted) this.#tables.preempt(this.#sessions.get(id)!);
     if (plan.items.length === 0) return plan.preempted.length > 0;
     const planned = plan.items.map((item) => ({ item, session: this.#sessions.get(item.id)! }));
     const items = planned.map(({ item, session }) => this.#itemOf(item, session, wishes));
@@ -187,7 +189,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     const before = this.now() - this.#limits.staleMs;
     const holderOf = (session: EngineSession): Holder => {
       const { id, pages, request, touchedAt } = session;
-      const own = pages.reduce((sum, page) => sum + Number(this.#placement.pool.usersOf(page) === 1), 0);
+      const own = pages.reduce((sum, page) => sum + Number(this.#tables.pool.usersOf(page) === 1), 0);
       return { id, age: id, pages: pages.length, own, stale: request === null && touchedAt < before };
     };
     const chosen = new Set(waiting);
@@ -196,7 +198,7 @@ export class SessionEngine implements StepEngine, SessionHost {
     const decoding = [...this.#sessions.values()].some((session) => session.rooted);
     const plan = schedule(wishes, others.map(holderOf), {
       rows: this.#model.maxRows,
-      pages: this.#placement.pool.available,
+      pages: this.#tables.pool.available,
       costs: this.#costs.costs,
       passMs: decoding ? this.#limits.passMs : this.#limits.prefillMs,
     });
@@ -224,7 +226,7 @@ export class SessionEngine implements StepEngine, SessionHost {
   /** Gives a session its pages, tells the runner of it where that does not know it, and says what to do for it. */
   #itemOf({ id, rows, threshold }: PlannedItem, session: EngineSession, wishes: ReadonlyMap<number, Work>): Item {
     const { request, missing, spec } = session;
-    const pages = this.#placement.extend(session, rows);
+    const pages = this.#tables.extend(session, rows);
     if (missing > 0) return { runner: { id, pages, work: { rows } }, pruned: null, threshold };
     const draft = request?.draft ?? EMPTY_TREE;
     const least = spec.fixed && threshold <= CERTAIN ? 0 : threshold;
@@ -252,8 +254,8 @@ export class SessionEngine implements StepEngine, SessionHost {
         committed += outcome.accepted.length + 1;
         session.conclude(outcome, pruned?.draft ?? null, pruned?.nodes ?? [], { threshold, load: this.load });
       }
-      if (session.isClosed) this.#placement.forget(session);
-      else this.#placement.nameFullPages(session);
+      if (session.isClosed) this.#tables.forget(session);
+      else this.#tables.nameFullPages(session);
     }
     this.#events.pass?.({ ...work, heads: result.lattices, sessions: planned.length, committed, ms });
   }
@@ -264,12 +266,12 @@ export class SessionEngine implements StepEngine, SessionHost {
     if (!this.#closing) this.#events.lost?.();
     for (const session of sessions) {
       session.running = false;
-      if (session.isClosed) this.#placement.pool.give(session.pages.splice(0));
+      if (session.isClosed) this.#tables.pool.give(session.pages.splice(0));
       else if (++session.crashes >= MAX_CRASHES && this.#suspects.has(session)) {
         session.end(new StepError("engine_failed", "The model failed."));
       } else this.#suspects.add(session);
     }
-    this.#placement.lose(this.#sessions.values());
+    this.#tables.lose(this.#sessions.values());
     try {
       await this.#model.restart();
     } catch {

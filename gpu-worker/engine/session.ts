@@ -27,6 +27,10 @@ export interface SessionHost {
 
 /** How many steps an acceptance is averaged over. */
 const GAIN_STEPS = 16;
+/** How many steps the time until a peer comes back is averaged over. */
+const ABSENCES = 4;
+/** A peer is expected until this many times its usual absence. */
+const LATE = 1.5;
 
 /** One session: its text, its pages, and the request that waits. */
 export class EngineSession implements StepSession {
@@ -57,7 +61,10 @@ export class EngineSession implements StepSession {
   /** Average number of accepted nodes of steps after a lattice, and of others. */
   readonly gains = { with: 1, without: 0 };
   isClosed = false;
+  /** When the last request came or was answered. */
   touchedAt: number;
+  /** How long its peer takes from an answer to the next request, ms; null before it has come back once. */
+  absenceMs: number | null = null;
   opened!: StepResult;
   readonly #host: SessionHost;
   #steps = 0;
@@ -87,6 +94,12 @@ export class EngineSession implements StepSession {
   /** Tokens that have to go through the model before the request can be answered; a step's root is not one. */
   get missing(): number {
     return this.text.length - this.length - (this.rooted ? 1 : 0);
+  }
+
+  /** By when its peer is likely to have asked again; null while a request waits, and where nothing is known. */
+  get expectedAt(): number | null {
+    if (this.request !== null || this.absenceMs === null) return null;
+    return this.touchedAt + LATE * this.absenceMs;
   }
 
   /** The first token. */
@@ -151,7 +164,12 @@ export class EngineSession implements StepSession {
     const { promise, resolve, reject } = Promise.withResolvers<StepResult>();
     const onAbort = () => this.close();
     signal.addEventListener("abort", onAbort);
-    this.touchedAt = this.#host.now();
+    const now = this.#host.now();
+    if (this.rooted) {
+      const absence = now - this.touchedAt;
+      this.absenceMs = this.absenceMs === null ? absence : this.absenceMs + (absence - this.absenceMs) / ABSENCES;
+    }
+    this.touchedAt = now;
     this.request = { draft, askedAt: this.touchedAt, modelMs: 0, resolve, reject };
     if (signal.aborted) this.close();
     else this.#host.wake(this);

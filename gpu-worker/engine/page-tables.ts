@@ -5,7 +5,7 @@ import { PagePool } from "./pages.ts";
 import type { EngineSession } from "./session.ts";
 
 /** Where sessions lie: which pages of the cache each has, and whether the runner knows it with these. */
-export class Placement {
+export class PageTables {
   readonly pool: PagePool;
   readonly #runner: Runner;
   readonly #events: Partial<EngineEvents>;
