@@ -164,20 +164,19 @@ export class SessionEngine implements StepEngine, SessionHost {
     if (plan.items.length === 0) return plan.preempted.length > 0;
     const planned = plan.items.map((item) => ({ item, session: this.#sessions.get(item.id)! }));
     const items = planned.map(({ item, session }) => this.#itemOf(item, session, wishes));
+    const sessions = planned.map(({ session }) => session);
+    const runnerItems = items.map(({ runner }) => runner);
     const work = workOf(
-      items.map(({ runner }) => runner),
-      planned.map(({ session }) => session.length),
+      runnerItems,
+      sessions.map(({ length }) => length),
     );
-    for (const { session } of planned) session.running = true;
+    for (const session of sessions) session.running = true;
     const startedAt = this.now();
     try {
-      const result = await this.#model.runner.run(items.map(({ runner }) => runner));
+      const result = await this.#model.runner.run(runnerItems);
       this.#take(planned, items, result, this.now() - startedAt, work);
     } catch (error) {
-      await this.#lost(
-        planned.map(({ session }) => session),
-        error,
-      );
+      await this.#lost(sessions, error);
     }
     return true;
   }
