@@ -14,13 +14,15 @@ export const CONTROL = {
 } as const;
 
 /**
- * How often a member looks before it sleeps: some microseconds at least and not a millisecond at most. Being woken costs
- * more than the waiting of members with a core each. But where other processes want the cores, looking itself takes the
- * core that the others are waiting for: whoever looked in vain looks less often, until that goes well for long.
+ * How often a member looks before it sleeps: for not quite a millisecond, as being woken costs more than the waiting of
+ * members with a core each. But where other processes want the cores, looking takes the core that the others are waiting
+ * for: after a wait so long that it must be that, it only glances for some barriers, for more the more often it happens.
  */
-const LEAST_LOOKS = 1_000;
-const MOST_LOOKS = 100_000;
-const MORE_LOOKS = 500;
+const LOOKS = 100_000;
+const GLANCES = 1_000;
+const LONG_MS = 0.3;
+const LEAST_WARY = 64;
+const MOST_WARY = 4_096;
 /** A sleeper looks again after this long, ms. */
 const NAP_MS = 100;
 
@@ -29,7 +31,9 @@ export class Barrier {
   readonly #control: Int32Array;
   readonly #members: number;
   #phase = 0;
-  #looks = MOST_LOOKS;
+  /** Barriers at which to glance after the next long wait, and those left to do so. */
+  #wary = LEAST_WARY;
+  #glances = 0;
 
   constructor(control: Int32Array, members: number) {
     this.#control = control;
@@ -48,12 +52,21 @@ export class Barrier {
       Atomics.notify(control, CONTROL.phase);
       return;
     }
-    for (let look = 0; look < this.#looks; look++) {
-      if (Atomics.load(control, CONTROL.phase) !== phase) continue;
-      this.#looks = Math.min(MOST_LOOKS, this.#looks + MORE_LOOKS);
-      return;
+    const looks = this.#glances > 0 ? GLANCES : LOOKS;
+    for (let look = 0; look < looks; look++) if (Atomics.load(control, CONTROL.phase) === phase) return;
+    this.#sleep(before, phase);
+  }
+
+  #sleep(before: number, phase: number): void {
+    const from = performance.now();
+    while (Atomics.load(this.#control, CONTROL.phase) !== phase) {
+      Atomics.wait(this.#control, CONTROL.phase, before, NAP_MS);
     }
-    this.#looks = LEAST_LOOKS;
-    while (Atomics.load(control, CONTROL.phase) !== phase) Atomics.wait(control, CONTROL.phase, before, NAP_MS);
+    if (performance.now() - from > LONG_MS) {
+      this.#glances = this.#wary;
+      this.#wary = Math.min(MOST_WARY, this.#wary * 2);
+    } else if (this.#glances > 0 && --this.#glances === 0) {
+      this.#wary = Math.max(LEAST_WARY, this.#wary / 4);
+    }
   }
 }
