@@ -1,20 +1,20 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { createTokenizer } from "../edge/text/tokenizer.ts";
 import { ensureBundle } from "../models/bundle.ts";
-import { pull } from "../models/pull.ts";
-import { readSource } from "../models/source.ts";
 import { startStack } from "../scripts/stack.ts";
 import { measureEngine } from "./decode/engine-step.ts";
 import { type Timed, timeAnswer } from "./decode/http.ts";
-import { type Llama, startLlama } from "./decode/llama.ts";
+import { type Llama, obtainLlama } from "./decode/llama.ts";
 import { PROMPTS } from "./decode/prompts.ts";
 import { median, round } from "./decode/stats.ts";
+import { loadBundle } from "./eval/model.ts";
 import { count } from "./eval/options.ts";
 
 const MAX_TOKENS = 128;
+/** Of llama.cpp, tokens. */
+const CONTEXT = 2048;
 
 export const DECODE_HELP = `npm run bench -- decode [options]
 Decoding speed over the full path (HTTP, edge in workerd, gpu-worker), plain and with drafts, beside llama.cpp.
@@ -40,15 +40,17 @@ export async function benchDecode(args: readonly string[]): Promise<object> {
   const assetsDir = await mkdtemp(join(tmpdir(), "foredraft-bench-"));
   const stack = await startStack({ bundle: name, bundleDir, assetsDir, rateLimit: { limit: 100_000, period: 60 } });
   try {
-    const encode = await chatEncoder(bundleDir);
+    const { text } = await loadBundle(bundleDir, name);
+    const client = { url: stack.edge.url, model: name, key: null };
+    await llama?.renew(1, CONTEXT);
     const plain: Timed[] = [];
     const drafted: Timed[] = [];
     const other: number[] = [];
     for (let round = 0; round < rounds; round++) {
       for (const prompt of PROMPTS) {
-        plain.push(await timeAnswer(stack.edge.url, name, prompt, MAX_TOKENS, { enabled: false }));
-        drafted.push(await timeAnswer(stack.edge.url, name, prompt, MAX_TOKENS, {}));
-        if (llama) other.push(await llama.run(encode(prompt), MAX_TOKENS));
+        plain.push(await timeAnswer(client, { content: prompt }, MAX_TOKENS, { enabled: false }));
+        drafted.push(await timeAnswer(client, { content: prompt }, MAX_TOKENS, {}));
+        if (llama) other.push(await decodeRate(llama, text.chat([{ role: "user", content: prompt }])));
       }
       console.error(`round ${round + 1} of ${rounds}`);
     }
@@ -61,23 +63,9 @@ export async function benchDecode(args: readonly string[]): Promise<object> {
   }
 }
 
-async function obtainLlama(bundle: string, threads: number): Promise<[Llama | null, string | null]> {
-  try {
-    const gguf = await pull(await readSource(bundle));
-    return [await startLlama(gguf, threads), null];
-  } catch (error) {
-    return [null, (error as Error).message.split("\n")[0] ?? ""];
-  }
-}
-
-/** Prompts as tokens, for llama.cpp: the ChatML that the bundle's template writes for one user message. */
-async function chatEncoder(bundleDir: string): Promise<(prompt: string) => number[]> {
-  const tokenizer = createTokenizer(await readFile(join(bundleDir, "tokenizer.json")));
-  const system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
-  return (prompt) =>
-    tokenizer.encodeMarked(
-      `<|im_start|>system\n${system}<|im_end|>\n<|im_start|>user\n${prompt}<|im_end|>\n<|im_start|>assistant\n`,
-    );
+async function decodeRate(llama: Llama, prompt: Uint32Array): Promise<number> {
+  const { times } = await llama.answer(0, [...prompt], MAX_TOKENS);
+  return (times.length - 1) / ((times.at(-1)! - times[0]!) / 1000);
 }
 
 function report(plain: readonly Timed[], drafted: readonly Timed[], other: readonly number[]): void {
@@ -119,6 +107,7 @@ function summary(
     engine_step_8_ms: round(costs.engineStep8Ms),
     edge_overhead_ms_per_step: round(median(plain.map((p) => p.wireMs))),
     edge_step_ms: round(median(plain.map((p) => p.stepMs))),
+    context_cost_ms: Object.fromEntries(Object.entries(costs.contextMs).map(([tokens, ms]) => [tokens, round(ms)])),
     cost_curve_ms: Object.fromEntries(Object.entries(costs.costCurveMs).map(([rows, ms]) => [rows, round(ms)])),
     settings: {
       ...settings,

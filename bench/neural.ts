@@ -66,7 +66,7 @@ async function steps(dir: string, model: string, vocabSize: number, heads: numbe
   const signal = new AbortController().signal;
   const prompt = Uint32Array.from({ length: 64 }, (_, i) => (i * 7919 + 11) % vocabSize);
   const sampling = { temperature: 0, topP: 1, seed: 0 };
-  const spec = { model, prompt, heads, topK, sampling, logProbs: null };
+  const spec = { model, prompt, heads, topK, sampling, logProbs: null, fixed: true, tenant: "" };
   const sessions = [
     { session: await engine.open({ ...spec, neural: null }, signal), times: [] as number[] },
     { session: await engine.open({ ...spec, neural: 0.5 }, signal), times: [] as number[] },

@@ -49,12 +49,14 @@ export function createGpuClient(connect: Connect, deadlines: Deadlines = DEADLIN
 
 class GpuSession implements StepSession {
   readonly bundle: BundleInfo;
+  readonly cachedTokens: number;
   readonly opened: StepResult;
   readonly #link: Link;
   readonly #stepMs: number;
 
   constructor(link: Link, opened: OpenedMessage, stepMs: number) {
     this.bundle = opened.bundle;
+    this.cachedTokens = opened.cachedTokens;
     this.opened = opened.result;
     this.#link = link;
     this.#stepMs = stepMs;
@@ -136,7 +138,9 @@ class Link {
     try {
       if (!(data instanceof ArrayBuffer)) throw unexpected();
       const message = decodeServer(new Uint8Array(data));
-      if (message.type === "failed") throw new StepError(message.code, message.message, message.param);
+      if (message.type === "failed") {
+        throw new StepError(message.code, message.message, message.param, message.retryAfterS);
+      }
       if (this.#waiting === null) throw unexpected();
       this.#waiting.resolve(message);
     } catch (error) {

@@ -23,8 +23,8 @@ const COMPLETIONS_MAX_TOKENS = 16;
  */
 const CHARACTERS_PER_TOKEN = 16;
 
-/** Loads what the request needs and tokenizes it. Throws StepError naming the field at fault. */
-export async function prepare(params: CompletionParams, bundles: Bundles): Promise<Prepared> {
+/** Loads what the request needs and tokenizes it, for `tenant` (OpenSpec). Throws StepError naming the field at fault. */
+export async function prepare(params: CompletionParams, bundles: Bundles, tenant: string): Promise<Prepared> {
   const manifest = await bundles.manifest(params.model);
   const plan = planDraft(params.speculation, manifest);
   const bundle = await bundles.bundle(manifest.name);
@@ -44,6 +44,8 @@ export async function prepare(params: CompletionParams, bundles: Bundles): Promi
         sampling: { temperature: params.temperature, topP: params.topP, seed: params.seed ?? randomSeed() },
         logProbs: params.logProbs,
         neural: plan.neural,
+        fixed: !plan.autoNodes,
+        tenant,
       },
       limits: { maxTokens, eosTokens: manifest.eosTokens },
       rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),

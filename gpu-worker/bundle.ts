@@ -3,12 +3,13 @@ import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import * as z from "zod";
-import type { BundleInfo } from "../shared/engine.ts";
+import type { BundleInfo, PassCosts } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
-import { type FileEntry, MANIFEST_FORMAT } from "../shared/manifest.ts";
-import type { ModelShape } from "./model.ts";
+import { type FileEntry, MANIFEST_FORMAT, PRECISIONS, type Precision } from "../shared/manifest.ts";
+import { type ModelShape, PAGE_TOKENS } from "./model.ts";
 
 const count = z.int().min(1);
+const time = z.number().min(0);
 const file = z.object({ path: z.string().min(1), bytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) });
 
 const scores = z.array(z.number());
@@ -21,25 +22,40 @@ const manifestSchema = z.object({
   notice: z.string().nullable(),
   architecture: z.object({
     layers: count,
+    width: count,
+    heads: count,
     kvHeads: count,
     headDim: count,
+    ffn: count,
     vocabSize: count,
     contextTokens: count,
+    normEps: z.number(),
+    ropeFrequencies: z.array(z.number()),
   }),
-  pastValues: z.enum(["float32", "float64"]),
+  precision: z.enum(PRECISIONS),
+  taps: z.array(z.int().min(0)),
+  costs: z.object({ pass: time, row: time, wanted: time, context: time, heads: time }),
   graphs: z.object({ base: file, heads: file, neural: file.nullable() }),
-  hiddenWidth: count,
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
   copyHeads: copyHeads.nullable(),
   tokenizer: file,
 });
 
+/** Sizes of a bundle's base model and heads. */
+export type BundleShape = ModelShape &
+  Omit<z.infer<typeof manifestSchema>["architecture"], "ropeFrequencies"> & {
+    readonly taps: readonly number[];
+  };
+
 /** A compiled bundle whose files are what its manifest says. */
 export interface Bundle {
   readonly name: string;
   readonly notice: string | null;
-  readonly shape: ModelShape;
+  readonly precision: Precision;
+  readonly shape: BundleShape;
+  readonly ropeFrequencies: readonly number[];
+  readonly costs: PassCosts;
   readonly tokenizerHash: string;
   readonly basePath: string;
   readonly headsPath: string;
@@ -60,29 +76,30 @@ export async function readBundle(dir: string): Promise<Bundle> {
     const fields = parsed.error.issues.map((issue) => issue.path.join(".") || "all of it");
     throw new Error(`${path} is of another format (${fields.join(", ")}): ${remedy}`);
   }
-  const { name, notice, architecture, pastValues, graphs, hiddenWidth, latticeHeads, topK, tokenizer } = parsed.data;
+  const { name, notice, architecture, precision, taps, costs, graphs, latticeHeads, topK, tokenizer } = parsed.data;
   const neural = graphs.neural === null ? [] : [graphs.neural];
   await Promise.all([graphs.base, graphs.heads, ...neural, tokenizer].map((entry) => checkFile(dir, entry, remedy)));
-  const { contextTokens, ...rest } = architecture;
+  const { contextTokens, ropeFrequencies, ...rest } = architecture;
   return {
     name,
     notice,
+    precision,
     shape: {
       ...rest,
-      wideValues: pastValues === "float64",
       contextTokens: Math.min(contextTokens, LIMITS.contextTokens),
-      hiddenWidth,
+      taps,
       latticeHeads,
       topK,
       copyHeads: parsed.data.copyHeads,
     },
+    ropeFrequencies,
+    costs,
     tokenizerHash: tokenizer.sha256,
     basePath: join(dir, graphs.base.path),
     headsPath: join(dir, graphs.heads.path),
     neuralPath: graphs.neural === null ? null : join(dir, graphs.neural.path),
   };
 }
-
 /** undefined where it is none. */
 function parseJson(text: string): unknown {
   try {
@@ -104,9 +121,11 @@ async function checkFile(dir: string, entry: FileEntry, remedy: string): Promise
   }
 }
 
-export function bundleInfo(bundle: Bundle, provider: string, costCurve: BundleInfo["costCurve"]): BundleInfo {
-  const { vocabSize, contextTokens, latticeHeads, topK } = bundle.shape;
-  const { name: model, tokenizerHash } = bundle;
+/** @param pages of the cache, which may hold less than the model's context */
+export function bundleInfo(bundle: Bundle, provider: string, pages: number): BundleInfo {
+  const { vocabSize, latticeHeads, topK } = bundle.shape;
+  const { name: model, tokenizerHash, costs } = bundle;
+  const contextTokens = Math.min(bundle.shape.contextTokens, pages * PAGE_TOKENS);
   const neural = bundle.neuralPath !== null;
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve, neural };
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural };
 }

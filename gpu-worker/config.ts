@@ -14,8 +14,8 @@ const environment = z.object({
   GPU_WORKER_PORT: integer(0, 65_535).default(8788),
   GPU_WORKER_PROVIDER: z.enum(["cpu", "webgpu"]).default("cpu"),
   GPU_WORKER_THREADS: integer(1, 256).optional(),
-  GPU_WORKER_SPINNING: z.enum(["0", "1"]).default("1"),
-  GPU_WORKER_SESSIONS: integer(1, 4096).default(32),
+  GPU_WORKER_SESSIONS: integer(1, 4096).default(64),
+  GPU_WORKER_MAX_WAIT_S: integer(1, 3600).default(60),
   GPU_WORKER_KV_MIB: integer(16, 1 << 20).default(2048),
   FOREDRAFT_BUNDLE: z
     .string()
@@ -23,6 +23,11 @@ const environment = z.object({
     .default("smollm2-135m"),
   FOREDRAFT_CACHE: z.string().default(join(import.meta.dirname, "..", ".cache")),
 });
+
+/** Where bundles and compiled code are kept unless the environment says otherwise. */
+export function defaultCacheDir(): string {
+  return environment.shape.FOREDRAFT_CACHE.parse(process.env.FOREDRAFT_CACHE || undefined);
+}
 
 export interface Config {
   readonly key: string;
@@ -32,9 +37,11 @@ export interface Config {
   readonly provider: "cpu" | "webgpu";
   /** undefined: as many as the machine runs at once. */
   readonly threads: number | undefined;
-  readonly spinning: boolean;
   readonly maxSessions: number;
+  /** Longest wait of a session for its first pass, ms. */
+  readonly maxWaitMs: number;
   readonly kvLimitBytes: number;
+  readonly cacheDir: string;
   readonly bundle: string;
   readonly bundleDir: string;
 }
@@ -53,9 +60,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     port: data.GPU_WORKER_PORT,
     provider: data.GPU_WORKER_PROVIDER,
     threads: data.GPU_WORKER_THREADS,
-    spinning: data.GPU_WORKER_SPINNING === "1",
     maxSessions: data.GPU_WORKER_SESSIONS,
+    maxWaitMs: data.GPU_WORKER_MAX_WAIT_S * 1000,
     kvLimitBytes: data.GPU_WORKER_KV_MIB * 2 ** 20,
+    cacheDir: data.FOREDRAFT_CACHE,
     bundle: data.FOREDRAFT_BUNDLE,
     bundleDir: join(data.FOREDRAFT_CACHE, "bundles", data.FOREDRAFT_BUNDLE),
   };

@@ -1,10 +1,10 @@
 import { type Config, readConfig } from "./config.ts";
+import { SessionEngine } from "./engine/engine.ts";
+import { ModelProcess } from "./process/model-process.ts";
 import { startServer } from "./server.ts";
-import { createThreadEngine, type ThreadEngine } from "./threaded.ts";
 
 /** Running steps may take this long to end once the process is asked to stop, ms. */
 const GRACE_MS = 5_000;
-const EXPIRY_MS = 10_000;
 
 /** Ends the process with a message for whoever started it. */
 function stop(error: unknown): never {
@@ -21,31 +21,35 @@ function configuration(): Config {
 }
 
 async function main(): Promise<void> {
-  const { key, host, port, threads, bundle, bundleDir, ...settings } = configuration();
+  const { key, host, port, threads, bundle, bundleDir, maxSessions, maxWaitMs, ...settings } = configuration();
   const log = (line: string) => console.error(`gpu-worker: ${line}`);
-  const server = await startServer({ host, port, key, maxSockets: settings.maxSessions * 2, log });
-  let engine: ThreadEngine | null = null;
+  const server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log });
+  let engine: SessionEngine | null = null;
   let stopping = false;
-  const shutDown = async () => {
+  const shutDown = async (code: number) => {
     if (stopping) return;
     stopping = true;
     await server.close(GRACE_MS);
     await engine?.close();
-    process.exit(0);
+    process.exit(code);
   };
-  process.on("SIGTERM", shutDown);
-  process.on("SIGINT", shutDown);
+  process.on("SIGTERM", () => void shutDown(0));
+  process.on("SIGINT", () => void shutDown(0));
 
-  const loaded = await createThreadEngine(bundleDir, {
+  const model = await ModelProcess.start(bundleDir, {
     ...settings,
     ...(threads === undefined ? {} : { threads }),
-    onDeath: (error) => stop(error),
+    onRestart: (reason) => log(`${reason}; starting it again`),
+    onGivenUp: (reason) => {
+      log(`${reason}; the model is given up`);
+      // Whoever watches this process starts it afresh.
+      void shutDown(1);
+    },
   });
-  engine = loaded;
-  setInterval(() => loaded.expire(), EXPIRY_MS).unref();
-  server.serve(loaded);
+  engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
+  server.serve(engine);
   console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);
-  if (loaded.notice !== null) console.log(`gpu-worker: ${loaded.notice}`);
+  if (model.notice !== null) console.log(`gpu-worker: ${model.notice}`);
 }
 
 await main().catch(stop);

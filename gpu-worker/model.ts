@@ -1,12 +1,12 @@
 import type { TokenId } from "../shared/ids.ts";
 import type { Lattice } from "../shared/lattice.ts";
 import type { CopyHeads } from "../shared/manifest.ts";
-import type { ForwardInputs } from "./inputs.ts";
-import type { KvBuffers, KvShape } from "./kv-cache.ts";
 
-export interface ModelShape extends KvShape {
+/** Tokens of one page of the cache. */
+export const PAGE_TOKENS = 16;
+
+export interface ModelShape {
   readonly vocabSize: number;
-  readonly hiddenWidth: number;
   readonly contextTokens: number;
   /** Rows (heads 2..H) and columns of a lattice. */
   readonly latticeHeads: number;
@@ -15,16 +15,27 @@ export interface ModelShape extends KvShape {
   readonly copyHeads: CopyHeads | null;
 }
 
-/** R is the number of wanted rows, M of all rows. */
+/** Rows of one session in a pass: tokens that follow the `length` ones it has in the cache. */
+export interface Segment {
+  readonly length: number;
+  /** Page table: pages of the cache that hold tokens [0, length + tokens.length), in order. */
+  readonly pages: Int32Array;
+  /** [n] */
+  readonly tokens: Uint32Array;
+  /** [n] of a draft tree: the row before each, -1 for the first; null for a chain. At most 64 rows in a tree. */
+  readonly parents: Int16Array | null;
+  /** Rows whose next token is wanted. */
+  readonly wanted: "none" | "last" | "all";
+  /** Whether the wanted rows' logits are, too. */
+  readonly logits: boolean;
+}
+
+/** Wanted rows are numbered through all segments, in order. Valid until the next pass. */
 export interface Forward {
-  /** [R], lowest id on a tie. */
+  /** [wanted rows] lowest id on a tie. */
   readonly argmax: Int32Array;
-  /** [R, vocab], where asked for. */
-  readonly logits: Float32Array | null;
-  /** [R, hiddenWidth], where asked for. */
-  readonly hidden: Float32Array | null;
-  /** [layers, 2, kvHeads, M, headDim] */
-  readonly newKv: Float32Array;
+  /** [vocab] of a wanted row whose segment asked for logits. */
+  logits(row: number): Float32Array;
 }
 
 export interface HeadsOutput {
@@ -34,16 +45,23 @@ export interface HeadsOutput {
   readonly gate: Float32Array | null;
 }
 
-export interface Wanted {
-  readonly logits: boolean;
-  readonly hidden: boolean;
-}
-
-/** The two graphs of a bundle. One call at a time. */
+/**
+ * Base model, draft heads and the cache. A row's results depend on its session's tokens alone: not on the other rows
+ * of its pass, on how its text was cut into passes, or on where its pages lie. One call at a time.
+ */
 export interface Model {
   readonly shape: ModelShape;
-  forward(inputs: ForwardInputs, past: KvBuffers, wanted: Wanted): Promise<Forward>;
-  /** @param hidden [hiddenWidth] of the last accepted row */
-  heads(hidden: Float32Array, bonus: TokenId): Promise<HeadsOutput>;
+  /** Pages of the cache. */
+  readonly pages: number;
+  /** Rows of one pass. */
+  readonly maxRows: number;
+  forward(segments: readonly Segment[]): Promise<Forward>;
+  /** Lattices after wanted rows of the last pass and the bonus tokens chosen there. */
+  heads(requests: readonly { readonly row: number; readonly bonus: TokenId }[]): Promise<HeadsOutput[]>;
+  /**
+   * Keeps of a segment's rows those given, rising, and forgets the others: they become the tokens after `length`.
+   * A chain that is kept whole needs no call.
+   */
+  keep(segment: Segment, rows: readonly number[]): void;
   release(): Promise<void>;
 }

@@ -1,14 +1,11 @@
 import { assert } from "../shared/assert.ts";
 import { type DraftTree, EMPTY_TREE } from "../shared/draft-tree.ts";
 import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
-import { StepError } from "../shared/errors.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
-import { InputBuilder } from "./inputs.ts";
-import { KvBudget, KvCache } from "./kv-cache.ts";
 import { tokenLogProbs } from "./log-probs.ts";
-import type { Forward, HeadsOutput, Model } from "./model.ts";
+import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
@@ -16,133 +13,161 @@ import { longestPath } from "./verify.ts";
 /** What a session keeps to for its whole life. */
 export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural">;
 
+/** A session as it begins, or as it goes on after its computed part was lost. */
+export interface RunnerSession {
+  readonly spec: RunnerSpec;
+  /** All committed tokens. */
+  readonly text: Uint32Array;
+  /** Tokens of the prompt; those after it were chosen by the model, the last one not yet run through it. */
+  readonly promptTokens: number;
+}
+
+/** What a pass does for one session. */
+export interface RunnerItem {
+  readonly id: number;
+  /** Pages that are new to the session's table. */
+  readonly pages: readonly number[];
+  /** Tokens of the text to run; or a step with the draft to verify. */
+  readonly work: { readonly rows: number } | { readonly draft: DraftTree; readonly heads: boolean };
+}
+
 export interface Outcome {
   readonly accepted: readonly NodeIndex[];
   readonly bonus: TokenId;
   readonly lattice: Lattice;
   readonly logProbs: readonly TokenLogProbs[] | null;
-  /** Time inside the graphs, ms. */
-  readonly modelMs: number;
 }
 
-/** Where the model and its caches live: here, or in another thread. Calls come one at a time, but for `close`. */
+export interface PassResult {
+  /** One per item; null where no token was due. */
+  readonly outcomes: readonly (Outcome | null)[];
+  /** Lattices made. */
+  readonly lattices: number;
+  /** Time of the pass, ms. */
+  readonly ms: number;
+}
+
+/** Where the model and its cache live: here, or in another process. Calls come one at a time, in order. */
 export interface Runner {
-  /** Bytes of all key/value caches. */
-  readonly kvBytes: number;
-  /** Makes a session; `id` must be new. Rejects with StepError "overloaded" where there is no memory for it. */
-  open(id: number, spec: RunnerSpec): void | Promise<void>;
-  /** Runs prompt tokens; the outcome comes with the last of them. */
-  prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null>;
-  /** Verifies a well-formed draft whose positions are within the context. */
-  step(id: number, draft: DraftTree): Promise<Outcome>;
+  /** `id` is new; the first `cached` tokens lie in `pages` already. */
+  open(id: number, session: RunnerSession, pages: readonly number[], cached: number): void;
+  /** One pass. Rejects with RunnerLost where the model is gone, and all sessions with it. */
+  run(items: readonly RunnerItem[]): Promise<PassResult>;
   close(id: number): void;
 }
 
+/** The model ended or hangs; whatever it held is gone. */
+export class RunnerLost extends Error {}
+
 interface Session {
   readonly spec: RunnerSpec;
-  readonly cache: KvCache;
+  readonly text: TokenId[];
+  readonly pages: number[];
+  /** Tokens in the cache. */
+  length: number;
+  /** Whether the model has chosen the text's last token, which then is the root of the next step. */
+  rooted: boolean;
   /** The committed text, for heads that copy from it; null where no head runs or none copies. */
   readonly sources: CopySources | null;
   /** null: the lattices stay as the heads give them. */
   readonly local: LocalRescorer | null;
-  /** The newest committed token, not yet run; -1 before the prefill's end. */
-  root: TokenId;
 }
 
-/** Runs the model on the calling thread. A step is atomic: a session whose call rejects must be closed. */
+/** Runs the model on the calling thread. */
 export class ModelRunner implements Runner {
   readonly #model: Model;
-  readonly #budget: KvBudget;
-  readonly #inputs = new InputBuilder();
   readonly #sessions = new Map<number, Session>();
   readonly #neural: NeuralModel | null;
   readonly #now: () => number;
 
-  constructor(
-    model: Model,
-    kvLimitBytes: number,
-    neural: NeuralModel | null = null,
-    now: () => number = () => performance.now(),
-  ) {
+  constructor(model: Model, neural: NeuralModel | null = null, now: () => number = () => performance.now()) {
     this.#model = model;
     this.#neural = neural;
-    this.#budget = new KvBudget(kvLimitBytes);
     this.#now = now;
   }
 
-  get kvBytes(): number {
-    return this.#budget.usedBytes;
-  }
-
-  open(id: number, spec: RunnerSpec): void {
+  open(id: number, { spec, text, promptTokens }: RunnerSession, pages: readonly number[], cached: number): void {
     assert(!this.#sessions.has(id), "a session's id is new");
     const { shape } = this.#model;
     const sources = spec.heads > 0 && shape.copyHeads !== null ? new CopySources() : null;
+    for (const token of text) sources?.push(token);
     const local = LocalRescorer.for(spec, this.#neural);
-    this.#sessions.set(id, { spec, cache: new KvCache(shape, this.#budget), sources, local, root: -1 });
+    const rooted = text.length > promptTokens;
+    local?.commit(rooted ? text.subarray(0, -1) : text);
+    this.#sessions.set(id, { spec, text: [...text], pages: [...pages], length: cached, rooted, sources, local });
   }
 
-  async prefill(id: number, tokens: Uint32Array, last: boolean): Promise<Outcome | null> {
-    const session = this.#session(id);
-    const { cache, spec, sources } = session;
-    for (const token of tokens) sources?.push(token);
-    const inputs = this.#inputs.chain(tokens, cache.length, cache.buffers.capacity);
+  async run(items: readonly RunnerItem[]): Promise<PassResult> {
     const startedAt = this.#now();
-    const wanted = { logits: last && needsLogits(spec), hidden: last && spec.heads > 0 };
-    const forward = await this.#model.forward(inputs, cache.buffers, wanted);
-    const position = cache.length + tokens.length;
-    this.#append(id, session, forward, tokens.length, range(tokens.length));
-    session.local?.commit(tokens);
-    if (!last) return null;
-    const { outcome } = await this.#conclude(session, EMPTY_TREE, forward, position, startedAt);
-    return outcome;
-  }
-
-  async step(id: number, draft: DraftTree): Promise<Outcome> {
-    const session = this.#session(id);
-    const { cache, spec, root } = session;
-    assert(root >= 0, "steps come after the prefill");
-    const inputs = this.#inputs.tree(root, draft, cache.length, cache.buffers.capacity);
-    const startedAt = this.#now();
-    const wanted = { logits: needsLogits(spec), hidden: spec.heads > 0 };
-    const forward = await this.#model.forward(inputs, cache.buffers, wanted);
-    const { outcome, rows } = await this.#conclude(session, draft, forward, cache.length + 1, startedAt);
-    this.#append(id, session, forward, inputs.count, rows);
-    return outcome;
+    const sessions = items.map(({ id }) => this.#session(id));
+    for (const [i, { pages }] of items.entries()) sessions[i]!.pages.push(...pages);
+    const segments = items.map((item, i) => segmentOf(item, sessions[i]!));
+    const forward = await this.#model.forward(segments);
+    const chosen: (Chosen | null)[] = [];
+    let row = 0;
+    for (const [i, segment] of segments.entries()) {
+      const wanted = segment.wanted === "all" ? segment.tokens.length : segment.wanted === "last" ? 1 : 0;
+      const choice = wanted === 0 ? null : choose(items[i]!, sessions[i]!, forward, row);
+      chosen.push(choice);
+      this.#commit(sessions[i]!, segment, choice);
+      row += wanted;
+    }
+    const lattices = await this.#lattices(items, sessions, chosen);
+    const outcomes = chosen.map((choice, i): Outcome | null => {
+      if (choice === null) return null;
+      const { accepted, bonus, logProbs } = choice;
+      return { accepted, bonus, lattice: lattices[i] ?? EMPTY_LATTICE, logProbs };
+    });
+    const made = lattices.filter((lattice) => lattice !== null).length;
+    return { outcomes, lattices: made, ms: this.#now() - startedAt };
   }
 
   close(id: number): void {
-    this.#sessions.get(id)?.cache.release();
     this.#sessions.delete(id);
   }
 
-  /** From the base graph's outputs to a result; `position` is that of the root's successor. */
-  async #conclude(session: Session, draft: DraftTree, forward: Forward, position: number, startedAt: number) {
-    const { spec } = session;
-    const { hiddenWidth } = this.#model.shape;
-    let modelMs = this.#now() - startedAt;
-    const logProbs: TokenLogProbs[] = [];
-    const { accepted, bonus } = longestPath(draft, (node, depth) => {
-      const token = this.#choose(forward, node + 1, spec, position + depth);
-      if (spec.logProbs !== null) logProbs.push(tokenLogProbs(this.#logits(forward, node + 1), token, spec.logProbs));
-      return token;
-    });
-    let lattice = EMPTY_LATTICE;
-    if (spec.heads > 0 && forward.hidden !== null) {
-      const row = (accepted.at(-1) ?? -1) + 1;
-      const hidden = forward.hidden.subarray(row * hiddenWidth, (row + 1) * hiddenWidth);
-      const headsAt = this.#now();
-      const output = await this.#model.heads(hidden, bonus);
-      const committed = accepted.map((node) => draft.tokens[node]!);
-      for (const token of [...committed, bonus]) session.sources?.push(token);
-      lattice = narrowLattice(this.#withCopies(output, session.sources), spec.heads, spec.topK);
-      session.local?.commit(committed);
-      if (session.local !== null) lattice = await session.local.rescore(lattice, bonus);
-      modelMs += this.#now() - headsAt;
+  /** Takes over what a pass has computed and chosen. */
+  #commit(session: Session, segment: Segment, choice: Chosen | null): void {
+    if (choice === null || !session.rooted) session.length += segment.tokens.length;
+    else {
+      const rows = [0, ...choice.accepted.map((node) => node + 1)];
+      this.#model.keep(segment, rows);
+      session.length += rows.length;
     }
-    session.root = bonus;
-    const outcome = { accepted, bonus, lattice, logProbs: spec.logProbs === null ? null : logProbs, modelMs };
-    return { outcome, rows: [0, ...accepted.map((node) => node + 1)] };
+    if (choice === null) return;
+    const { committed, bonus } = choice;
+    session.rooted = true;
+    session.local?.commit(committed);
+    for (const token of [...committed, bonus]) {
+      session.text.push(token);
+      session.sources?.push(token);
+    }
+  }
+
+  /** One call of the heads for all sessions that want a lattice; null for the others. */
+  async #lattices(
+    items: readonly RunnerItem[],
+    sessions: readonly Session[],
+    chosen: readonly (Chosen | null)[],
+  ): Promise<(Lattice | null)[]> {
+    const wanting = chosen.flatMap((choice, i) => {
+      const { work } = items[i]!;
+      const skipped = "draft" in work && !work.heads;
+      return choice === null || skipped || sessions[i]!.spec.heads === 0 ? [] : [{ i, ...choice }];
+    });
+    const lattices: (Lattice | null)[] = chosen.map(() => null);
+    for (const [i, choice] of chosen.entries()) {
+      // What is not rescored now has to be read before what is rescored next.
+      if (choice !== null && !wanting.some((one) => one.i === i)) sessions[i]!.local?.commit([choice.bonus]);
+    }
+    if (wanting.length === 0) return lattices;
+    const outputs = await this.#model.heads(wanting);
+    for (const [n, { i, bonus }] of wanting.entries()) {
+      const { spec, sources, local } = sessions[i]!;
+      const lattice = narrowLattice(this.#withCopies(outputs[n]!, sources), spec.heads, spec.topK);
+      lattices[i] = local === null ? lattice : await local.rescore(lattice, bonus);
+    }
+    return lattices;
   }
 
   #withCopies({ lattice, gate }: HeadsOutput, sources: CopySources | null): Lattice {
@@ -152,34 +177,54 @@ export class ModelRunner implements Runner {
     return mixCopies(lattice, gate, sources, copyHeads);
   }
 
-  #choose(forward: Forward, row: number, { sampling }: RunnerSpec, position: number): TokenId {
-    if (sampling.temperature === 0) return forward.argmax[row]!;
-    return sampleToken(this.#logits(forward, row), sampling, position);
-  }
-
-  /** [vocab] */
-  #logits(forward: Forward, row: number): Float32Array {
-    const { vocabSize } = this.#model.shape;
-    assert(forward.logits !== null, "logits were fetched");
-    return forward.logits.subarray(row * vocabSize, (row + 1) * vocabSize);
-  }
-
-  #append(id: number, { cache }: Session, forward: Forward, total: number, rows: readonly number[]): void {
-    // Closed while the model ran: its buffers are gone.
-    if (this.#sessions.has(id)) cache.append(forward.newKv, total, rows);
-  }
-
   #session(id: number): Session {
     const session = this.#sessions.get(id);
-    if (session === undefined) throw new StepError("client_closed", "The session was closed.");
+    assert(session !== undefined, "an open session");
     return session;
   }
 }
 
-function needsLogits({ sampling, logProbs }: RunnerSpec): boolean {
-  return sampling.temperature > 0 || logProbs !== null;
+/** What the model chose after one segment. */
+interface Chosen {
+  /** Number of the last accepted row among the wanted ones. */
+  readonly row: number;
+  readonly accepted: readonly NodeIndex[];
+  /** The accepted nodes' tokens. */
+  readonly committed: readonly TokenId[];
+  readonly bonus: TokenId;
+  readonly logProbs: readonly TokenLogProbs[] | null;
 }
 
-function range(count: number): number[] {
-  return Array.from({ length: count }, (_, i) => i);
+function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: Session): Segment {
+  const table = Int32Array.from(pages);
+  const logits = spec.sampling.temperature > 0 || spec.logProbs !== null;
+  if ("rows" in work) {
+    const end = length + work.rows;
+    const due = !rooted && end === text.length;
+    assert(work.rows > 0 && end <= text.length - (rooted ? 1 : 0), "rows of the text");
+    const tokens = Uint32Array.from(text.slice(length, end));
+    return { length, pages: table, tokens, parents: null, wanted: due ? "last" : "none", logits };
+  }
+  assert(rooted && length === text.length - 1, "steps come after all of the text");
+  const { tokens, parents } = work.draft;
+  const rows = Uint32Array.of(text.at(-1)!, ...tokens);
+  const before = Int16Array.of(-1, ...parents.map((parent) => parent + 1));
+  return { length, pages: table, tokens: rows, parents: before, wanted: "all", logits };
+}
+
+/** The path of `work` that the model itself would have taken; `first` is the number of the segment's first wanted row. */
+function choose({ work }: RunnerItem, { spec, text }: Session, forward: Forward, first: number): Chosen {
+  const draft = "draft" in work ? work.draft : EMPTY_TREE;
+  const logProbs: TokenLogProbs[] = [];
+  const { accepted, bonus } = longestPath(draft, (node, depth) => {
+    const row = first + node + 1;
+    const { sampling } = spec;
+    const greedy = sampling.temperature === 0;
+    const token = greedy ? forward.argmax[row]! : sampleToken(forward.logits(row), sampling, text.length + depth);
+    if (spec.logProbs !== null) logProbs.push(tokenLogProbs(forward.logits(row), token, spec.logProbs));
+    return token;
+  });
+  const last = first + (accepted.at(-1) ?? -1) + 1;
+  const committed = accepted.map((node) => draft.tokens[node]!);
+  return { row: last, accepted, committed, bonus, logProbs: spec.logProbs === null ? null : logProbs };
 }

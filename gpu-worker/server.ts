@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES }
 import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import type { BundleInfo, StepEngine } from "../shared/engine.ts";
+import { type BundleInfo, IDLE, type Load, type StepEngine } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
@@ -14,8 +14,7 @@ import { type SocketLimits, StepSocket } from "./step-socket.ts";
 /** What is served once it has been loaded. */
 export interface Served extends StepEngine {
   readonly bundle: BundleInfo;
-  /** Bytes of all key/value caches, where the engine has such. */
-  readonly kvBytes?: number;
+  readonly load: Load;
 }
 
 export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
@@ -32,6 +31,8 @@ export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
 
 export interface GpuServer {
   readonly url: string;
+  /** For the engine to tell what it does. */
+  readonly metrics: Metrics;
   /** From here on it is ready. */
   serve(engine: Served): void;
   /** Takes no more, lets running steps end for at most `graceMs`, then cuts off what is left. */
@@ -66,7 +67,7 @@ export async function startServer(options: ServerOptions): Promise<GpuServer> {
 class Server implements GpuServer {
   readonly #options: Required<ServerOptions>;
   readonly #keyHash: Buffer;
-  readonly #metrics: Metrics;
+  readonly metrics: Metrics;
   readonly #http = createServer((request, response) => this.#respond(request, response));
   readonly #upgrades = new WebSocketServer({
     noServer: true,
@@ -86,7 +87,7 @@ class Server implements GpuServer {
     const maxPending = Math.max(MIN_PENDING, options.maxSockets ?? DEFAULTS.maxSockets);
     this.#options = { ...DEFAULTS, maxPending, ...options };
     this.#keyHash = digest(options.key);
-    this.#metrics = new Metrics(() => this.#engine?.kvBytes ?? 0);
+    this.metrics = new Metrics(() => this.#engine?.load ?? IDLE);
     this.#refusals = new RefusalLog(this.#options.log);
     this.#pending = new PendingConnections(this.#options, (reason, socket) =>
       this.#refusals.note(reason, addressOf(socket)),
@@ -146,7 +147,7 @@ class Server implements GpuServer {
           ? reply(response, 503, { status: this.#closing ? "stopping" : "loading" })
           : reply(response, 200, { status: "ready" });
       case "/metrics": {
-        const { registry } = this.#metrics;
+        const { registry } = this.metrics;
         response.writeHead(200, { "content-type": registry.contentType }).end(await registry.metrics());
         return;
       }
@@ -175,7 +176,7 @@ class Server implements GpuServer {
     }
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       this.#pending.release(socket);
-      const step = new StepSocket(webSocket, engine, this.#metrics, this.#options);
+      const step = new StepSocket(webSocket, engine, this.metrics, this.#options);
       this.#sockets.add(step);
       webSocket.on("close", () => this.#sockets.delete(step));
     });

@@ -87,14 +87,14 @@ export class StepSocket {
     if (message.type === "open") {
       if (this.#session !== null) throw new StepError("bad_frame", "The session is already open.");
       this.#session = await this.#engine.open(message.spec, signal);
-      const { bundle, opened } = this.#session;
+      const { bundle, cachedTokens, opened } = this.#session;
       this.#metrics.opened(message.spec.prompt.length, opened);
-      return { type: "opened", bundle, result: opened };
+      return { type: "opened", bundle, cachedTokens, result: opened };
     }
     if (this.#session === null) throw new StepError("bad_frame", "The session is not open yet.");
     const { index, draft } = message;
     const result = await this.#session.step(index, draft, signal);
-    this.#metrics.stepped(draft.tokens.length, result);
+    this.#metrics.stepped(draft, result);
     return { type: "stepped", index, result };
   }
 
@@ -130,9 +130,9 @@ export class StepSocket {
     clearTimeout(this.#timer);
     if (!(error instanceof StepError)) console.error(error);
     const known = error instanceof StepError ? error : new StepError("internal", "The engine failed unexpectedly.");
-    const { code, message, param } = known;
+    const { code, message, param, retryAfterS } = known;
     this.#metrics.failed(code);
-    this.#send({ type: "failed", code, message, param });
+    this.#send({ type: "failed", code, message, param, retryAfterS });
     this.#socket.close(1000, code);
     this.#gone.abort();
     this.#session?.close();

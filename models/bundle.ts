@@ -1,27 +1,19 @@
-import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../shared/manifest.ts";
-import { readPackHeader } from "../shared/ngram/format.ts";
+import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
-import { buildBase } from "./compile/base.ts";
-import { buildHeads, headsInfo } from "./compile/heads.ts";
-import { PRECISIONS, type Precision } from "./compile/matrix.ts";
-import { buildNeural } from "./compile/neural.ts";
 import { diskFault } from "./disk.ts";
-import { GgufFile } from "./gguf.ts";
 import { confirm, examine, type State, seal } from "./intact.ts";
-import { readLlama } from "./llama.ts";
 import { withLock } from "./lock.ts";
+import { compile, neuralFile, packFiles } from "./make.ts";
 import { type Progress, pull, WeightsUnavailable } from "./pull.ts";
-import { readSafetensors } from "./safetensors.ts";
 import { type BundleSource, MODELS_DIR, readSource } from "./source.ts";
-import { rebuildTokenizer } from "./tokenizer.ts";
 
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 3;
+const COMPILER_VERSION = 4;
 
 export interface EnsureOptions {
   /** Another layout of the weights than the bundle's own. */
@@ -127,112 +119,4 @@ export async function inputsOf(source: BundleSource, precision: Precision): Prom
   ];
   const hashes = await Promise.all(files.map(async (f) => `${f} ${await sha256OfFile(join(dir, f))}`));
   return sha256([`compiler ${COMPILER_VERSION}`, precision, ...hashes].join("\n"));
-}
-
-/** The local rescorer, which a bundle need not have: none or one. */
-async function neuralFile(dir: string): Promise<string[]> {
-  return (await readdir(dir)).filter((name) => name === "neural.safetensors");
-}
-
-async function packFiles(dir: string, endings: readonly string[]): Promise<string[]> {
-  const names = await readdir(join(dir, "packs")).catch(() => []);
-  return names
-    .filter((n) => endings.some((ending) => n.endsWith(ending)))
-    .sort()
-    .map((n) => join("packs", n));
-}
-
-async function compile(
-  source: BundleSource,
-  precision: Precision,
-  weights: string,
-  dir: string,
-  progress: Progress,
-  signal?: AbortSignal,
-): Promise<BundleManifest> {
-  const stages = 4;
-  const stage = (done: number) => {
-    signal?.throwIfAborted();
-    progress("compile", done, stages);
-  };
-  stage(0);
-  const gguf = await GgufFile.open(weights);
-  const llama = await readLlama(gguf);
-  const heads = await readSafetensors(join(MODELS_DIR, source.name, source.heads));
-  const info = headsInfo(heads);
-  const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
-  const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
-    await writeFile(join(dir, path), bytes);
-    return { path, bytes: Buffer.byteLength(bytes), sha256: sha256(bytes) };
-  };
-  const compileNeural = async (path: string) => {
-    const file = await readSafetensors(join(MODELS_DIR, source.name, path));
-    return put("neural.onnx", await buildNeural(llama, file, precision));
-  };
-  const base = await put("base.onnx", await buildBase(llama, contextTokens, info.taps, precision));
-  stage(1);
-  const headsGraph = await put("heads.onnx", await buildHeads(llama, heads, source.topK, precision));
-  stage(2);
-  const [neuralPath] = await neuralFile(join(MODELS_DIR, source.name));
-  const neural = neuralPath === undefined ? null : await compileNeural(neuralPath);
-  stage(3);
-  llama.assertComplete();
-  const tokenizer = await put("tokenizer.json", rebuildTokenizer(gguf));
-  const { layers, width, kvHeads, headDim, vocabSize } = llama.config;
-  const manifest: BundleManifest = {
-    format: MANIFEST_FORMAT,
-    name: source.name,
-    license: source.license,
-    notice: source.notice,
-    architecture: { layers, width, heads: llama.config.heads, kvHeads, headDim, vocabSize, contextTokens },
-    precision,
-    pastValues: precision === "fp32" ? "float32" : "float64",
-    graphs: { base, heads: headsGraph, neural },
-    hiddenWidth: width * (info.taps.length + 1),
-    latticeHeads: info.count,
-    topK: source.topK,
-    copyHeads: info.copy,
-    tokenizer,
-    chatTemplate: gguf.hasKey("tokenizer.chat_template") ? gguf.string("tokenizer.chat_template") : null,
-    bosToken: gguf.boolean("tokenizer.ggml.add_bos_token", false) ? gguf.number("tokenizer.ggml.bos_token_id") : null,
-    eosTokens: source.eosTokens,
-    packs: await copyPacks(source.name, dir, tokenizer.sha256),
-    calibration: await calibrationOf(source.name),
-    defaults: source.defaults,
-  };
-  stage(stages);
-  return manifest;
-}
-
-async function copyPacks(name: string, dir: string, tokenizerHash: string): Promise<PackEntry[]> {
-  await mkdir(join(dir, "packs"));
-  const packs: PackEntry[] = [];
-  for (const path of await packFiles(join(MODELS_DIR, name), [".fdlm"])) {
-    const from = join(MODELS_DIR, name, path);
-    const header = readPackHeader(await readFile(from));
-    if (header.tokenizerHash !== tokenizerHash)
-      throw new Error(`models/${name}/${path} was made for another tokenizer`);
-    await copyFile(from, join(dir, path));
-    const { size } = await stat(from);
-    const pack = path.slice("packs/".length, -".fdlm".length);
-    packs.push({
-      path,
-      bytes: size,
-      sha256: await sha256OfFile(from),
-      name: pack,
-      order: header.order,
-      ngrams: header.ngrams,
-      ...(await trainingNotes(from)),
-    });
-  }
-  return packs;
-}
-
-/** What `npm run ngram -- train` wrote beside a pack, if it held text out. */
-async function trainingNotes(pack: string): Promise<{ devPerplexity?: number }> {
-  const text = await readFile(pack.replace(/\.fdlm$/, ".json"), "utf8").catch(() => null);
-  if (text === null) return {};
-  const { devPerplexity }: { devPerplexity?: unknown } = JSON.parse(text);
-  if (typeof devPerplexity !== "number") throw new Error(`${pack}: no devPerplexity in the .json beside it`);
-  return { devPerplexity };
 }

@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
+import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { ensureBundle } from "./bundle.ts";
-import { PRECISIONS, type Precision } from "./compile/matrix.ts";
 import { progressBar } from "./progress.ts";
 
 const DEFAULT_BUNDLE = "smollm2-135m";

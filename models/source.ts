@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { RESCORER_TYPES } from "../shared/manifest.ts";
+import { PRECISIONS, RESCORER_TYPES } from "../shared/manifest.ts";
 
 /** The repository's committed half of every bundle: models/<name>/. */
 export const MODELS_DIR = import.meta.dirname;
@@ -14,6 +14,8 @@ const rescorer = z.strictObject({
   pBest: z.number().int().min(1).max(16),
   prompt: z.boolean().optional(),
 });
+
+const ms = z.number().min(0);
 
 const schema = z.strictObject({
   name: z.string(),
@@ -30,10 +32,12 @@ const schema = z.strictObject({
     }),
   ]),
   heads: z.string().default("heads.safetensors"),
-  precision: z.enum(["fp32", "int8"]),
+  precision: z.enum(PRECISIONS),
   contextTokens: z.number().int(),
   topK: z.number().int().max(16),
   eosTokens: z.array(z.number().int()),
+  /** Time of a pass as the sum of its parts, ms (shared/engine.ts), measured anywhere. */
+  costs: z.strictObject({ pass: ms, row: ms, wanted: ms, context: ms, heads: ms }),
   defaults: z.strictObject({
     heads: z.number().int(),
     topK: z.number().int(),

@@ -1,7 +1,7 @@
 import { Packr, Unpackr } from "msgpackr";
 import { assert } from "./assert.ts";
-import { type DraftTree, treeFault } from "./draft-tree.ts";
-import type { BundleInfo, OpenSpec, StepResult, StepTiming, TokenLogProbs } from "./engine.ts";
+import { CERTAIN, type DraftTree, treeFault } from "./draft-tree.ts";
+import type { BundleInfo, Load, OpenSpec, StepResult, StepTiming, TokenLogProbs } from "./engine.ts";
 import { isErrorCode, StepError } from "./errors.ts";
 import { ROOT } from "./ids.ts";
 import { createLattice, type Lattice } from "./lattice.ts";
@@ -24,7 +24,7 @@ const KIND = { open: 0, step: 1, opened: 2, stepped: 3, failed: 4 } as const;
 const ROOT_BYTE = 255;
 const NAME_LENGTH = 128;
 const MESSAGE_LENGTH = 1024;
-const COST_POINTS = 64;
+const RETRY_AFTER_S = 3600;
 /** Any id that fits; the engine compares with its own vocabulary. */
 const ANY_VOCABULARY = 2 ** 32;
 
@@ -33,13 +33,14 @@ const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
 
 export function encodeClient(message: ClientMessage): Uint8Array {
   if (message.type === "step") {
-    const parents = Uint8Array.from(message.draft.parents, (p) => (p === ROOT ? ROOT_BYTE : p));
-    return encode([KIND.step, message.index, ...pack.tokens(message.draft.tokens), parents]);
+    const { tokens, parents, chances } = message.draft;
+    const bytes = Uint8Array.from(parents, (p) => (p === ROOT ? ROOT_BYTE : p));
+    return encode([KIND.step, message.index, ...pack.tokens(tokens), bytes, chances]);
   }
-  const { model, prompt, heads, topK, sampling, logProbs, neural } = message.spec;
+  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant } = message.spec;
   const { temperature, topP, seed } = sampling;
   const head = [KIND.open, message.version, model, ...pack.tokens(prompt)];
-  return encode([...head, heads, topK, temperature, topP, seed, logProbs, neural]);
+  return encode([...head, heads, topK, temperature, topP, seed, logProbs, neural, fixed, tenant]);
 }
 
 /** Throws StepError: "protocol_mismatch" for an `open` of another version, "bad_frame" for all else. */
@@ -59,8 +60,9 @@ export function decodeClient(bytes: Uint8Array): ClientMessage {
   const index = fields.integer(0, 0xffffffff);
   const tokens = fields.tokens(0, LIMITS.draftNodes);
   const parents = Int16Array.from(fields.bytes(LIMITS.draftNodes), (p) => (p === ROOT_BYTE ? ROOT : p));
+  const chances = Uint8Array.from(fields.bytes(LIMITS.draftNodes));
   fields.end();
-  const draft: DraftTree = { tokens, parents };
+  const draft: DraftTree = { tokens, parents, chances };
   const fault = treeFault(draft, ANY_VOCABULARY);
   if (fault !== null) throw new StepError("bad_frame", `Malformed draft tree: ${fault}.`);
   return { type: "step", index, draft };
@@ -69,7 +71,7 @@ export function decodeClient(bytes: Uint8Array): ClientMessage {
 export function encodeServer(message: ServerMessage): Uint8Array {
   switch (message.type) {
     case "opened":
-      return encode([KIND.opened, bundleFields(message.bundle), ...resultFields(message.result)]);
+      return encode([KIND.opened, bundleFields(message.bundle), message.cachedTokens, ...resultFields(message.result)]);
     case "stepped":
       return encode([KIND.stepped, message.index, ...resultFields(message.result)]);
     case "failed":
@@ -78,6 +80,7 @@ export function encodeServer(message: ServerMessage): Uint8Array {
         message.code,
         message.message.slice(0, MESSAGE_LENGTH),
         message.param?.slice(0, NAME_LENGTH) ?? null,
+        message.retryAfterS,
       ]);
   }
 }
@@ -88,8 +91,9 @@ export function decodeServer(bytes: Uint8Array): ServerMessage {
   switch (fields.integer(KIND.opened, KIND.failed)) {
     case KIND.opened: {
       const bundle = decodeBundle(fields.array());
+      const cachedTokens = fields.integer(0, LIMITS.contextTokens);
       const result = decodeResult(fields);
-      return { type: "opened", bundle, result };
+      return { type: "opened", bundle, cachedTokens, result };
     }
     case KIND.stepped: {
       const index = fields.integer(0, 0xffffffff);
@@ -100,8 +104,9 @@ export function decodeServer(bytes: Uint8Array): ServerMessage {
       if (!isErrorCode(code)) throw fields.fault("unknown error code");
       const message = fields.text(MESSAGE_LENGTH);
       const param = fields.nullable(() => fields.text(NAME_LENGTH));
+      const retryAfterS = fields.nullable(() => fields.number(0, RETRY_AFTER_S));
       fields.end();
-      return { type: "failed", code, message, param };
+      return { type: "failed", code, message, param, retryAfterS };
     }
   }
 }
@@ -130,12 +135,16 @@ function decodeSpec(fields: Fields): OpenSpec {
   const seed = fields.integer(0, 0xffffffff);
   const logProbs = fields.nullable(() => fields.integer(0, LIMITS.topLogProbs));
   const neural = fields.nullable(() => fields.number(0, 1));
-  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural };
+  const fixed = fields.flag();
+  const tenant = fields.text(LIMITS.tenantLength);
+  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural, fixed, tenant };
 }
 
 function bundleFields(bundle: BundleInfo): unknown[] {
-  const { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve, neural } = bundle;
-  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve.flat(), neural];
+  const { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural } = bundle;
+  const { pass, row, wanted, context, heads } = costs;
+  const times = pack.float32([pass, row, wanted, context, heads]);
+  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, times, neural];
 }
 
 function decodeBundle(fields: Fields): BundleInfo {
@@ -146,19 +155,14 @@ function decodeBundle(fields: Fields): BundleInfo {
   const latticeHeads = fields.integer(0, LIMITS.latticeHeads);
   const topK = fields.integer(0, LIMITS.topK);
   const provider = fields.text(NAME_LENGTH);
-  const points = fields.array();
-  const costCurve: [number, number][] = [];
-  while (points.left > 0) {
-    if (costCurve.length === COST_POINTS) throw fields.fault("too long a cost curve");
-    const rows = points.integer((costCurve.at(-1)?.[0] ?? 0) + 1, 0xffff);
-    costCurve.push([rows, points.number(0, Number.MAX_VALUE)]);
-  }
+  const [pass, row, wanted, context, heads] = times(fields, 5);
+  const costs = { pass: pass!, row: row!, wanted: wanted!, context: context!, heads: heads! };
   const neural = fields.flag();
   fields.end();
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costCurve, neural };
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural };
 }
 
-function resultFields({ accepted, bonus, lattice, logProbs, timing }: StepResult): unknown[] {
+function resultFields({ accepted, bonus, lattice, logProbs, threshold, timing, load }: StepResult): unknown[] {
   return [
     Uint8Array.from(accepted),
     bonus,
@@ -166,7 +170,11 @@ function resultFields({ accepted, bonus, lattice, logProbs, timing }: StepResult
     lattice.k,
     ...pack.tokens(lattice.tokens),
     pack.float16(lattice.logProbs),
-    pack.float32([timing.queueMs, timing.modelMs, timing.engineMs]),
+    threshold,
+    pack.float32([timing.queueMs, timing.modelMs, timing.engineMs, load.passMs]),
+    load.running,
+    load.waiting,
+    Math.round(load.kvUsed * 255),
     logProbs === null ? null : logProbFields(logProbs),
   ];
 }
@@ -178,10 +186,15 @@ function decodeResult(fields: Fields): StepResult {
   }
   const bonus = fields.integer(0, 0xffffffff);
   const lattice = decodeLattice(fields);
-  const timing = decodeTiming(fields);
+  const threshold = fields.integer(0, CERTAIN + 1);
+  const [queueMs, modelMs, engineMs, passMs] = times(fields, 4);
+  const timing: StepTiming = { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
+  const running = fields.integer(0, 0xffff);
+  const waiting = fields.integer(0, 0xffff);
+  const load: Load = { running, waiting, kvUsed: fields.integer(0, 255) / 255, passMs: passMs! };
   const logProbs = fields.nullable(() => decodeLogProbs(fields.array(), accepted.length + 1));
   fields.end();
-  return { accepted, bonus, lattice, logProbs, timing };
+  return { accepted, bonus, lattice, logProbs, threshold, timing, load };
 }
 
 /** Rounding to float16 keeps the candidates' order; distinct log-probabilities may become equal. */
@@ -194,12 +207,11 @@ function decodeLattice(fields: Fields): Lattice {
   return createLattice(heads, k, tokens, logProbs);
 }
 
-function decodeTiming(fields: Fields): StepTiming {
-  const [queueMs, modelMs, engineMs] = fields.float32(3);
-  for (const ms of [queueMs!, modelMs!, engineMs!]) {
-    if (!(ms >= 0 && ms < Infinity)) throw fields.fault("a time below zero");
-  }
-  return { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
+/** `count` times, ms. */
+function times(fields: Fields, count: number): Float32Array {
+  const all = fields.float32(count);
+  for (const ms of all) if (!(ms >= 0 && ms < Infinity)) throw fields.fault("a time below zero");
+  return all;
 }
 
 function logProbFields(entries: readonly TokenLogProbs[]): unknown[] {

@@ -33,6 +33,13 @@ export interface OpenSpec {
    * lattice column given the best candidates of the columns before. 0 and null change no lattice.
    */
   readonly neural: number | null;
+  /** true: every drafted node is verified and a lattice follows every step, whether or not that pays. */
+  readonly fixed: boolean;
+  /**
+   * Whose prompts this one may share computed prefixes with: sessions of other tenants see nothing of it, not even in
+   * their timing. At most LIMITS.tenantLength characters.
+   */
+  readonly tenant: string;
 }
 
 /** Log-probabilities of one committed token under the base model at temperature 1. */
@@ -45,11 +52,24 @@ export interface TokenLogProbs {
 export interface StepTiming {
   /** Waiting for the model, ms. */
   readonly queueMs: number;
-  /** Base model, heads and local rescorer, ms. */
+  /** The passes it took part in: base model, heads and local rescorer, ms. */
   readonly modelMs: number;
   /** Everything else on the engine's side, ms. */
   readonly engineMs: number;
 }
+
+/** How busy an engine is, told with every reply. */
+export interface Load {
+  /** Sessions with something to do, and those that wait to begin. */
+  readonly running: number;
+  readonly waiting: number;
+  /** Share of the cache in use by open sessions, 0..1. */
+  readonly kvUsed: number;
+  /** Recent average time of a pass, ms. */
+  readonly passMs: number;
+}
+
+export const IDLE: Load = { running: 0, waiting: 0, kvUsed: 0, passMs: 0 };
 
 export interface StepResult {
   /** Node indices of the accepted path, from the root down; empty after `open`. */
@@ -60,7 +80,27 @@ export interface StepResult {
   readonly lattice: Lattice;
   /** One entry per committed token (accepted, then bonus), where asked for. */
   readonly logProbs: readonly TokenLogProbs[] | null;
+  /**
+   * What a node's chance had to be to pay, in 255ths: drafted nodes below it were not verified. 0..256; another draft
+   * may do without such nodes.
+   */
+  readonly threshold: number;
   readonly timing: StepTiming;
+  readonly load: Load;
+}
+
+/** Time of a pass, ms: the sum of what it consists of. */
+export interface PassCosts {
+  /** Every pass. */
+  readonly pass: number;
+  /** Each row. */
+  readonly row: number;
+  /** Each row whose next token is wanted. */
+  readonly wanted: number;
+  /** Each row's attention to 1024 tokens. */
+  readonly context: number;
+  /** Each session's lattice. */
+  readonly heads: number;
 }
 
 /** What the engine serves; the edge refuses to talk to one whose tokenizer differs from its own. */
@@ -74,15 +114,17 @@ export interface BundleInfo {
   readonly latticeHeads: number;
   readonly topK: number;
   readonly provider: string;
-  /** Measured at start-up: [rows verified in one pass, ms], rising in rows; heads included. */
-  readonly costCurve: readonly (readonly [rows: number, ms: number])[];
+  /** What a pass costs now. */
+  readonly costs: PassCosts;
   /** Whether it has a local rescorer (OpenSpec.neural). */
   readonly neural: boolean;
 }
 
-/** One open completion. Steps are numbered 0, 1, ...; repeating the newest number repeats its reply. */
+/** One open completion. Steps are numbered 0, 1, ... */
 export interface StepSession {
   readonly bundle: BundleInfo;
+  /** Prompt tokens that had been computed before. */
+  readonly cachedTokens: number;
   /** Prefill's result: no accepted nodes, the first bonus token, the first lattice. */
   readonly opened: StepResult;
   step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult>;

@@ -30,14 +30,19 @@ export function isErrorCode(value: unknown): value is ErrorCode {
   return typeof value === "string" && Object.hasOwn(ERRORS, value);
 }
 
-/** An operating error. `message` is safe to show to the caller; `param` names the field at fault. */
+/**
+ * An operating error. `message` is safe to show to the caller; `param` names the field at fault; `retryAfterS` says
+ * when the same request may succeed, where that is known, s.
+ */
 export class StepError extends Error {
   readonly code: ErrorCode;
   readonly param: string | null;
-  constructor(code: ErrorCode, message: string, param: string | null = null) {
+  readonly retryAfterS: number | null;
+  constructor(code: ErrorCode, message: string, param: string | null = null, retryAfterS: number | null = null) {
     super(message);
     this.name = "StepError";
     this.code = code;
     this.param = param;
+    this.retryAfterS = retryAfterS;
   }
 }

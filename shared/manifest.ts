@@ -1,8 +1,9 @@
+import type { PassCosts } from "./engine.ts";
 import type { Calibration } from "./rescore/calibration.ts";
 
 /** The files of a compiled bundle directory and what they hold. Written by `models/`, read by all. */
 
-export const MANIFEST_FORMAT = 1;
+export const MANIFEST_FORMAT = 2;
 
 export interface FileEntry {
   /** Relative to the bundle directory. */
@@ -39,6 +40,9 @@ export interface CopyHeads {
 export const RESCORER_TYPES = ["none", "ngram", "tree", "neural"] as const;
 export type RescorerType = (typeof RESCORER_TYPES)[number];
 
+export const PRECISIONS = ["fp32", "int8"] as const;
+export type Precision = (typeof PRECISIONS)[number];
+
 /** Defaults of the request field `speculation` for this bundle. */
 export interface SpeculationDefaults {
   readonly heads: number;
@@ -68,23 +72,27 @@ export interface BundleManifest {
     readonly heads: number;
     readonly kvHeads: number;
     readonly headDim: number;
+    readonly ffn: number;
     readonly vocabSize: number;
     readonly contextTokens: number;
+    readonly normEps: number;
+    /** [headDim / 2] rotary angle per position, in radians. */
+    readonly ropeFrequencies: readonly number[];
   };
-  /** How the weights were laid out in the graphs, e.g. "int4" or "fp32". */
-  readonly precision: string;
-  /** Element type of the base graph's `past_v` inputs: float64 where attention sums in double precision. */
-  readonly pastValues: "float32" | "float64";
+  /** "int8": the base model is a file of integer weights, for CPUs; "fp32": it is a graph, for every provider. */
+  readonly precision: Precision;
+  /** Zero-based blocks whose output the draft heads read, beside the final hidden state. */
+  readonly taps: readonly number[];
+  /** What passes cost where the bundle was made: a start for the engine, which learns the rest. */
+  readonly costs: PassCosts;
   readonly graphs: {
-    /** tokens + cache -> argmax, logits, hidden, new K/V (see models/README.md). */
+    /** The base model (see models/README.md). */
     readonly base: FileEntry;
-    /** hidden + bonus token -> lattice. */
+    /** hidden states + bonus tokens -> lattices. */
     readonly heads: FileEntry;
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
   };
-  /** Width of the `hidden` output: every tap and the final hidden state, concatenated. */
-  readonly hiddenWidth: number;
   /** Rows (heads 2..H) and columns of the heads graph's output. */
   readonly latticeHeads: number;
   readonly topK: number;

@@ -13,7 +13,7 @@ import type { ErrorCode } from "./errors.ts";
  * The bearer key travels in the upgrade request's Authorization header, the version in `open`. The
  * prompt crosses once; afterwards each side sends only what is new.
  */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 export interface OpenMessage {
   readonly type: "open";
@@ -30,6 +30,8 @@ export type ClientMessage = OpenMessage | StepMessage;
 export interface OpenedMessage {
   readonly type: "opened";
   readonly bundle: BundleInfo;
+  /** Prompt tokens that had been computed before. */
+  readonly cachedTokens: number;
   readonly result: StepResult;
 }
 export interface SteppedMessage {
@@ -42,5 +44,7 @@ export interface FailedMessage {
   readonly code: ErrorCode;
   readonly message: string;
   readonly param: string | null;
+  /** When to try again, where the engine can tell, s. */
+  readonly retryAfterS: number | null;
 }
 export type ServerMessage = OpenedMessage | SteppedMessage | FailedMessage;

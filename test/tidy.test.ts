@@ -32,12 +32,16 @@ function linesMatching(pattern: RegExp, among: readonly { path: string; text: st
 /** Every module a file imports: repository paths for relative ones, names for packages. */
 function importsOf({ path, text }: { path: string; text: string }): string[] {
   const statements =
-    /^(?:import|export)\s+(?:type\s+)?(?:[\w*{},\s]+?\sfrom\s+)?["']([^"'\n]+)["']|\bimport\(\s*["']([^"'\n]+)["']/gm;
-  const specifiers = text.matchAll(statements);
-  return [...specifiers].map((match) => {
-    const name = match[1] ?? match[2] ?? "";
+    /^(?:import|export)\s+(?:type\s+)?(?:[\w*{},\s]+?\sfrom\s+)?["']([^"'\n]+)["']|\bimport\(\s*(?:["']([^"'\n]+)["']|(\w+)\s*\))/gm;
+  return [...text.matchAll(statements)].map((match) => {
+    const name = match[1] ?? match[2] ?? constantOf(match[3] ?? "", text);
     return name.startsWith(".") ? posix.join(posix.dirname(path), name) : name;
   });
+}
+
+/** The text that a file's constant stands for; its name where it has none, which no rule allows. */
+function constantOf(name: string, text: string): string {
+  return new RegExp(`^const ${name}(?:: string)? = "([^"\\n]+)";$`, "m").exec(text)?.[1] ?? `the value of ${name}`;
 }
 
 function importsAgainst(from: string, allowed: RegExp): string[] {
@@ -51,6 +55,12 @@ describe("imports", () => {
     expect(
       importsOf({ path: "a/b.ts", text: 'import {\n x } from "../c.ts";\nexport * from "d";\nimport "node:fs";' }),
     ).toEqual(["c.ts", "d", "node:fs"]);
+    expect(
+      importsOf({
+        path: "a/b.ts",
+        text: 'const C: string = "./c.ts";\nimport("d"); import(C);\nawait import(computed)',
+      }),
+    ).toEqual(["d", "a/c.ts", "the value of computed"]);
     expect(importsAgainst("test/tidy", /^$/)).toContain("test/tidy.test.ts -> scripts/paths.ts");
   });
 
@@ -63,9 +73,10 @@ describe("imports", () => {
   });
 
   test("of gpu-worker/ never reach the edge, the models' compiler or tests", () => {
-    expect(importsAgainst("gpu-worker/", /^(gpu-worker\/|shared\/|node:|onnxruntime-|ws$|prom-client$|zod$)/)).toEqual(
-      [],
-    );
+    const inside = /^(gpu-worker\/|shared\/|node:|onnxruntime-|onnx-proto$|ws$|prom-client$|zod$)/;
+    // The compiler of the kernel, which is loaded where there is no compiled one yet.
+    const compiler = "gpu-worker/integer/kernel.ts -> assemblyscript/asc";
+    expect(importsAgainst("gpu-worker/", inside)).toEqual([compiler]);
   });
 
   test("of models/ and train/ do not reach the servers", () => {
@@ -74,6 +85,51 @@ describe("imports", () => {
     expect([...importsAgainst("models/", outside), ...importsAgainst("train/", outside)]).toEqual([]);
   });
 });
+
+/** What asc compiles rather than tsc, and biome neither lints nor lays out: AssemblyScript, in files that end like TypeScript's. */
+const ASSEMBLY = "gpu-worker/integer/assembly/";
+
+describe("the kernel's AssemblyScript", () => {
+  const assembly = files.filter(({ path }) => path.startsWith(ASSEMBLY));
+  const textOf = (path: string) => files.find((file) => file.path === path)?.text ?? "";
+
+  test("is all of it reached from its index, imports nothing else, and is imported by nobody else", () => {
+    const reached = new Set([`${ASSEMBLY}index`]);
+    for (const path of reached) for (const name of importsOf({ path, text: textOf(`${path}.ts`) })) reached.add(name);
+    expect([...reached].map((path) => `${path}.ts`).sort()).toEqual(assembly.map(({ path }) => path).sort());
+    const others = typescript.filter(({ path }) => !path.startsWith(ASSEMBLY));
+    expect(others.filter((file) => importsOf(file).some((name) => name.startsWith(ASSEMBLY)))).toEqual([]);
+  });
+
+  test("is what tsc and biome leave out, and nothing else of the gpu-worker is", () => {
+    const folder = ASSEMBLY.slice(0, -1);
+    const { exclude } = JSON.parse(textOf("tsconfig.json")) as { exclude: string[] };
+    expect(exclude.filter((path) => path.startsWith("gpu-worker"))).toEqual([folder]);
+    const { files: included } = JSON.parse(textOf("biome.json")) as { files: { includes: string[] } };
+    expect(included.includes.filter((path) => path.startsWith("!gpu-worker"))).toEqual([`!${folder}`]);
+  });
+
+  test("has lines as short as biome makes them elsewhere, and no spaces at their ends", () => {
+    expect(linesMatching(/^.{121}|\s$/, assembly)).toEqual([]);
+  });
+
+  test("exports what TypeScript is told of, with the same parameters", () => {
+    const exported = [...textOf(`${ASSEMBLY}index.ts`).matchAll(/^export \{ ([^}]+) \} from/gm)];
+    const names = exported.flatMap(([, list]) => list!.split(", ")).sort();
+    const declared = [...textOf("gpu-worker/integer/kernel-functions.ts").matchAll(/^ {2}(\w+)\(([^)]*)\): void;$/gm)];
+    expect(declared.map(([, name]) => name).sort()).toEqual(names);
+    for (const [, name, parameters] of declared) {
+      const definition = new RegExp(`^export function ${name}\\(([^)]*)\\): void \\{$`, "m");
+      const [, defined] = assembly.flatMap(({ text }) => definition.exec(text) ?? []);
+      expect(parametersOf(defined ?? ""), name).toEqual(parametersOf(parameters!));
+    }
+  });
+});
+
+/** Their names; a parameter that sets a global of its name ends in an underscore. */
+function parametersOf(list: string): string[] {
+  return [...list.matchAll(/(\w+?)_?: /g)].map(([, name]) => name!);
+}
 
 describe("every file", () => {
   test("of code is short enough to be read at once", () => {

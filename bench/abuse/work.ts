@@ -3,9 +3,6 @@ import { median, round } from "../decode/stats.ts";
 import { abandon, type Manner } from "./abandon.ts";
 import { type Abuse, counter, generator, post, promptOf, timeOf } from "./storm.ts";
 
-/** Prompt tokens run in one pass (`chunkTokens` of gpu-worker/engine.ts). */
-const PASS_TOKENS = 128;
-
 const manners: readonly Manner[] = ["fin", "rst"];
 
 /** Passes that the gpu-worker still ends for a stream after its client left in the middle of it. */
@@ -15,9 +12,9 @@ export async function passesAfterLeaving({ url, gpuUrl }: Abuse, times: number) 
   for (let i = 0; i < times; i++) {
     const body = { prompt: promptOf(8), max_tokens: 256, temperature: 1, seed: i, stream: true };
     await abandon(url, body, manners[i % 2]!, { afterFrames: 2 + Math.floor(unit() * 10) });
-    const then = await counter(gpuUrl, "foredraft_steps_total");
+    const then = await counter(gpuUrl, "foredraft_spec_decode_num_drafts_total");
     await sleep(500);
-    passes.push((await counter(gpuUrl, "foredraft_steps_total")) - then);
+    passes.push((await counter(gpuUrl, "foredraft_spec_decode_num_drafts_total")) - then);
   }
   return { median: median(passes), most: Math.max(...passes), times };
 }
@@ -29,7 +26,10 @@ export async function passesAfterLeaving({ url, gpuUrl }: Abuse, times: number) 
 export async function waitAfterLeaving(abuse: Abuse, times: number) {
   const unit = generator(times);
   const prompt = promptOf(abuse.longPrompt);
+  const passes = () => counter(abuse.gpuUrl, "foredraft_pass_seconds_count");
+  const before = await passes();
   const prefillMs = await timeOf(abuse, { prompt, max_tokens: 1 });
+  const prefillPasses = (await passes()) - before;
   const waits: number[] = [];
   for (let i = 0; i < times; i++) {
     const body = { prompt, max_tokens: 64, temperature: 1, seed: i, stream: i % 4 < 2 };
@@ -42,7 +42,7 @@ export async function waitAfterLeaving(abuse: Abuse, times: number) {
     queue_ms_median: round(median(waits), 1),
     queue_ms_most: round(Math.max(...waits), 1),
     prefill_ms: round(prefillMs, 1),
-    prefill_passes: Math.ceil(abuse.longPrompt / PASS_TOKENS),
+    prefill_passes: prefillPasses,
     times,
   };
 }

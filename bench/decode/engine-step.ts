@@ -1,93 +1,140 @@
 import { availableParallelism } from "node:os";
-import { readBundle } from "../../gpu-worker/bundle.ts";
-import { InputBuilder } from "../../gpu-worker/inputs.ts";
-import { KvBudget, KvCache } from "../../gpu-worker/kv-cache.ts";
-import { loadModel } from "../../gpu-worker/onnx/session.ts";
-import { createThreadEngine } from "../../gpu-worker/threaded.ts";
+import { SessionEngine } from "../../gpu-worker/engine/engine.ts";
+import { loadBundle } from "../../gpu-worker/load.ts";
+import { type Model, PAGE_TOKENS } from "../../gpu-worker/model.ts";
+import { ModelProcess } from "../../gpu-worker/process/model-process.ts";
 import { chain, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import { median } from "./stats.ts";
 
-/** Prompt tokens: the engine's cache then keeps one capacity while a session commits a token in each round. */
 const PAST = 132;
 const ROUNDS = 40;
-/** What the engine's cache holds midway, so that both attend to as much. */
-const BARE_PAST = PAST + ROUNDS / 2;
 const ROWS = [1, 2, 4, 8, 16, 32];
+const CONTEXTS = [128, 512, 1024, 2048, 4096];
 
 export interface EngineCosts {
-  /** One forward pass of one row by onnxruntime alone, ms. */
+  /** One pass of one row in this process, nothing around it, ms. */
   readonly bareStepMs: number;
-  /** The same through the gpu-worker's engine: its thread, queue, verification and cache, ms. */
+  /** The same through the gpu-worker's engine: scheduler, the model's process, verification, ms. */
   readonly engineStepMs: number;
   /** The same two at 8 rows. */
   readonly bareStep8Ms: number;
   readonly engineStep8Ms: number;
-  /** Rows -> ms of a bare forward pass. */
+  /** Rows -> ms of a bare pass. */
   readonly costCurveMs: Readonly<Record<string, number>>;
+  /** Tokens of context -> ms of a bare pass of one row. */
+  readonly contextMs: Readonly<Record<string, number>>;
 }
 
-/** Bare onnxruntime beside the engine, in turn, on caches of the same length; medians. */
+/** Bare passes beside the engine, in turn, over texts of the same length; medians. */
 export async function measureEngine(bundleDir: string): Promise<EngineCosts> {
   const threads = availableParallelism();
-  const bundle = await readBundle(bundleDir);
-  const model = await loadModel(bundle, { provider: "cpu", threads, spinning: true });
-  const engine = await createThreadEngine(bundleDir, { threads });
-  const signal = new AbortController().signal;
-  const vocab = bundle.shape.vocabSize;
-  const text = Uint32Array.from({ length: BARE_PAST }, (_, i) => (i * 7919 + 11) % vocab);
-  const prompt = text.subarray(0, PAST);
-  const cache = new KvCache(bundle.shape, new KvBudget(Infinity));
-  const inputs = new InputBuilder();
-  const wanted = { logits: false, hidden: false };
-  const first = await model.forward(inputs.chain(text, 0, cache.buffers.capacity), cache.buffers, wanted);
-  cache.append(first.newKv, BARE_PAST, [...text.keys()]);
-  const bare = async (draft: DraftTree) => {
-    const at = performance.now();
-    await model.forward(inputs.tree(5, draft, BARE_PAST, cache.buffers.capacity), cache.buffers, wanted);
-    return performance.now() - at;
-  };
-  // Token 0 is a control token that the model never writes here: the draft is rejected, the cache stays short.
-  const rejected = (rows: number) => (rows === 1 ? EMPTY_TREE : chain(new Uint32Array(rows - 1)));
-  const spec = {
-    model: bundle.name,
-    prompt,
-    heads: 0,
-    topK: 1,
-    sampling: { temperature: 0, topP: 1, seed: 0 },
-    logProbs: null,
-    neural: null,
-  };
-  const timed = async (rows: number) => {
-    const session = await engine.open(spec, signal);
-    const bareMs: number[] = [];
-    const engineMs: number[] = [];
-    for (let i = 0; i < ROUNDS; i++) {
-      bareMs.push(await bare(rejected(rows)));
-      const at = performance.now();
-      await session.step(i, rejected(rows), signal);
-      engineMs.push(performance.now() - at);
-    }
-    session.close();
-    return { bare: median(bareMs), engine: median(engineMs) };
-  };
+  const { model, neural } = await loadBundle(bundleDir, { threads, kvLimitBytes: 2 ** 28 });
+  const engine = new SessionEngine(await ModelProcess.start(bundleDir, { threads, kvLimitBytes: 2 ** 28 }));
+  const bare = await Bare.over(model);
   try {
-    const one = await timed(1);
-    const eight = await timed(8);
+    const one = await compare(bare, engine, 1);
+    const eight = await compare(bare, engine, 8);
     const costCurveMs: Record<string, number> = {};
-    for (const rows of ROWS) {
-      const times: number[] = [];
-      for (let i = 0; i < ROUNDS / 2; i++) times.push(await bare(rejected(rows)));
-      costCurveMs[rows] = median(times);
-    }
+    for (const rows of ROWS) costCurveMs[rows] = await bare.median(rows, PAST);
     return {
       bareStepMs: one.bare,
       engineStepMs: one.engine,
       bareStep8Ms: eight.bare,
       engineStep8Ms: eight.engine,
       costCurveMs,
+      contextMs: await bare.contextMs(),
     };
   } finally {
     await engine.close();
     await model.release();
+    await neural?.release();
+  }
+}
+
+/** Tokens of context -> ms of a bare pass of one row; medians. */
+export async function measureContext(bundleDir: string): Promise<Record<string, number>> {
+  const { model, neural } = await loadBundle(bundleDir, { threads: availableParallelism(), kvLimitBytes: 2 ** 28 });
+  try {
+    return await (await Bare.over(model)).contextMs();
+  } finally {
+    await model.release();
+    await neural?.release();
+  }
+}
+
+/** Token 0 is a control token that the model never writes here: the draft is rejected, the text stays short. */
+function rejected(rows: number): DraftTree {
+  return rows === 1 ? EMPTY_TREE : chain(new Uint32Array(rows - 1));
+}
+
+async function compare(bare: Bare, engine: SessionEngine, rows: number) {
+  const signal = new AbortController().signal;
+  const spec = {
+    model: engine.bundle.model,
+    prompt: bare.text.subarray(0, PAST),
+    heads: 0,
+    topK: 1,
+    sampling: { temperature: 0, topP: 1, seed: 0 },
+    logProbs: null,
+    neural: null,
+    fixed: true,
+    tenant: "",
+  };
+  const session = await engine.open(spec, signal);
+  const bareMs: number[] = [];
+  const engineMs: number[] = [];
+  for (let i = 0; i < ROUNDS; i++) {
+    // As much context as the session has by now.
+    bareMs.push(await bare.pass(rows, PAST + i));
+    const at = performance.now();
+    await session.step(i, rejected(rows), signal);
+    engineMs.push(performance.now() - at);
+  }
+  session.close();
+  return { bare: median(bareMs), engine: median(engineMs) };
+}
+
+/** A model's passes over one long text. */
+class Bare {
+  readonly text: Uint32Array;
+  readonly #model: Model;
+  readonly #pages: Int32Array;
+
+  private constructor(model: Model) {
+    const most = Math.max(...CONTEXTS) + Math.max(...ROWS);
+    const length = Math.min(most, model.shape.contextTokens);
+    this.#model = model;
+    this.text = Uint32Array.from({ length }, (_, i) => (i * 7919 + 11) % model.shape.vocabSize);
+    this.#pages = Int32Array.from({ length: Math.ceil(length / PAGE_TOKENS) }, (_, i) => i);
+  }
+
+  static async over(model: Model): Promise<Bare> {
+    const bare = new Bare(model);
+    for (let length = 0; length < bare.text.length; length += model.maxRows) {
+      const tokens = bare.text.subarray(length, length + model.maxRows);
+      const pages = bare.#pages;
+      await model.forward([{ length, pages, tokens, parents: null, wanted: "none", logits: false }]);
+    }
+    return bare;
+  }
+
+  async pass(rows: number, length: number): Promise<number> {
+    const tokens = this.text.subarray(length, length + rows);
+    const pages = this.#pages;
+    const at = performance.now();
+    await this.#model.forward([{ length, pages, tokens, parents: null, wanted: "all", logits: false }]);
+    return performance.now() - at;
+  }
+
+  async contextMs(): Promise<Record<string, number>> {
+    const result: Record<string, number> = {};
+    for (const tokens of CONTEXTS) if (tokens < this.text.length) result[tokens] = await this.median(1, tokens);
+    return result;
+  }
+
+  async median(rows: number, length: number): Promise<number> {
+    const times: number[] = [];
+    for (let i = 0; i < ROUNDS / 2; i++) times.push(await this.pass(rows, length));
+    return median(times);
   }
 }

@@ -1,6 +1,11 @@
 /** One streamed answer over HTTP, timed at the client. */
 export interface Timed {
   readonly tokens: number;
+  readonly cachedTokens: number;
+  /** Until the first content, ms. */
+  readonly ttftMs: number;
+  /** Between one chunk of content and the next, ms. */
+  readonly gapsMs: readonly number[];
   /** Tokens after the first content chunk, and the time they took. */
   readonly tokensPerSecond: number;
   readonly steps: number;
@@ -9,10 +14,24 @@ export interface Timed {
   readonly wireMs: number;
 }
 
+/** A service to ask. */
+export interface Client {
+  readonly url: string;
+  readonly model: string;
+  /** null: the service asks for none. */
+  readonly key: string | null;
+}
+
+/** What is asked: a user's message, or the tokens of a text to continue. */
+export type Asked = { readonly content: string } | { readonly tokens: readonly number[] };
+
 interface Chunk {
-  readonly choices: readonly { readonly delta: { readonly content?: string } }[];
+  readonly choices: readonly { readonly text?: string; readonly delta?: { readonly content?: string } }[];
   readonly error?: { readonly message: string };
-  readonly usage?: { readonly completion_tokens: number } | null;
+  readonly usage?: {
+    readonly completion_tokens: number;
+    readonly prompt_tokens_details: { readonly cached_tokens: number };
+  } | null;
   readonly metrics?: {
     /** null for plain decoding, where every token after the first is a step. */
     readonly speculative_decoding: { readonly num_spec_steps: number } | null;
@@ -22,18 +41,19 @@ interface Chunk {
 
 /** Asks for `maxTokens` greedy tokens; `speculation` is the request field of that name. */
 export async function timeAnswer(
-  url: string,
-  model: string,
-  prompt: string,
+  { url, model, key }: Client,
+  asked: Asked,
   maxTokens: number,
   speculation: object,
 ): Promise<Timed> {
-  const response = await fetch(`${url}/v1/chat/completions`, {
+  const chat = "content" in asked;
+  const askedAt = performance.now();
+  const response = await fetch(`${url}/v1/${chat ? "chat/completions" : "completions"}`, {
     method: "POST",
-    headers: { "content-type": "application/json" },
+    headers: { "content-type": "application/json", ...(key === null ? {} : { authorization: `Bearer ${key}` }) },
     body: JSON.stringify({
       model,
-      messages: [{ role: "user", content: prompt }],
+      ...(chat ? { messages: [{ role: "user", content: asked.content }] } : { prompt: asked.tokens }),
       max_tokens: maxTokens,
       temperature: 0,
       stream: true,
@@ -42,25 +62,26 @@ export async function timeAnswer(
     }),
   });
   if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}: ${await response.text()}`);
-  let first = 0;
-  let last = 0;
-  let usage = 0;
+  const times: number[] = [];
+  let usage: Chunk["usage"];
   let metrics: Chunk["metrics"];
   for await (const chunk of events(response.body)) {
     if (chunk.error) throw new Error(chunk.error.message);
-    if (chunk.choices[0]?.delta.content) {
-      last = performance.now();
-      first ||= last;
-    }
-    usage = chunk.usage?.completion_tokens ?? usage;
+    if (chunk.choices[0]?.delta?.content || chunk.choices[0]?.text) times.push(performance.now());
+    usage = chunk.usage ?? usage;
     metrics = chunk.metrics ?? metrics;
   }
-  if (!metrics) throw new Error("the answer came without metrics");
+  if (!metrics || !usage) throw new Error("the answer came without metrics");
+  const tokens = usage.completion_tokens;
+  const first = times[0] ?? performance.now();
   return {
-    tokens: usage,
+    tokens,
+    cachedTokens: usage.prompt_tokens_details.cached_tokens,
+    ttftMs: first - askedAt,
+    gapsMs: times.slice(1).map((time, i) => time - times[i]!),
     // Prefill's one token opens the stream; everything after it is decoding.
-    tokensPerSecond: (usage - 1) / ((last - first) / 1000),
-    steps: metrics.speculative_decoding?.num_spec_steps ?? usage - 1,
+    tokensPerSecond: (tokens - 1) / (((times.at(-1) ?? first) - first) / 1000),
+    steps: metrics.speculative_decoding?.num_spec_steps ?? tokens - 1,
     stepMs: metrics.timings.step_ms.p50,
     wireMs: metrics.timings.round_trip_ms.p50,
   };

@@ -1,24 +1,39 @@
 // Runs node-llama-cpp in a process of its own: the model stays loaded, answers come on request.
-// Started as: node llama-child.mjs PACKAGE_ENTRY GGUF THREADS. Receives {tokens, count}, answers {count, seconds}.
+// Started as: node llama-child.mjs PACKAGE_ENTRY GGUF THREADS. Receives {id, sequences, contextSize} for a new context
+// and {id, sequence, tokens, count} for an answer on one of its sequences; each is answered with its id.
 import { pathToFileURL } from "node:url";
 
 const [entry, modelPath, threads] = process.argv.slice(2);
 const { getLlama, LlamaLogLevel } = await import(pathToFileURL(entry).href);
 const llama = await getLlama({ gpu: false, build: "never", skipDownload: true, logLevel: LlamaLogLevel.error });
 const model = await llama.loadModel({ modelPath });
-const context = await model.createContext({ contextSize: 2048, threads: Number(threads) });
-const sequence = context.getSequence();
+let context = null;
+let sequences = [];
 
-process.on("message", async ({ tokens, count }) => {
-  await sequence.clearHistory();
-  let first = 0;
-  let last = 0;
-  let made = 0;
-  for await (const token of sequence.evaluate(tokens, { temperature: 0 })) {
-    last = performance.now();
-    first ||= last;
-    if (++made === count || model.isEogToken(token)) break;
+async function renew(count, contextSize) {
+  await context?.dispose();
+  context = await model.createContext({ sequences: count, contextSize, threads: Number(threads) });
+  sequences = Array.from({ length: count }, () => context.getSequence());
+  return {};
+}
+
+async function answer(sequence, tokens, count) {
+  const askedAt = performance.now();
+  // What the sequence holds of this text already is not computed again.
+  await sequence.adaptStateToTokens(tokens.slice(0, -1), false);
+  const times = [];
+  const made = [];
+  for await (const token of sequence.evaluate(tokens.slice(sequence.nextTokenIndex), { temperature: 0 })) {
+    times.push(performance.now() - askedAt);
+    made.push(token);
+    if (made.length === count || model.isEogToken(token)) break;
   }
-  process.send({ count: made, seconds: (last - first) / 1000 });
+  return { times, tokens: made };
+}
+
+process.on("message", async ({ id, sequences: count, contextSize, sequence, tokens, count: wanted }) => {
+  const result =
+    tokens === undefined ? await renew(count, contextSize) : await answer(sequences[sequence], tokens, wanted);
+  process.send({ id, ...result });
 });
 process.send({ ready: true });

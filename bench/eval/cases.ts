@@ -135,7 +135,7 @@ function bundleInfo(manifest: BundleManifest): BundleInfo {
     latticeHeads: manifest.latticeHeads,
     topK: manifest.topK,
     provider: "replay",
-    costCurve: [],
+    costs: { pass: 1, row: 0, wanted: 0, context: 0, heads: 0 },
     neural: manifest.graphs.neural !== null,
   };
 }

@@ -81,7 +81,17 @@ export async function traceCompletion(
 function greedySpec(task: Task, method: Pick<Method, "heads" | "topK">, logProbs: number | null): OpenSpec {
   const sampling = { temperature: 0, topP: 1, seed: 0 };
   const { heads, topK } = method;
-  return { model: task.model, prompt: task.prompt, heads, topK, sampling, logProbs, neural: null };
+  return {
+    model: task.model,
+    prompt: task.prompt,
+    heads,
+    topK,
+    sampling,
+    logProbs,
+    neural: null,
+    fixed: !task.autoNodes,
+    tenant: "",
+  };
 }
 
 async function run(

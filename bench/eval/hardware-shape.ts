@@ -1,11 +1,18 @@
 import { join } from "node:path";
 import { readSafetensors } from "../../models/safetensors.ts";
 import { MODELS_DIR, readSource } from "../../models/source.ts";
-import type { BundleManifest } from "../../shared/manifest.ts";
+import type { BundleManifest, Precision } from "../../shared/manifest.ts";
 import { type HardwareShape, NO_WEIGHTS, type Weights } from "./hardware.ts";
 
-/** Bytes stored per weight: 8-bit blocks of 32 with a float32 scale each, or float32. */
-const BYTES_PER_WEIGHT: Readonly<Record<string, number>> = { int8: 1 + 4 / 32, fp32: 4 };
+/** Bytes stored per weight of the heads: 8-bit blocks of 32 with a float32 scale each, or float32. */
+const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1 + 4 / 32, fp32: 4 };
+/** The same of the base model, whose scales are few. */
+const BASE_BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1, fp32: 4 };
+/** Bytes of one token's key and value of one head: 8 bits and two scales, or float32. */
+const KV_BYTES: Readonly<Record<Precision, (headDim: number) => number>> = {
+  int8: (headDim) => 2 * headDim + 8,
+  fp32: (headDim) => 8 * headDim,
+};
 
 /**
  * The bundle's dimensions as the hardware model wants them. Parameters are graph bytes over bytes per
@@ -13,19 +20,17 @@ const BYTES_PER_WEIGHT: Readonly<Record<string, number>> = { int8: 1 + 4 / 32, f
  * which a step reads one row, and multiplies the output matrix of its draft vocabulary once per head.
  */
 export async function hardwareShape(manifest: BundleManifest): Promise<HardwareShape> {
-  const { architecture, graphs, precision, pastValues, latticeHeads } = manifest;
+  const { architecture, graphs, precision, latticeHeads } = manifest;
   const { layers, width, heads, kvHeads, headDim, vocabSize } = architecture;
   const weightBytes = BYTES_PER_WEIGHT[precision];
-  if (weightBytes === undefined) throw new Error(`bundle ${manifest.name} has the unknown precision "${precision}"`);
   const readBytes = Math.max(0, graphs.heads.bytes - vocabSize * width * weightBytes);
   const reused = Math.max(0, latticeHeads - 1) * (await draftVocabSize(manifest)) * width;
-  const valueBytes = pastValues === "float64" ? 8 : 4;
   return {
     layers,
     attentionHeads: heads,
     headDim,
-    kvBytesPerToken: layers * kvHeads * headDim * (4 + valueBytes),
-    base: { bytes: graphs.base.bytes, parameters: graphs.base.bytes / weightBytes },
+    kvBytesPerToken: layers * kvHeads * KV_BYTES[precision](headDim),
+    base: { bytes: graphs.base.bytes, parameters: graphs.base.bytes / BASE_BYTES_PER_WEIGHT[precision] },
     heads: { bytes: readBytes, parameters: readBytes / weightBytes + reused },
   };
 }
@@ -36,7 +41,7 @@ export async function hardwareShape(manifest: BundleManifest): Promise<HardwareS
  */
 export function neuralWeights({ architecture, graphs, precision }: BundleManifest, passes: number): Weights {
   if (graphs.neural === null) return NO_WEIGHTS;
-  const weightBytes = BYTES_PER_WEIGHT[precision] ?? 4;
+  const weightBytes = BYTES_PER_WEIGHT[precision];
   const { vocabSize, width } = architecture;
   const bytes = passes * Math.max(0, graphs.neural.bytes - vocabSize * width * weightBytes);
   return { bytes, parameters: bytes / weightBytes };

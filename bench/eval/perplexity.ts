@@ -1,8 +1,5 @@
-import { InputBuilder } from "../../gpu-worker/inputs.ts";
-import { KvBudget, KvCache } from "../../gpu-worker/kv-cache.ts";
 import { tokenLogProbs } from "../../gpu-worker/log-probs.ts";
-import type { Model } from "../../gpu-worker/model.ts";
-import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
+import { type Model, PAGE_TOKENS } from "../../gpu-worker/model.ts";
 import type { LogProb, TokenId } from "../../shared/ids.ts";
 
 /** Nodes of the pass that verifies a target as a draft, where the target itself is shorter. */
@@ -16,79 +13,52 @@ export interface TargetLogProbs {
   readonly drafted: readonly LogProb[];
 }
 
-/** Runs the base model over `prompt` and `target`, at least one token each. */
+/** Runs the base model over `prompt` and `target`, at least one token each; its cache is taken to be free. */
 export async function targetLogProbs(
   model: Model,
   prompt: Uint32Array,
   target: readonly TokenId[],
 ): Promise<TargetLogProbs> {
-  const drafted = await withPrompt(model, prompt, (root, cache, inputs) =>
-    draftedLogProbs(model, root, cache, inputs, target),
-  );
-  const plain = await withPrompt(model, prompt, (root, cache, inputs) =>
-    plainLogProbs(model, root, cache, inputs, target),
-  );
-  return { plain, drafted };
+  await prefill(model, prompt.subarray(0, -1));
+  const drafted = await draftedLogProbs(model, prompt, target);
+  // The same tokens again over what the step before left there.
+  return { drafted, plain: await plainLogProbs(model, prompt, target) };
 }
 
-/** `use` gets the prompt's last token as root and a cache of the tokens before it. */
-async function withPrompt<Result>(
-  model: Model,
-  prompt: Uint32Array,
-  use: (root: TokenId, cache: KvCache, inputs: InputBuilder) => Promise<Result>,
-): Promise<Result> {
-  const cache = new KvCache(model.shape, new KvBudget(Infinity));
-  const inputs = new InputBuilder();
-  const before = prompt.subarray(0, -1);
-  try {
-    if (before.length > 0) {
-      const chained = inputs.chain(before, 0, cache.buffers.capacity);
-      const { newKv } = await model.forward(chained, cache.buffers, { logits: false, hidden: false });
-      cache.append(newKv, before.length, [...before.keys()]);
-    }
-    return await use(prompt.at(-1)!, cache, inputs);
-  } finally {
-    cache.release();
+/** Pages that hold `tokens` tokens. */
+function pagesFor(tokens: number): Int32Array {
+  return Int32Array.from({ length: Math.ceil(tokens / PAGE_TOKENS) }, (_, i) => i);
+}
+
+async function prefill(model: Model, tokens: Uint32Array): Promise<void> {
+  for (let length = 0; length < tokens.length; length += model.maxRows) {
+    const rows = tokens.subarray(length, length + model.maxRows);
+    const pages = pagesFor(length + rows.length);
+    await model.forward([{ length, pages, tokens: rows, parents: null, wanted: "none", logits: false }]);
   }
 }
 
-async function draftedLogProbs(
-  model: Model,
-  root: TokenId,
-  cache: KvCache,
-  inputs: InputBuilder,
-  target: readonly TokenId[],
-): Promise<LogProb[]> {
+async function draftedLogProbs(model: Model, prompt: Uint32Array, target: readonly TokenId[]): Promise<LogProb[]> {
   const nodes = Array.from({ length: Math.max(target.length, DRAFT_NODES) }, (_, i) => target[i] ?? target.at(-1)!);
-  const tree = inputs.tree(root, chain(nodes), cache.length, cache.buffers.capacity);
-  const { logits } = await model.forward(tree, cache.buffers, { logits: true, hidden: false });
-  return target.map((token, row) => logProbOf(model, logits, row, token));
+  const tokens = Uint32Array.of(prompt.at(-1)!, ...nodes);
+  const length = prompt.length - 1;
+  const pages = pagesFor(length + tokens.length);
+  const { logits } = await model.forward([{ length, pages, tokens, parents: null, wanted: "all", logits: true }]);
+  return target.map((token, row) => tokenLogProbs(logits(row), token, 0).logProb);
 }
 
-async function plainLogProbs(
-  model: Model,
-  root: TokenId,
-  cache: KvCache,
-  inputs: InputBuilder,
-  target: readonly TokenId[],
-): Promise<LogProb[]> {
+async function plainLogProbs(model: Model, prompt: Uint32Array, target: readonly TokenId[]): Promise<LogProb[]> {
   const logProbs: LogProb[] = [];
-  let at = root;
-  for (const token of target) {
-    const row = inputs.tree(at, EMPTY_TREE, cache.length, cache.buffers.capacity);
-    const { logits, newKv } = await model.forward(row, cache.buffers, { logits: true, hidden: false });
-    logProbs.push(logProbOf(model, logits, 0, token));
-    cache.append(newKv, 1, [0]);
+  let at = prompt.at(-1)!;
+  for (const [i, token] of target.entries()) {
+    const length = prompt.length - 1 + i;
+    const pages = pagesFor(length + 1);
+    const tokens = Uint32Array.of(at);
+    const { logits } = await model.forward([{ length, pages, tokens, parents: null, wanted: "last", logits: true }]);
+    logProbs.push(tokenLogProbs(logits(0), token, 0).logProb);
     at = token;
   }
   return logProbs;
-}
-
-/** @param logits [rows, vocab] */
-function logProbOf(model: Model, logits: Float32Array | null, row: number, token: TokenId): LogProb {
-  const { vocabSize } = model.shape;
-  if (logits === null) throw new Error("the model gave no logits");
-  return tokenLogProbs(logits.subarray(row * vocabSize, (row + 1) * vocabSize), token, 1).logProb;
 }
 
 /** Per target, not per token, as LAMBADA counts: exp of the mean over targets of -sum log p. */

@@ -1,4 +1,5 @@
 import type { StepEvent } from "../../edge/decode/run.ts";
+import { prune } from "../../shared/draft-tree.ts";
 import type { StepEngine, StepResult } from "../../shared/engine.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
@@ -8,7 +9,7 @@ import { type Counters, countEntropy, countRepetition, countStep, firstPath, ste
 export function countEvent(into: Counters, event: StepEvent): void {
   const kept = event.committed.length;
   if (event.index === 0) into.outputTokens += kept;
-  else countStep(into, stepRecord(event.draft, event.accepted.length, kept));
+  else countStep(into, stepRecord(prune(event.draft, event.threshold).draft, event.accepted.length, kept));
 }
 
 /** The engine as the edge sees it: every lattice goes through `change`, prefill's first. */
@@ -19,6 +20,7 @@ export function withLattices(engine: StepEngine, change: (lattice: Lattice) => L
       const session = await engine.open(spec, signal);
       return {
         bundle: session.bundle,
+        cachedTokens: session.cachedTokens,
         opened: seen(session.opened),
         step: async (index, draft, stepSignal) => seen(await session.step(index, draft, stepSignal)),
         close: () => session.close(),
@@ -36,6 +38,7 @@ export function wireLattice(lattice: Lattice): Lattice {
 /** Counts entropies of the lattices, and repeated neighbours before and after refinement. */
 export function recordRescorer(rescorer: Rescorer, counters: Counters): Rescorer {
   return {
+    calibrated: rescorer.calibrated ?? false,
     commit: (tokens) => rescorer.commit(tokens),
     draft(lattice, maxNodes, scope) {
       const tree = rescorer.draft(lattice, maxNodes, scope);

@@ -1,6 +1,6 @@
 import { LocalRescorer, type NeuralModel } from "../../gpu-worker/neural.ts";
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
-import type { BundleInfo, StepEngine, StepResult } from "../../shared/engine.ts";
+import { type BundleInfo, IDLE, type StepEngine, type StepResult } from "../../shared/engine.ts";
 import { type NodeIndex, ROOT } from "../../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../../shared/lattice.ts";
 import type { Generation } from "./trace.ts";
@@ -24,10 +24,11 @@ export function replayEngine(generation: Generation, bundle: BundleInfo, neural:
         const bonus = output[Math.min(at, output.length - 1)]!;
         const heads = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
         const lattice = spec.heads === 0 ? EMPTY_LATTICE : ((await local?.rescore(heads, bonus)) ?? heads);
-        return { accepted, bonus, lattice, logProbs: null, timing: NO_TIME };
+        return { accepted, bonus, lattice, logProbs: null, threshold: 0, timing: NO_TIME, load: IDLE };
       };
       return {
         bundle,
+        cachedTokens: 0,
         opened: await result([]),
         async step(_index, draft) {
           const accepted = acceptedPath(draft, output, at + 1);

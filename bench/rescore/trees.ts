@@ -39,7 +39,7 @@ export function measureTrees(
         const narrow = narrowLattice(lattice, HEADS, k);
         const rescorer = createRescorer(spec, model, calibration);
         rescorer.commit([...prompt, ...history]);
-        const draft = () => rescorer.draft(narrow, nodes, { depth: LIMITS.draftNodes, stepMs: null });
+        const draft = () => rescorer.draft(narrow, nodes, { depth: LIMITS.draftNodes, floor: 0 });
         onTree(draft());
         return draft;
       });

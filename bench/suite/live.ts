@@ -1,7 +1,8 @@
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
-import { SessionEngine } from "../../gpu-worker/engine.ts";
-import { loadRunner } from "../../gpu-worker/local.ts";
+import { loadBundle as loadModel } from "../../gpu-worker/load.ts";
+import { createLocalEngine } from "../../gpu-worker/local.ts";
+import type { Model as BaseModel } from "../../gpu-worker/model.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { liveCases, type Model } from "../eval/cases.ts";
 import { evaluate } from "../eval/evaluate.ts";
@@ -19,7 +20,6 @@ import { LIVE_METHODS, promptCount, type SuiteSet } from "./sets.ts";
 import { type LiveMethod, STORED_FORMAT, type StoredLive } from "./stored.ts";
 
 type LiveSet = StoredLive["sets"][number];
-type LoadedModel = Awaited<ReturnType<typeof loadRunner>>["model"];
 
 /** The set whose targets' perplexity is measured, and on how many of them at scale 1. */
 const PERPLEXITY_SET = "lambada";
@@ -39,8 +39,8 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   const bundleDir = await ensureBundle(options.bundle);
   const bundle = await loadBundle(bundleDir, options.bundle);
   const threads = options.threads ?? availableParallelism();
-  const loaded = await loadRunner(bundleDir, { threads, provider: options.provider });
-  const engine = new SessionEngine(loaded.runner, loaded.info, {});
+  const settings = { threads, provider: options.provider };
+  const engine = await createLocalEngine(bundleDir, settings);
   const model: Model = { engine, manifest: bundle.manifest, text: bundle.text, neural: null };
   const names = availableMethods(options.methods ?? LIVE_METHODS, bundle.manifest);
   const methods = names.map((name) => suiteMethod(name, "", bundle.manifest, null));
@@ -51,19 +51,23 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   try {
     for (const { set, rows } of work) {
       sets.push(await liveSet(set, rows, model, methods, packs, options.seed, bar));
-      if (set.name === PERPLEXITY_SET) targets = await targetPerplexity(set, options, model, loaded.model);
     }
   } finally {
     bar.stop();
     await engine.close();
-    await loaded.model.release();
+  }
+  const judged = work.find(({ set }) => set.name === PERPLEXITY_SET);
+  if (judged !== undefined) {
+    const { model: base } = await loadModel(bundleDir, settings);
+    targets = await targetPerplexity(judged.set, options, model, base);
+    await base.release();
   }
   const stored: StoredLive = {
     format: STORED_FORMAT,
     kind: "live",
     run,
     bundle: storedBundle(bundle.manifest),
-    provider: loaded.info.provider,
+    provider: options.provider,
     cpu: cpus()[0]?.model ?? "",
     threads,
     perplexity: targets,
@@ -157,7 +161,7 @@ async function targetPerplexity(
   set: SuiteSet,
   { data, scale }: SuiteOptions,
   { text }: Model,
-  model: LoadedModel,
+  model: BaseModel,
 ): Promise<StoredLive["perplexity"]> {
   const limit = Math.max(1, Math.round(TARGETS * scale));
   const rows = await readRows([join(data, set.file)], { split: "test", limit, perCategory: null });

@@ -1,9 +1,10 @@
-import { type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { CancelSignal, OpenSpec, StepEngine, StepResult, StepSession, StepTiming } from "../../shared/engine.ts";
+import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
+import type { CancelSignal, OpenSpec, StepEngine, StepResult, StepTiming } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { NodeIndex } from "../../shared/ids.ts";
 import { narrowLattice } from "../../shared/lattice.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
+import { AcceptanceEstimate } from "./acceptance.ts";
 import {
   advance,
   type CommittedToken,
@@ -13,7 +14,6 @@ import {
   type FinishReason,
   INITIAL_STATE,
 } from "./advance.ts";
-import { DraftBudget } from "./budget.ts";
 
 export interface DecodeRequest {
   readonly spec: OpenSpec;
@@ -21,7 +21,7 @@ export interface DecodeRequest {
   readonly rescorer: Rescorer;
   /** Upper bound of drafted nodes per step; 0 drafts nothing. */
   readonly maxNodes: number;
-  /** true: at most `maxNodes`, chosen each step by cost and acceptance; false: `maxNodes`. */
+  /** true: at most `maxNodes`, of which the engine verifies those that pay; false: all of `maxNodes`. */
   readonly autoNodes: boolean;
   /** Hex SHA-256 the engine's tokenizer must have; null trusts it. */
   readonly tokenizerHash: string | null;
@@ -38,6 +38,10 @@ export interface StepEvent {
   readonly committed: readonly CommittedToken[];
   /** What was verified; empty for the prefill. */
   readonly draft: DraftTree;
+  /** Of the prefill: prompt tokens that had been computed before; else 0. */
+  readonly cachedTokens: number;
+  /** Nodes of `draft` with a lower chance were not verified. */
+  readonly threshold: number;
   /** Nodes of `draft` the model confirmed, also those cut off by an end or a limit. */
   readonly accepted: readonly NodeIndex[];
   readonly finish: FinishReason | null;
@@ -63,7 +67,7 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
     if (request.tokenizerHash !== null && session.bundle.tokenizerHash !== request.tokenizerHash) {
       throw new StepError("protocol_mismatch", "The engine serves a model with another tokenizer.");
     }
-    const drafter = new Drafter(request, session);
+    const drafter = new Drafter(request);
     rescorer.commit(spec.prompt);
     let result = session.opened;
     let draft = EMPTY_TREE;
@@ -77,6 +81,8 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
         index,
         committed: next.committed,
         draft,
+        cachedTokens: index === 0 ? session.cachedTokens : 0,
+        threshold: result.threshold,
         accepted: result.accepted,
         finish,
         timing: result.timing,
@@ -89,7 +95,7 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
       const sentAt = now();
       result = await session.step(index, draft, signal);
       wallMs = now() - sentAt;
-      drafter.observe(draft, result, wallMs);
+      drafter.observe(draft, result);
     }
   } finally {
     signal.removeEventListener("abort", onAbort);
@@ -97,31 +103,40 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
   }
 }
 
-/** Turns each result's lattice into the next draft, of a fixed or a chosen number of nodes. */
+/** Least chance of a node that is drafted before the engine has said what pays. */
+const FIRST_FLOOR = 0.05;
+/** What pays changes from step to step: nodes a little less likely are drafted, too. */
+const MARGIN = 0.7;
+
+/** Turns each result's lattice into the next draft: of a fixed number of nodes, or of those that may pay. */
 class Drafter {
   readonly #request: DecodeRequest;
-  readonly #budget: DraftBudget | null;
+  /** null: the draft's size is fixed, or the rescorer knows its nodes' chances. */
+  readonly #acceptance: AcceptanceEstimate | null;
+  #floor = FIRST_FLOOR;
 
-  constructor(request: DecodeRequest, session: StepSession) {
+  constructor(request: DecodeRequest) {
     this.#request = request;
-    const { maxNodes, autoNodes, spec } = request;
-    this.#budget = autoNodes ? new DraftBudget(session.bundle.costCurve, maxNodes, spec.heads) : null;
+    const { maxNodes, autoNodes, spec, rescorer } = request;
+    const estimated = autoNodes && rescorer.calibrated !== true;
+    this.#acceptance = estimated ? new AcceptanceEstimate(maxNodes, spec.heads) : null;
   }
 
   next(state: DecodeState, result: StepResult): DraftTree {
-    const { limits, maxNodes, rescorer } = this.#request;
+    const { limits, maxNodes, autoNodes, rescorer } = this.#request;
     // Tokens beyond the limit would be thrown away, and their positions may not exist.
     const depth = draftDepth(state, limits);
     const lattice = narrowLattice(result.lattice, depth, result.lattice.k);
-    if (maxNodes === 0 || lattice.heads === 0) return EMPTY_TREE;
-    if (this.#budget === null) return rescorer.draft(lattice, maxNodes, { depth, stepMs: null });
-    if (rescorer.choosesNodes) return rescorer.draft(lattice, maxNodes, { depth, stepMs: this.#budget.stepTimes() });
-    const nodes = this.#budget.choose();
-    return nodes === 0 ? EMPTY_TREE : rescorer.draft(lattice, nodes, { depth, stepMs: null });
+    if (maxNodes === 0 || depth === 0) return EMPTY_TREE;
+    if (this.#acceptance !== null) {
+      const nodes = this.#acceptance.nodes(this.#floor);
+      return nodes === 0 ? EMPTY_TREE : this.#acceptance.estimate(rescorer.draft(lattice, nodes, { depth, floor: 0 }));
+    }
+    return rescorer.draft(lattice, maxNodes, { depth, floor: autoNodes ? this.#floor : 0 });
   }
 
-  observe(draft: DraftTree, result: StepResult, wallMs: number): void {
-    const { queueMs, modelMs } = result.timing;
-    this.#budget?.observe(draft.tokens.length, result.accepted, wallMs - queueMs - modelMs);
+  observe(draft: DraftTree, { accepted, threshold }: StepResult): void {
+    this.#floor = (MARGIN * threshold) / CERTAIN;
+    this.#acceptance?.observe(draft, accepted, threshold);
   }
 }

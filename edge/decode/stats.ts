@@ -1,3 +1,4 @@
+import { prune } from "../../shared/draft-tree.ts";
 import type { StepEvent } from "./run.ts";
 
 /**
@@ -10,7 +11,9 @@ export class DecodeStats {
   /** Tokens kept from steps (not from the prefill). */
   stepTokens = 0;
   steps = 0;
-  /** Drafted tokens that became part of the completion. */
+  /** Prompt tokens that had been computed before. */
+  cachedTokens = 0;
+  /** Drafted tokens that became part of the completion, and those verified. */
   accepted = 0;
   drafted = 0;
   readonly perStepAccepted: number[] = [];
@@ -26,6 +29,7 @@ export class DecodeStats {
     this.tokens += kept;
     this.queueMs += event.timing.queueMs;
     if (event.index === 0) {
+      this.cachedTokens = event.cachedTokens;
       this.prefillMs = event.timing.modelMs + event.timing.engineMs;
       return;
     }
@@ -33,9 +37,10 @@ export class DecodeStats {
     this.steps++;
     this.stepTokens += kept;
     this.accepted += accepted;
-    this.drafted += event.draft.tokens.length;
+    const drafted = prune(event.draft, event.threshold).nodes.length;
+    this.drafted += drafted;
     this.perStepAccepted.push(accepted);
-    this.perStepDrafted.push(event.draft.tokens.length);
+    this.perStepDrafted.push(drafted);
     this.wallMs.push(event.wallMs);
     const { queueMs, modelMs, engineMs } = event.timing;
     this.roundTripMs.push(Math.max(0, event.wallMs - queueMs - modelMs - engineMs));

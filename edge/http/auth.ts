@@ -7,6 +7,11 @@ export interface Caller {
   readonly id: string;
 }
 
+/** A caller's name for the engine, which is told neither keys nor addresses. */
+export async function tenantOf({ id }: Caller): Promise<string> {
+  return (await sha256Hex(new Uint8Array(new TextEncoder().encode(`tenant ${id}`)))).slice(0, 32);
+}
+
 /**
  * With API keys configured a bearer key is required and must be one of them. Without, everybody is
  * anonymous, told apart by address where that can be trusted; keys that OpenAI's clients always send are not looked at.

@@ -10,7 +10,7 @@ export interface ErrorBody {
   };
 }
 
-/** Seconds after which a refused caller may try again. */
+/** Seconds after which a refused caller may try again, where the engine has not said it. */
 const RETRY_AFTER_S = 1;
 
 /** Anything thrown, as an operating error. What is not a StepError is a fault of ours: nothing of it is shown. */
@@ -29,8 +29,9 @@ export function errorBody({ code, message, param }: StepError): ErrorBody {
 
 export function errorResponse(error: StepError, headers: Readonly<Record<string, string>> = {}): Response {
   const { status, retryable } = ERRORS[error.code];
+  const retryAfterS = Math.max(1, Math.ceil(error.retryAfterS ?? RETRY_AFTER_S));
   return Response.json(errorBody(error), {
     status,
-    headers: { ...(retryable ? { "retry-after": String(RETRY_AFTER_S) } : {}), ...headers },
+    headers: { ...(retryable ? { "retry-after": String(retryAfterS) } : {}), ...headers },
   });
 }

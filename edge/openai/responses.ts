@@ -73,7 +73,7 @@ export function usageOf(promptTokens: number, stats: DecodeStats): Usage {
     prompt_tokens: promptTokens,
     completion_tokens: stats.tokens,
     total_tokens: promptTokens + stats.tokens,
-    prompt_tokens_details: { cached_tokens: 0 },
+    prompt_tokens_details: { cached_tokens: stats.cachedTokens },
     completion_tokens_details: {
       reasoning_tokens: 0,
       accepted_prediction_tokens: stats.accepted,

@@ -10,7 +10,7 @@ export interface DraftPlan {
   readonly topK: number;
   /** Upper bound of drafted nodes per step. */
   readonly maxNodes: number;
-  /** true: the number of nodes is chosen each step (decode/budget.ts); false: always `maxNodes`. */
+  /** true: the number of nodes is chosen each step (decode/run.ts); false: always `maxNodes`. */
   readonly autoNodes: boolean;
   readonly rescorer: RescorerSpec;
   /** Weight of the local rescorer, which the engine runs; null: none. */

@@ -1,3 +1,4 @@
+import { prune } from "../../shared/draft-tree.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { StepEvent } from "../decode/run.ts";
 import { type TokenTable, tokenText } from "../text/detokenize.ts";
@@ -21,7 +22,8 @@ export interface StepTrace {
 }
 
 export function traceOf(table: TokenTable, event: StepEvent, step: TextStep): StepTrace {
-  const { draft, accepted } = event;
+  const { draft, nodes } = prune(event.draft, event.threshold);
+  const accepted = new Set(event.accepted.map((node) => nodes.indexOf(node)));
   return {
     step: event.index,
     accepted: step.pieces.filter((p) => p.kind === "accepted").map((p) => p.text),
@@ -30,9 +32,9 @@ export function traceOf(table: TokenTable, event: StepEvent, step: TextStep): St
       id,
       text: tokenText(table, id),
       parent: draft.parents[node] ?? -1,
-      accepted: accepted.includes(node),
+      accepted: accepted.has(node),
     })),
-    rejected: draft.tokens.length - accepted.length,
+    rejected: draft.tokens.length - accepted.size,
     step_ms: round(event.wallMs),
     model_ms: round(event.timing.modelMs),
   };

@@ -1,5 +1,6 @@
 import type { AppContext, Services } from "../app.ts";
 import { Completion } from "../complete.ts";
+import { tenantOf } from "../http/auth.ts";
 import { readJson } from "../http/body.ts";
 import { asStepError, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
@@ -22,7 +23,7 @@ export async function completionsRoute(
   try {
     const completion = new Completion({
       params,
-      prepared: await prepare(params, services.bundles),
+      prepared: await prepare(params, services.bundles, await tenantOf(c.get("caller"))),
       engine: services.engine,
       signal: cancel.signal,
       now: services.now,

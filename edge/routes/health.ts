@@ -11,12 +11,12 @@ export async function readyRoute(c: AppContext, { bundles, engineInfo }: Service
       `The engine serves '${engine.model}', which is not the model deployed here.`,
     );
   }
-  const { model, provider, contextTokens, costCurve } = engine;
+  const { model, provider, contextTokens, costs } = engine;
   return c.json({
     status: "ready",
     model,
     provider,
     context_tokens: contextTokens,
-    cost_curve_ms: Object.fromEntries(costCurve),
+    pass_cost_ms: costs,
   });
 }

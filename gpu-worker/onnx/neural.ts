@@ -1,13 +1,12 @@
 import ort from "onnxruntime-node";
 import type { NeuralInputs, NeuralModel, NeuralOutputs } from "../neural.ts";
-import { checkNames, float32, load } from "./session.ts";
+import { float32, loadGraph } from "./session.ts";
 
 /** Throws Error where the graph cannot be loaded or lacks what is needed of it. */
 export async function loadNeural(path: string): Promise<NeuralModel> {
   // One row at a time through a few small matrices: a second thread costs more than it helps, a GPU much more.
-  const session = await load(path, { provider: "cpu", threads: 1, spinning: false });
   const inputs = ["state", "committed", "bonus", "tokens", "log_probs", "alpha"];
-  checkNames(path, session, inputs, ["next_state", "scores"]);
+  const session = await loadGraph(path, { provider: "cpu", threads: 1 }, { inputs, outputs: ["next_state", "scores"] });
   const state = session.inputMetadata.find(({ name }) => name === "state");
   const size = state?.isTensor ? state.shape[1] : undefined;
   if (typeof size !== "number") throw new Error(`${path}: its state has no width`);

@@ -1,7 +1,7 @@
 import type { StoredTensor } from "../gguf.ts";
 import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
-import { DOUBLE, FLOAT, GraphBuilder, INT32, INT64, type Value } from "./graph.ts";
-import { addMatrix, type Matrix, type Precision, stack, weightsOf } from "./matrix.ts";
+import { FLOAT, GraphBuilder, INT32, INT64, type Value } from "./graph.ts";
+import { addMatrix, type Matrix, stack, weightsOf } from "./matrix.ts";
 
 /**
  * The base graph (see models/README.md for its inputs and outputs). Attention is in two parts: the
@@ -12,7 +12,6 @@ export async function buildBase(
   llama: LlamaWeights,
   contextTokens: number,
   taps: readonly number[],
-  precision: Precision,
 ): Promise<Uint8Array> {
   const a = { ...llama.config, contextTokens };
   const graph = new GraphBuilder();
@@ -20,14 +19,14 @@ export async function buildBase(
   const positions = graph.input("positions", INT32, ["M"]);
   const rows = graph.input("rows", INT32, ["R"]);
   const bias = graph.input("bias", FLOAT, ["M", "C_plus_M"]);
-  const embedding = addMatrix(graph, "embedding", weightsOf(await llama.embedding()), precision);
-  const shared = sharedValues(graph, a, positions, bias, precision);
+  const embedding = addMatrix(graph, "embedding", weightsOf(await llama.embedding()), "fp32");
+  const shared = sharedValues(graph, a, positions, bias);
   const kv: Value[] = [];
   const tapped: Value[] = [];
   let stream = embedding.lookUp(tokens);
   let update: Value | null = null;
   for (let i = 0; i < a.layers; i++) {
-    const weights = addLayer(graph, i, await llama.layer(i), precision);
+    const weights = addLayer(graph, i, await llama.layer(i));
     const first = normalise(graph, stream, update, weights.attentionNorm, a.normEps);
     const attention = attend(graph, a, i, weights, first.normed, shared);
     kv.push(attention.key, attention.value);
@@ -45,7 +44,7 @@ export async function buildBase(
     epsilon: { float: a.normEps },
   });
   const untied = await llama.output();
-  const output = untied ? addMatrix(graph, "output", weightsOf(untied), precision) : embedding;
+  const output = untied ? addMatrix(graph, "output", weightsOf(untied), "fp32") : embedding;
   const logits = output.multiply(hidden);
   const argmax = graph.op("Cast", [graph.op("ArgMax", [logits], { axis: 1, keepdims: 0 })], { to: INT32 });
   const features = tapped.length ? graph.op("Concat", [...tapped, hidden], { axis: 1 }) : hidden;
@@ -68,17 +67,9 @@ interface Shared {
   readonly positions: Value;
   readonly cos: Value;
   readonly sin: Value;
-  /** Whether attention must not depend on where a row's past lies. */
-  readonly exact: boolean;
 }
 
-function sharedValues(
-  graph: GraphBuilder,
-  a: LlamaConfig,
-  positions: Value,
-  bias: Value,
-  precision: Precision,
-): Shared {
+function sharedValues(graph: GraphBuilder, a: LlamaConfig, positions: Value, bias: Value): Shared {
   const half = a.headDim / 2;
   const cos = new Float32Array(a.contextTokens * half);
   const sin = new Float32Array(a.contextTokens * half);
@@ -98,7 +89,6 @@ function sharedValues(
     split: graph.op("Concat", [C, M], { axis: 0 }),
     positions: graph.op("Unsqueeze", [graph.op("Cast", [positions], { to: INT64 }), graph.ints([0])]),
     cos: graph.floats("rope_cos", cos, [a.contextTokens, half]),
-    exact: precision !== "fp32",
     sin: graph.floats("rope_sin", sin, [a.contextTokens, half]),
   };
 }
@@ -112,9 +102,9 @@ interface BlockWeights {
   readonly down: Matrix;
 }
 
-function addLayer(graph: GraphBuilder, index: number, layer: LlamaLayer, precision: Precision): BlockWeights {
+function addLayer(graph: GraphBuilder, index: number, layer: LlamaLayer): BlockWeights {
   const add = (name: string, ...parts: StoredTensor[]) =>
-    addMatrix(graph, `blk.${index}.${name}`, stack(parts.map(weightsOf)), precision);
+    addMatrix(graph, `blk.${index}.${name}`, stack(parts.map(weightsOf)), "fp32");
   const norm = (name: string, values: Float32Array) => graph.floats(`blk.${index}.${name}`, values, [values.length]);
   return {
     attentionNorm: norm("attn_norm", layer.attnNorm),
@@ -146,7 +136,7 @@ function attend(graph: GraphBuilder, a: LlamaConfig, layer: number, w: BlockWeig
   const keyWidth = a.kvHeads * a.headDim;
   const cache = ["kvHeads", "C", "headDim"].map((d) => (d === "C" ? "C" : a[d as "kvHeads" | "headDim"]));
   const pastKey = graph.input(`past_k_${layer}`, FLOAT, cache);
-  const pastValue = graph.input(`past_v_${layer}`, shared.exact ? DOUBLE : FLOAT, cache);
+  const pastValue = graph.input(`past_v_${layer}`, FLOAT, cache);
   const [qk, v] = graph.ops("Split", [w.qkv.multiply(x), graph.ints([queryWidth + keyWidth, keyWidth])], 2, {
     axis: 1,
   });
@@ -173,7 +163,6 @@ function attend(graph: GraphBuilder, a: LlamaConfig, layer: number, w: BlockWeig
     { axis: 2 },
   );
   const masked = graph.op("Add", [scores, shared.bias]);
-  const mix = shared.exact ? mixExactly : mixPlainly;
   const mixed = mix(graph, masked, shared.split, pastValue, value);
   const perQuery = graph.op("Reshape", [mixed, graph.ints([a.kvHeads, group, -1, a.headDim])]);
   const out = graph.op("Reshape", [
@@ -184,23 +173,8 @@ function attend(graph: GraphBuilder, a: LlamaConfig, layer: number, w: BlockWeig
 }
 
 /** softmax(scores) times the values, past and new: [kvHeads, group * M, headDim]. */
-function mixPlainly(graph: GraphBuilder, scores: Value, split: Value, past: Value, fresh: Value): Value {
+function mix(graph: GraphBuilder, scores: Value, split: Value, past: Value, fresh: Value): Value {
   const weights = graph.op("Softmax", [scores], { axis: -1 });
   const [onPast, onNew] = graph.ops("Split", [weights, split], 2, { axis: 2 });
   return graph.op("Add", [graph.op("MatMul", [onPast!, past]), graph.op("MatMul", [onNew!, fresh])]);
-}
-
-/**
- * The same, summed in double precision. A drafted row finds its ancestors among the new rows, a row decoded
- * plainly finds the same tokens in the past: the two orders of summation differ in float32's last bit, which
- * 8-bit activations would blow up to tenths of a nat. In double the sums agree once rounded back.
- */
-function mixExactly(graph: GraphBuilder, scores: Value, split: Value, past: Value, fresh: Value): Value {
-  const wide = (value: Value) => graph.op("Cast", [value], { to: DOUBLE });
-  const largest = graph.op("ReduceMax", [scores, graph.ints([-1])], { keepdims: 1 });
-  const weights = wide(graph.op("Exp", [graph.op("Sub", [scores, largest])]));
-  const mass = graph.op("ReduceSum", [weights, graph.ints([-1])], { keepdims: 1 });
-  const [onPast, onNew] = graph.ops("Split", [weights, split], 2, { axis: 2 });
-  const sum = graph.op("Add", [graph.op("MatMul", [onPast!, past]), graph.op("MatMul", [onNew!, wide(fresh)])]);
-  return graph.op("Cast", [graph.op("Div", [sum, mass])], { to: FLOAT });
 }

@@ -9,7 +9,6 @@ type Graph = InstanceType<typeof onnx.GraphProto>;
 type Attribute = number | string | { readonly float: number } | { readonly graph: Graph } | readonly number[];
 
 export const FLOAT = onnx.TensorProto.DataType.FLOAT;
-export const DOUBLE = onnx.TensorProto.DataType.DOUBLE;
 export const INT32 = onnx.TensorProto.DataType.INT32;
 export const INT64 = onnx.TensorProto.DataType.INT64;
 export const UINT8 = onnx.TensorProto.DataType.UINT8;

@@ -1,8 +1,8 @@
-import type { CopyHeads } from "../../shared/manifest.ts";
+import type { CopyHeads, Precision } from "../../shared/manifest.ts";
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
-import { FLOAT, GraphBuilder, INT32 } from "./graph.ts";
-import { addMatrix, dense, type Precision, pickRows, stack, weightsOf } from "./matrix.ts";
+import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
+import { addMatrix, dense, pickRows, stack, weightsOf } from "./matrix.ts";
 
 const EPSILON = 1e-5;
 
@@ -36,10 +36,10 @@ function copyHeads(file: SafeTensors, count: number): CopyHeads {
 }
 
 /**
- * The heads graph: features [1, F D] and the bonus token -> the lattice [heads, topK].
+ * The heads graph: features [S, F D] and bonus tokens [S] of S sessions -> lattices [S, heads, topK].
  *   z = concat(f / rms(f) per feature, emb(bonus) / rms) * in_norm;  u = silu(trunk z)
  *   logits_j = E[draft_ids] (final hidden + head.j u + bias.j), log-softmax over the draft vocabulary
- * and, for heads that copy, gate [heads] = copy.gate_weight u.
+ * and, for heads that copy, gate [S, heads] = copy.gate_weight u.
  */
 export async function buildHeads(
   llama: LlamaWeights,
@@ -51,8 +51,8 @@ export async function buildHeads(
   const { width } = llama.config;
   const features = taps.length + 1;
   const graph = new GraphBuilder();
-  const hidden = graph.input("hidden", FLOAT, [1, features * width]);
-  const bonus = graph.input("bonus", INT32, [1]);
+  const hidden = graph.input("hidden", FLOAT, ["S", features * width]);
+  const bonus = graph.input("bonus", INT32, ["S"]);
   const table = weightsOf(await llama.embedding());
   const embedding = addMatrix(graph, "embedding", table, precision).lookUp(bonus);
   const parts = graph.op("Reshape", [graph.op("Concat", [hidden, embedding], { axis: 1 }), graph.ints([-1, width])]);
@@ -60,7 +60,7 @@ export async function buildHeads(
   const normed = graph.op("SimplifiedLayerNormalization", [parts, ones], { axis: -1, epsilon: { float: EPSILON } });
   const inNorm = file.floats("in_norm.weight");
   const z = graph.op("Mul", [
-    graph.op("Reshape", [normed, graph.ints([1, (features + 1) * width])]),
+    graph.op("Reshape", [normed, graph.ints([-1, (features + 1) * width])]),
     graph.floats("in_norm", inNorm, [1, inNorm.length]),
   ]);
   const trunk = addMatrix(graph, "trunk", dense(file, "trunk.weight"), precision).multiply(z);
@@ -75,21 +75,23 @@ export async function buildHeads(
     graph.ints([1]),
   ]);
   const residual = graph.op("Add", [
-    graph.op("Reshape", [all, graph.ints([count, width])]),
-    graph.floats("heads_bias", bias, [count, width]),
+    graph.op("Reshape", [all, graph.ints([-1, count, width])]),
+    graph.floats("heads_bias", bias, [1, count, width]),
   ]);
-  const out = graph.op("Add", [residual, final]);
+  const own = graph.op("Add", [residual, graph.op("Unsqueeze", [final, graph.ints([1])])]);
+  const out = graph.op("Reshape", [own, graph.ints([-1, width])]);
   const draftIds = file.get("draft_ids").values as Int32Array;
   const output = weightsOf((await llama.output()) ?? (await llama.embedding()));
   const logits = addMatrix(graph, "draft_output", pickRows(output, draftIds), precision).multiply(out);
   const [top, index] = graph.ops("TopK", [logits, graph.ints([topK])], 2, { axis: 1, sorted: 1 });
   const mass = graph.op("ReduceLogSumExp", [logits, graph.ints([1])], { keepdims: 1 });
-  graph.output("log_probs", graph.op("Sub", [top!, mass]), FLOAT, [count, topK]);
+  const lattices = (rows: Value) => graph.op("Reshape", [rows, graph.ints([-1, count, topK])]);
+  graph.output("log_probs", lattices(graph.op("Sub", [top!, mass])), FLOAT, ["S", count, topK]);
   const ids = graph.op("Gather", [graph.int32s("draft_ids", draftIds), index!], { axis: 0 });
-  graph.output("tokens", ids, INT32, [count, topK]);
+  graph.output("tokens", lattices(ids), INT32, ["S", count, topK]);
   if (copy !== null) {
     const gate = addMatrix(graph, "copy_gate", dense(file, "copy.gate_weight"), "fp32").multiply(u);
-    graph.output("gate", graph.op("Reshape", [gate, graph.ints([count])]), FLOAT, [count]);
+    graph.output("gate", gate, FLOAT, ["S", count]);
   }
   return graph.build("heads");
 }

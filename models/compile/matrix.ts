@@ -1,11 +1,8 @@
+import type { Precision } from "../../shared/manifest.ts";
 import { GGML } from "../dequantise.ts";
 import { type StoredTensor, toFloats } from "../gguf.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, type GraphBuilder, type Value } from "./graph.ts";
-
-/** How the weight matrices are laid out in the graphs. */
-export type Precision = "fp32" | "int8";
-export const PRECISIONS: readonly Precision[] = ["fp32", "int8"];
 
 const BLOCK = 32;
 /** The value a byte of 128 stands for is 0: MatMulNBits' default zero point for 8 bits. */

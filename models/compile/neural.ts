@@ -1,7 +1,8 @@
+import type { Precision } from "../../shared/manifest.ts";
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
-import { addMatrix, dense, type Matrix, type Precision, weightsOf } from "./matrix.ts";
+import { addMatrix, dense, type Matrix, weightsOf } from "./matrix.ts";
 
 const EPSILON = 1e-5;
 

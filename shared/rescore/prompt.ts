@@ -1,5 +1,5 @@
 import { assert } from "../assert.ts";
-import { type DraftTree, EMPTY_TREE } from "../draft-tree.ts";
+import { type DraftTree, EMPTY_TREE, treeOf } from "../draft-tree.ts";
 import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
@@ -94,8 +94,8 @@ function bestChains(tree: PathTree, chains: number, maxNodes: number): DraftTree
   order.forEach((node, i) => {
     place[node] = i;
   });
-  return {
-    tokens: Uint32Array.from(order, (node) => tree.tokens[node]!),
-    parents: Int16Array.from(order, (node) => (tree.parents[node] === ROOT ? ROOT : place[tree.parents[node]!]!)),
-  };
+  return treeOf(
+    order.map((node) => tree.tokens[node]!),
+    order.map((node) => (tree.parents[node] === ROOT ? ROOT : place[tree.parents[node]!]!)),
+  );
 }

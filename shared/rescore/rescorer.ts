@@ -6,11 +6,8 @@ import type { Lattice } from "../lattice.ts";
 export interface DraftScope {
   /** Deepest useful node: drafts may go beyond the lattice where the prompt's n-grams lead further. */
   readonly depth: number;
-  /**
-   * [nodes + 1] expected time of a step that drafts i nodes, ms. A rescorer that knows how likely its nodes are drafts
-   * as many as give the most expected tokens per millisecond; null: as many as it may.
-   */
-  readonly stepMs: Float64Array | null;
+  /** Least chance of a node worth drafting, 0..1: heeded by rescorers that know their nodes' chances. */
+  readonly floor: number;
 }
 
 /**
@@ -18,8 +15,8 @@ export interface DraftScope {
  * inputs give the same draft in Node and in workerd, byte for byte.
  */
 export interface Rescorer {
-  /** true: it heeds `scope.stepMs`. */
-  readonly choosesNodes?: boolean;
+  /** true: it knows how likely its nodes are, and drafts none below `scope.floor`; otherwise all insist. */
+  readonly calibrated?: boolean;
   /** Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. */
   commit(tokens: ArrayLike<TokenId>): void;
   /**

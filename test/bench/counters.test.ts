@@ -11,8 +11,10 @@ import {
   firstPath,
   stepRecord,
 } from "../../bench/eval/counters.ts";
+import { recordRescorer } from "../../bench/eval/record.ts";
 import { chain, EMPTY_TREE, mergePaths } from "../../shared/draft-tree.ts";
 import { createLattice } from "../../shared/lattice.ts";
+import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 
 describe("block efficiency", () => {
   test("is committed tokens over steps, bonus tokens included", () => {
@@ -61,6 +63,32 @@ test("a tree's depth, not its number of nodes, is what positions count", () => {
   countStep(counters, stepRecord(mergePaths([[1, 2], [1, 3], [4]]), 1, 2));
   expect(counters.draftedByPosition).toEqual([1, 1]);
   expect(counters.draftedTokens).toBe(4);
+});
+
+test("a recorded rescorer is asked as it would be, and its drafts and what it knows of them stay as they are", () => {
+  const asked: unknown[] = [];
+  const tree = chain([5, 5], Uint8Array.of(9, 4));
+  const lattice = createLattice(2, 1, Uint32Array.of(5, 6), new Float32Array(2));
+  for (const calibrated of [true, false]) {
+    const counters = emptyCounters();
+    const rescorer: Rescorer = {
+      ...(calibrated ? { calibrated } : {}),
+      commit: (tokens) => void asked.push([...Array.from(tokens)]),
+      draft: (...args) => {
+        asked.push(args);
+        return tree;
+      },
+    };
+    const recorded = recordRescorer(rescorer, counters);
+    expect(recorded.calibrated).toBe(calibrated);
+    recorded.commit([1, 2]);
+    expect(recorded.draft(lattice, 7, { depth: 3, floor: 0.2 })).toBe(tree);
+    expect(asked.splice(0)).toEqual([
+      [1, 2],
+      [lattice, 7, { depth: 3, floor: 0.2 }],
+    ]);
+    expect(counters).toMatchObject({ before: { equalPairs: 0 }, after: { equalPairs: 1 }, entropyCount: [1, 1] });
+  }
 });
 
 test("the first path of a merged tree is the best one", () => {

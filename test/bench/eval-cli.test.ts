@@ -7,6 +7,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ROOT } from "../../scripts/paths.ts";
 
 const METHODS = "ar,none,ngram-2,0gram-4best,neural,oracle-4,prompt-lookup";
+/** Test files run side by side; threads that spin for one another would only take turns. */
+const ONE_THREAD = ["--threads", "1"];
 let dir = "";
 
 beforeAll(async () => {
@@ -33,7 +35,7 @@ async function evalCli(...args: string[]) {
 describe("npm run eval on the tiny bundle", () => {
   test("ends with one line of JSON in the contract's shape, every method true to plain decoding", async () => {
     const live = await evalCli(
-      ...["--bundle", "tiny", "--prompts", join(dir, "rows.jsonl"), "--methods", METHODS],
+      ...["--bundle", "tiny", ...ONE_THREAD, "--prompts", join(dir, "rows.jsonl"), "--methods", METHODS],
       ...["--max-tokens", "20", "--out", join(dir, "live.json")],
     );
     expect(Object.keys(live)).toEqual(["overall", "categories"]);
@@ -54,8 +56,8 @@ describe("npm run eval on the tiny bundle", () => {
     const trace = join(dir, "rows.fdtr");
     const common = ["--methods", METHODS];
     const made = await evalCli(
-      ...["--bundle", "tiny", "--prompts", join(dir, "rows.jsonl"), "--max-tokens", "20", "--save-trace", trace],
-      ...common,
+      ...["--bundle", "tiny", ...ONE_THREAD, "--prompts", join(dir, "rows.jsonl"), "--max-tokens", "20"],
+      ...["--save-trace", trace, ...common],
     );
     expect(await evalCli("--replay", trace, ...common)).toEqual(made);
   });

@@ -5,6 +5,7 @@ import { parseMethod } from "../../bench/eval/methods.ts";
 import type { EvalRow } from "../../bench/eval/rows.ts";
 import { summarise } from "../../bench/eval/summary.ts";
 import { decodeTrace, encodeTrace, type Generation } from "../../bench/eval/trace.ts";
+import type { StepEngine, StepSession } from "../../shared/engine.ts";
 import { TOY_HEADS, TOY_MANIFEST, TOY_TEXT, TOY_TOP_K, toyEngine, toyGreedy } from "./toy-engine.ts";
 
 const METHODS = ["ar", "none", "0gram-4best", "0gram-16best", "oracle-2", "oracle-4", "prompt-lookup"];
@@ -23,10 +24,10 @@ const rows: EvalRow[] = Array.from({ length: 12 }, (_, i) => ({
       : { kind: "prompt", prompt: `once ${i} upon ${i * i}` },
 }));
 
-function caseOptions(maxTokens: number, generations: Generation[] | null): CaseOptions {
+function caseOptions(maxTokens: number, generations: Generation[] | null, autoNodes = false): CaseOptions {
   return {
     maxTokens,
-    autoNodes: false,
+    autoNodes,
     onGeneration: generations === null ? null : (generation) => generations.push(generation),
     onSkipped: () => undefined,
     onRow: () => undefined,
@@ -81,6 +82,31 @@ describe("live evaluation", () => {
     for (const row of results) {
       const tokens = new Set([...row.methods.values()].map((method) => method.counters.tokens));
       expect(tokens.size).toBe(1);
+    }
+  });
+
+  test("drafts of as many nodes as pay give the same tokens, and the nodes that were verified are counted", async () => {
+    let verified = 0;
+    const engine: StepEngine = {
+      async open(...args) {
+        const session = await model.engine.open(...args);
+        const step: StepSession["step"] = async (index, draft, signal) => {
+          const result = await session.step(index, draft, signal);
+          verified += draft.chances.filter((chance) => chance >= result.threshold).length;
+          return result;
+        };
+        return { ...session, step };
+      },
+    };
+    const drafted = async (method: (typeof methods)[number], autoNodes: boolean) => {
+      verified = 0;
+      const cases = liveCases(rows, { ...model, engine }, caseOptions(24, null, autoNodes));
+      const { overall } = summarise(await evaluate(cases, { methods: [method], packs: new Map() }), [method.name], 1);
+      expect(overall[method.name], method.name).toMatchObject({ identical_to_plain: 12, drafted_tokens: verified });
+      return verified;
+    };
+    for (const method of methods.slice(1)) {
+      expect(await drafted(method, true), method.name).toBeLessThan(await drafted(method, false));
     }
   });
 

@@ -1,7 +1,7 @@
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
-import type { BundleInfo, OpenSpec, StepEngine, StepResult } from "../../shared/engine.ts";
+import { type BundleInfo, IDLE, type OpenSpec, type StepEngine, type StepResult } from "../../shared/engine.ts";
 import { ROOT } from "../../shared/ids.ts";
-import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 
 export const TOY_HEADS = 4;
@@ -51,28 +51,39 @@ function toyLattice(tokens: readonly number[], heads: number, k: number): Lattic
   return createLattice(heads, k, ids, logProbs);
 }
 
-/** Verifies by asking the toy model at each node; shares no code with the real engine. */
+/** What a node's chance has to be unless a draft is fixed. */
+const THRESHOLD = 60;
+
+/**
+ * Verifies by asking the toy model at each node; shares no code with the real engine. Unless drafts are fixed it
+ * leaves unlikely nodes out, and a lattice after a step that drafted nothing.
+ */
 export function toyEngine(next: (tokens: readonly number[]) => number = toyNext): StepEngine {
   return {
     async open(spec: OpenSpec) {
       const tokens = [...spec.prompt];
-      const result = (accepted: number[], path: readonly number[]): StepResult => {
+      const threshold = spec.fixed ? 0 : THRESHOLD;
+      const result = (accepted: number[], path: readonly number[], lattices: boolean): StepResult => {
         tokens.push(...path);
         const bonus = next(tokens);
         tokens.push(bonus);
-        const lattice = toyLattice(tokens, spec.heads, spec.topK);
-        return { accepted, bonus, lattice, logProbs: null, timing: { queueMs: 0, modelMs: 0, engineMs: 0 } };
+        const lattice = lattices ? toyLattice(tokens, spec.heads, spec.topK) : EMPTY_LATTICE;
+        const timing = { queueMs: 0, modelMs: 0, engineMs: 0 };
+        return { accepted, bonus, lattice, logProbs: null, threshold, timing, load: IDLE };
       };
       return {
         bundle: toyInfo(),
-        opened: result([], []),
+        cachedTokens: 0,
+        opened: result([], [], true),
         async step(_index: number, draft: DraftTree) {
           const accepted: number[] = [];
           const path: number[] = [];
           for (let node = ROOT; ; ) {
             const token = next([...tokens, ...path]);
             node = findChild(draft, node, token);
-            if (node < 0) return result(accepted, path);
+            if (node < 0 || draft.chances[node]! < threshold) {
+              return result(accepted, path, spec.fixed || draft.tokens.length > 0);
+            }
             accepted.push(node);
             path.push(token);
           }
@@ -83,6 +94,8 @@ export function toyEngine(next: (tokens: readonly number[]) => number = toyNext)
   };
 }
 
+const COSTS = { pass: 1, row: 0, wanted: 0, context: 0, heads: 0 };
+
 function toyInfo(): BundleInfo {
   return {
     model: "toy",
@@ -92,7 +105,7 @@ function toyInfo(): BundleInfo {
     latticeHeads: TOY_HEADS,
     topK: TOY_TOP_K,
     provider: "toy",
-    costCurve: [],
+    costs: COSTS,
     neural: false,
   };
 }
@@ -100,15 +113,26 @@ function toyInfo(): BundleInfo {
 const FILE = { path: "", bytes: 0, sha256: "00" };
 
 export const TOY_MANIFEST: BundleManifest = {
-  format: 1,
+  format: 2,
   name: "toy",
   license: "",
   notice: null,
-  architecture: { layers: 0, width: 0, heads: 0, kvHeads: 0, headDim: 0, vocabSize: VOCAB, contextTokens: 512 },
-  precision: "",
-  pastValues: "float32",
+  architecture: {
+    layers: 0,
+    width: 0,
+    heads: 0,
+    kvHeads: 0,
+    headDim: 0,
+    ffn: 0,
+    vocabSize: VOCAB,
+    contextTokens: 512,
+    normEps: 1e-5,
+    ropeFrequencies: [],
+  },
+  precision: "fp32",
+  taps: [],
+  costs: COSTS,
   graphs: { base: FILE, heads: FILE, neural: null },
-  hiddenWidth: 0,
   latticeHeads: TOY_HEADS,
   topK: TOY_TOP_K,
   copyHeads: null,

@@ -1,16 +1,23 @@
+import { SessionEngine } from "../../gpu-worker/engine/engine.ts";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
-import { createThreadEngine } from "../../gpu-worker/threaded.ts";
+import { ModelProcess } from "../../gpu-worker/process/model-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { stepEngineContract } from "./step-engine.contract.ts";
 
-const QUIET = { threads: 1, spinning: false };
+const SMALL = { threads: 1, kvLimitBytes: 16 << 20 };
 
-stepEngineContract("tiny on onnxruntime, in this thread", async () => {
-  const engine = await createLocalEngine(await ensureBundle("tiny"), QUIET);
-  return { engine, model: engine.bundle.model, close: () => engine.close() };
-});
+function under(engine: SessionEngine, rounding = 0) {
+  return { engine, model: engine.bundle.model, rounding, close: () => engine.close() };
+}
 
-stepEngineContract("tiny on onnxruntime, in its own thread", async () => {
-  const engine = await createThreadEngine(await ensureBundle("tiny"), QUIET);
-  return { engine, model: engine.bundle.model, close: () => engine.close() };
-});
+stepEngineContract("tiny in integers, in this process", async () =>
+  under(await createLocalEngine(await ensureBundle("tiny"), SMALL)),
+);
+
+stepEngineContract("tiny as a float32 graph, in this process", async () =>
+  under(await createLocalEngine(await ensureBundle("tiny", { precision: "fp32" }), SMALL), 1e-4),
+);
+
+stepEngineContract("tiny in a process of its own, on two threads", async () =>
+  under(new SessionEngine(await ModelProcess.start(await ensureBundle("tiny"), { ...SMALL, threads: 2 }))),
+);

@@ -6,12 +6,14 @@ export interface EngineUnderTest {
   readonly engine: StepEngine;
   /** Bundle it serves. */
   readonly model: string;
+  /** How far the same log-probability may differ from pass to pass; left out: not at all. */
+  readonly rounding?: number;
   close(): Promise<void>;
 }
 
 export const GREEDY: Sampling = { temperature: 0, topP: 1, seed: 0 };
 export const SAMPLED: Sampling = { temperature: 0.9, topP: 0.9, seed: 20_261_123 };
-/** Tokens decoded per text; more than the smallest cache holds. */
+/** Tokens decoded per text: some pages of a cache. */
 export const LENGTH = 80;
 export const never = new AbortController().signal;
 
@@ -29,6 +31,10 @@ export class Probe {
     const session = await under.engine.open(specOf(under, {}), never);
     session.close();
     return new Probe(under, session.bundle);
+  }
+
+  get rounding(): number {
+    return this.#under.rounding ?? 0;
   }
 
   get engine(): StepEngine {
@@ -69,7 +75,8 @@ export class Probe {
 
 function specOf({ model }: EngineUnderTest, changes: Partial<OpenSpec>): OpenSpec {
   const prompt = Uint32Array.of(5, 9, 2, 14, 3);
-  return { model, prompt, heads: 0, topK: 1, sampling: GREEDY, logProbs: null, neural: null, ...changes };
+  const plain = { heads: 0, topK: 1, sampling: GREEDY, logProbs: null, neural: null, fixed: false, tenant: "" };
+  return { model, prompt, ...plain, ...changes };
 }
 
 /** The StepError's code, or what happened instead. */

@@ -14,6 +14,7 @@ export function connectEngine(url: string, key: string): StepEngine {
       if (opened.type !== "opened") throw new StepError("bad_frame", `${opened.type} in place of opened`);
       const session: StepSession = {
         bundle: opened.bundle,
+        cachedTokens: opened.cachedTokens,
         opened: opened.result,
         async step(index, draft, stepSignal) {
           const stepped = await ask(socket, { type: "step", index, draft }, stepSignal);
@@ -54,7 +55,9 @@ export async function ask(socket: WebSocket, message: ClientMessage, signal: Can
     }
     socket.send(encodeClient(message));
     const reply = await promise;
-    if (reply.type === "failed") throw new StepError(reply.code, reply.message, reply.param);
+    if (reply.type === "failed") {
+      throw new StepError(reply.code, reply.message, reply.param, reply.retryAfterS);
+    }
     return reply;
   } finally {
     socket.off("message", onMessage);

@@ -15,7 +15,7 @@ const PLAIN = { speculation: { rescorer: { type: "none" } }, temperature: 0 };
 
 describe("a chat completion", () => {
   test("answers with text, usage and speculation metrics", async () => {
-    const { post, engine } = testApp();
+    const { post, engine } = testApp({ script: { text: "hello world", cachedTokens: 16 } });
     const response = await post("/v1/chat/completions", { ...PLAIN, model: "toy", messages: user("hi") });
     expect(response.status).toBe(200);
     expect(response.headers.get("server-timing")).toMatch(/^queue;dur=[\d.]+, prefill;dur=[\d.]+, ttft;dur=/);
@@ -30,6 +30,7 @@ describe("a chat completion", () => {
       ],
       usage: {
         completion_tokens: 3,
+        prompt_tokens_details: { cached_tokens: 16 },
         completion_tokens_details: { accepted_prediction_tokens: 2, reasoning_tokens: 0 },
       },
       metrics: {
@@ -94,6 +95,19 @@ describe("a chat completion", () => {
     });
   });
 
+  test("counts as drafted what the engine verified, not what it left out", async () => {
+    // Of each draft only the first node is likely enough to be verified.
+    const { post, engine } = testApp({ script: { text: "abcde", thresholds: [128] } });
+    const request = { messages: user("x"), speculation: { rescorer: { type: "none" }, trace: true } };
+    const body = await wire(post("/v1/chat/completions", request));
+    expect(engine.drafts.map((d) => d.tokens.length)).toEqual([4, 2, 2]);
+    expect(body).toMatchObject({
+      usage: { completion_tokens: 6, completion_tokens_details: { rejected_prediction_tokens: 0 } },
+      metrics: { speculative_decoding: { per_step_accepted: [1, 1, 1], per_step_drafted: [1, 1, 1] } },
+      speculation: { steps: [{}, { drafted: [{ text: "b", accepted: true }], rejected: 0 }, {}, {}] },
+    });
+  });
+
   test("gives log-probabilities of every token, with bytes and finite numbers", async () => {
     const { post } = testApp({ script: { text: "aé" } });
     const body = await wire(
@@ -128,7 +142,11 @@ describe("a chat stream", () => {
       { choices: [{ index: 0, delta: { content: "hello" } }], usage: null },
       { choices: [{ index: 0, delta: { content: " world" } }], usage: null },
       { choices: [{ index: 0, delta: {}, finish_reason: "stop" }], usage: null },
-      { choices: [], usage: { completion_tokens: 3 }, metrics: { speculative_decoding: { num_spec_steps: 1 } } },
+      {
+        choices: [],
+        usage: { completion_tokens: 3, prompt_tokens_details: { cached_tokens: 0 } },
+        metrics: { speculative_decoding: { num_spec_steps: 1 } },
+      },
       "[DONE]",
     ]);
   });

@@ -1,23 +1,23 @@
 import { describe, expect, test } from "vitest";
 import { advance, draftDepth, INITIAL_STATE } from "../../edge/decode/advance.ts";
-import { costMs, DraftBudget } from "../../edge/decode/budget.ts";
 import { type DecodeRequest, decode, type StepEvent } from "../../edge/decode/run.ts";
 import { DecodeStats, quantile } from "../../edge/decode/stats.ts";
-import { chain, type DraftTree, EMPTY_TREE, mergePaths } from "../../shared/draft-tree.ts";
-import type { StepResult } from "../../shared/engine.ts";
+import { CERTAIN, chain, type DraftTree, mergePaths } from "../../shared/draft-tree.ts";
+import { IDLE, type StepResult } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { EMPTY_LATTICE } from "../../shared/lattice.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
-import type { DraftScope, Rescorer } from "../../shared/rescore/rescorer.ts";
+import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { Random } from "../helpers/random.ts";
-import { randomTree } from "../helpers/trees.ts";
+import { randomTree, withChances } from "../helpers/trees.ts";
 import { IM_END, INFO } from "./fixture.ts";
 import { type Script, ScriptedEngine } from "./scripted-engine.ts";
 
 const LIMITS = { maxTokens: 10, eosTokens: [9] };
 
 function result(accepted: number[], bonus: number): StepResult {
-  return { accepted, bonus, lattice: EMPTY_LATTICE, logProbs: null, timing: { queueMs: 0, modelMs: 0, engineMs: 0 } };
+  const timing = { queueMs: 0, modelMs: 0, engineMs: 0 };
+  return { accepted, bonus, lattice: EMPTY_LATTICE, logProbs: null, threshold: 0, timing, load: IDLE };
 }
 
 describe("advancing by one result", () => {
@@ -75,6 +75,8 @@ function requestOf(change: Partial<DecodeRequest> = {}): DecodeRequest {
       sampling: { temperature: 0, topP: 1, seed: 0 },
       logProbs: null,
       neural: null,
+      fixed: false,
+      tenant: "",
     },
     limits: { maxTokens: 40, eosTokens: [IM_END] },
     rescorer: createRescorer({ type: "none" }, null),
@@ -97,9 +99,14 @@ async function collect(
   return { engine, events, tokens: events.flatMap((e) => e.committed.map((c) => c.token)) };
 }
 
-/** Drafts that have nothing to do with the lattice. */
+/** Drafts and chances that have nothing to do with the lattice. */
 function wildRescorer(random: Random): Rescorer {
-  return { commit() {}, draft: (_, maxNodes): DraftTree => randomTree(random, maxNodes, 3) };
+  const calibrated = random.chance(0.5);
+  const draft = (_: unknown, maxNodes: number): DraftTree => {
+    const tree = randomTree(random, maxNodes, 3);
+    return calibrated ? withChances(random, tree) : tree;
+  };
+  return { calibrated, commit() {}, draft };
 }
 
 describe("decoding", () => {
@@ -110,18 +117,20 @@ describe("decoding", () => {
         tokens: Array.from({ length: random.int(1, 30) }, () => random.int(0, 2)),
         endless: random.chance(0.3),
         wrongRows: [1, 2, 3, 4, 5, 6, 7, 8].filter(() => random.chance(0.4)),
+        thresholds: Array.from({ length: random.int(0, 20) }, () => random.int(0, CERTAIN + 1)),
       };
       const limits = { maxTokens: random.int(1, 40), eosTokens: random.chance(0.3) ? [IM_END, 2] : [IM_END] };
       const plainSpec = { ...requestOf().spec, heads: 0 };
       const plain = await collect(script, requestOf({ spec: plainSpec, maxNodes: 0, limits }));
       const heads = random.int(1, 8);
+      const autoNodes = random.chance(0.5);
       const block = await collect(
         script,
         requestOf({
-          spec: { ...plainSpec, heads, topK: random.int(1, 4) },
+          spec: { ...plainSpec, heads, topK: random.int(1, 4), fixed: !autoNodes },
           limits,
           maxNodes: random.int(0, 20),
-          autoNodes: random.chance(0.5),
+          autoNodes,
           rescorer: random.chance(0.5)
             ? wildRescorer(random)
             : createRescorer({ type: "ngram", order: 2, alpha: 0, pBest: random.int(1, 4) }, null),
@@ -154,26 +163,6 @@ describe("decoding", () => {
     expect(engine.drafts.map((d) => d.tokens.length)).toEqual([4, 0]);
   });
 
-  test("a rescorer that knows how likely its nodes are is told the time of a step, others a number of nodes", async () => {
-    const first = async (choosesNodes: boolean) => {
-      const asked: { maxNodes: number; scope: DraftScope | undefined }[] = [];
-      const rescorer: Rescorer = {
-        choosesNodes,
-        commit() {},
-        draft(_, maxNodes, scope) {
-          asked.push({ maxNodes, scope });
-          return EMPTY_TREE;
-        },
-      };
-      await collect({ tokens: [5, 6, 7, 8] }, requestOf({ rescorer, autoNodes: true, maxNodes: 20 }));
-      return asked[0]!;
-    };
-    // One token of 40 is committed, and a bonus token will be.
-    const stepMs = Float64Array.from({ length: 21 }, (_, nodes) => costMs(INFO.costCurve, nodes + 1));
-    expect(await first(true)).toEqual({ maxNodes: 20, scope: { depth: 38, stepMs } });
-    expect(await first(false)).toMatchObject({ scope: { depth: 38, stepMs: null } });
-  });
-
   test("a consumer that leaves ends the session", async () => {
     const engine = new ScriptedEngine({ tokens: [1], endless: true }, INFO);
     for await (const event of decode(engine, requestOf())) if (event.index === 1) break;
@@ -189,6 +178,19 @@ describe("decoding", () => {
     expect(engine.closed).toBe(1);
   });
 
+  test("the first event says how much of the prompt had been computed, and every event what was verified", async () => {
+    const script: Script = { tokens: [5, 6, 7, 8, 9, 10, 11], thresholds: [256, 70, 0], cachedTokens: 2 };
+    const { events } = await collect(script, requestOf({ autoNodes: true }));
+    expect(events.map(({ cachedTokens }) => cachedTokens)).toEqual([2, ...events.slice(1).map(() => 0)]);
+    expect(events.map(({ threshold }) => threshold)).toEqual([256, 70, 0]);
+    const stats = new DecodeStats();
+    for (const event of events) stats.record(event);
+    // Four nodes were drafted, of which two were likely enough; then three, being all that may be.
+    expect(events.map(({ draft }) => draft.tokens.length)).toEqual([0, 4, 3]);
+    expect(stats).toMatchObject({ cachedTokens: 2, perStepDrafted: [2, 3], perStepAccepted: [2, 3] });
+    expect(stats).toMatchObject({ drafted: 5, accepted: 5, tokens: 8 });
+  });
+
   test("counts what plain decoding does as one token a step", async () => {
     const stats = new DecodeStats();
     const { events } = await collect(
@@ -199,64 +201,5 @@ describe("decoding", () => {
     expect(stats).toMatchObject({ tokens: 4, steps: 3, accepted: 0, drafted: 0, blockEfficiency: 1 });
     expect(quantile([3, 1, 2], 0.5)).toBe(2);
     expect(quantile([], 0.5)).toBe(0);
-  });
-});
-
-describe("the draft budget", () => {
-  const STEEP = [
-    [1, 5],
-    [32, 160],
-  ] as const;
-  const FLAT = [
-    [1, 5],
-    [64, 5],
-  ] as const;
-  const run = (budget: DraftBudget, steps: number, accept: (node: number, step: number) => boolean): number[] =>
-    Array.from({ length: steps }, (_, step) => {
-      const nodes = budget.choose();
-      const accepted: number[] = [];
-      while (accepted.length < nodes && accept(accepted.length, step)) accepted.push(accepted.length);
-      budget.observe(nodes, accepted, 0);
-      return nodes;
-    });
-
-  test("drafts nothing where every node costs a whole step and is rarely right", () => {
-    const chosen = run(new DraftBudget(STEEP, 8, 8), 40, () => false);
-    expect(chosen.slice(10, 20)).toEqual(new Array(10).fill(0));
-  });
-
-  test("drafts all where verifying is free", () => {
-    expect(run(new DraftBudget(FLAT, 63, 8), 10, (node) => node < 2)).toEqual(new Array(10).fill(63));
-  });
-
-  test("follows acceptance up and down", () => {
-    const curve = [
-      [1, 5],
-      [8, 12],
-      [32, 45],
-    ] as const;
-    const chosen = run(new DraftBudget(curve, 8, 8), 200, (_, step) => step >= 100);
-    expect(Math.max(...chosen.slice(60, 100).filter((n) => n !== 2))).toBe(0);
-    expect(Math.min(...chosen.slice(-20))).toBeGreaterThanOrEqual(7);
-  });
-
-  test("a fixed price per step, such as a round trip, makes larger drafts pay", () => {
-    const sizes = [0, 100].map((overhead) => {
-      const budget = new DraftBudget(STEEP, 8, 8);
-      for (let step = 0; step < 20; step++) budget.observe(4, [0], overhead);
-      return budget.choose();
-    });
-    expect(sizes[1]!).toBeGreaterThan(sizes[0]!);
-  });
-
-  test("reads the cost curve between, before and beyond its points", () => {
-    const curve = [
-      [2, 10],
-      [4, 14],
-      [8, 20],
-    ] as const;
-    expect([1, 2, 3, 4, 6, 8, 10].map((rows) => costMs(curve, rows))).toEqual([10, 10, 12, 14, 17, 20, 23]);
-    expect(costMs([], 5)).toBe(1);
-    expect(costMs([[1, 7]], 5)).toBe(7);
   });
 });

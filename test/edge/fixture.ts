@@ -54,10 +54,12 @@ export const TOKENIZER_HASH = sha256(TOKENIZER);
 export const tokenizer = createTokenizer(TOKENIZER);
 export const tokensOf = (text: string): number[] => tokenizer.encodeMarked(text);
 
+const COSTS = { pass: 4, row: 0.5, wanted: 0.25, context: 1, heads: 1.5 };
+
 export function manifestOf(name: string, change: Partial<BundleManifest> = {}): BundleManifest {
   const file = { path: "none", bytes: 0, sha256: "00" };
   return {
-    format: 1,
+    format: 2,
     name,
     license: "Apache-2.0",
     notice: null,
@@ -66,14 +68,17 @@ export function manifestOf(name: string, change: Partial<BundleManifest> = {}): 
       width: 1,
       heads: 1,
       kvHeads: 1,
-      headDim: 1,
+      headDim: 2,
+      ffn: 1,
       vocabSize: tokenizer.size,
       contextTokens: 512,
+      normEps: 1e-5,
+      ropeFrequencies: [1],
     },
     precision: "fp32",
-    pastValues: "float32",
+    taps: [],
+    costs: COSTS,
     graphs: { base: { ...file, sha256: "abcdef0123456789" }, heads: file, neural: null },
-    hiddenWidth: 1,
     latticeHeads: 8,
     topK: 4,
     copyHeads: null,
@@ -100,11 +105,7 @@ export const INFO: BundleInfo = {
   latticeHeads: 8,
   topK: 4,
   provider: "scripted",
-  costCurve: [
-    [1, 5],
-    [8, 8],
-    [32, 20],
-  ],
+  costs: COSTS,
   neural: false,
 };
 

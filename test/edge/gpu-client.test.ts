@@ -18,15 +18,19 @@ const SPEC: OpenSpec = {
   sampling: { temperature: 0, topP: 1, seed: 0 },
   logProbs: null,
   neural: null,
+  fixed: false,
+  tenant: "ann",
 };
 const RESULT: StepResult = {
   accepted: [],
   bonus: 4,
   lattice: createLattice(1, 1, Uint32Array.of(5), Float32Array.of(-0.5)),
   logProbs: null,
+  threshold: 40,
   timing: { queueMs: 1, modelMs: 2, engineMs: 3 },
+  load: { running: 2, waiting: 1, kvUsed: 0.2, passMs: 8 },
 };
-const OPENED: ServerMessage = { type: "opened", bundle: INFO, result: RESULT };
+const OPENED: ServerMessage = { type: "opened", bundle: INFO, cachedTokens: 2, result: RESULT };
 
 type Answer = (message: ClientMessage, socket: WebSocket) => ServerMessage | Uint8Array | null;
 
@@ -82,13 +86,16 @@ describe("the gpu-worker's client", () => {
     );
     const session = await createGpuClient(connect).open(SPEC, still());
     expect(session.bundle).toEqual(INFO);
-    expect(session.opened.bonus).toBe(4);
-    const { accepted, lattice } = await session.step(0, chain([5]), still());
+    expect(session.cachedTokens).toBe(2);
+    expect(session.opened).toEqual(RESULT);
+    const draft = chain([5, 6], Uint8Array.of(200, 100));
+    const { accepted, lattice, threshold, load } = await session.step(0, draft, still());
     expect(accepted).toEqual([0]);
     expect([...lattice.tokens]).toEqual([5]);
-    expect(received).toMatchObject([
-      { type: "open", version: PROTOCOL_VERSION, spec: { model: "toy" } },
-      { type: "step", index: 0 },
+    expect({ threshold, load }).toEqual({ threshold: 40, load: RESULT.load });
+    expect(received).toEqual([
+      { type: "open", version: PROTOCOL_VERSION, spec: SPEC },
+      { type: "step", index: 0, draft },
     ]);
     session.close();
     session.close();
@@ -96,11 +103,13 @@ describe("the gpu-worker's client", () => {
   });
 
   test("passes on the gpu-worker's own refusal", async () => {
-    const { connect } = await serve(() => ({ type: "failed", code: "overloaded", message: "full", param: null }));
-    await expect(createGpuClient(connect).open(SPEC, still())).rejects.toMatchObject({
-      code: "overloaded",
-      message: "full",
-    });
+    const refusal = { code: "overloaded", message: "full", param: null, retryAfterS: 7 } as const;
+    const { connect } = await serve(() => ({ type: "failed", ...refusal }));
+    const error = await createGpuClient(connect)
+      .open(SPEC, still())
+      .catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(StepError);
+    expect(error).toMatchObject(refusal);
   });
 
   test("is unavailable where nothing listens", async () => {

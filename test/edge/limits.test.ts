@@ -102,6 +102,31 @@ describe("keys and limits", () => {
     expect([...new Set(seen)]).toEqual(expected);
   });
 
+  test("the engine is told callers apart by names that are neither keys nor addresses", async () => {
+    const tenants = async (env: Record<string, string>, callers: readonly { headers: Record<string, string> }[]) => {
+      const { post, engine } = testApp({ env });
+      for (const caller of callers) expect((await post(CHAT, { messages: user("x") }, caller)).status).toBe(200);
+      return engine.specs.map(({ tenant }) => tenant);
+    };
+    const other = createHash("sha256").update("other-key").digest("hex");
+    const keys = ["good-key", "other-key", "good-key"].map(bearer);
+    const addresses = ["192.0.2.1", "192.0.2.2", "192.0.2.1"].map(addressed);
+    const byKey = await tenants({ API_KEYS: `${hash},${other}` }, keys);
+    const byAddress = await tenants({ TRUST_CONNECTING_IP: "true" }, addresses);
+    const untrusted = await tenants({ TRUST_CONNECTING_IP: "false" }, addresses);
+    for (const names of [byKey, byAddress]) {
+      expect(names[2]).toBe(names[0]);
+      expect(names[1]).not.toBe(names[0]);
+    }
+    expect(new Set(untrusted).size).toBe(1);
+    expect(new Set([...byKey, ...byAddress, ...untrusted]).size).toBe(5);
+    for (const name of [...byKey, ...byAddress, ...untrusted]) {
+      expect(name).toMatch(/^[0-9a-f]{32}$/);
+      // Nor the part of a key's hash by which limits are counted.
+      for (const told of [hash, other]) expect(name.includes(told.slice(0, 16))).toBe(false);
+    }
+  });
+
   test("a place is given back when a request fails", async () => {
     const { post } = testApp({ env: { MAX_STREAMS: "1" } });
     expect((await post(CHAT, { model: "gpt", messages: user("x") })).status).toBe(404);

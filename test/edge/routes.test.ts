@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { StepError } from "../../shared/errors.ts";
-import { manifestOf, testApp, user } from "./fixture.ts";
+import { INFO, manifestOf, testApp, user } from "./fixture.ts";
 
 describe("routes", () => {
   test("/v1/models lists what is served, with the speculation defaults", async () => {
@@ -105,7 +105,13 @@ describe("readiness", () => {
     const { app } = testApp();
     const response = await app.request("/readyz");
     expect(response.status).toBe(200);
-    expect(await response.json()).toMatchObject({ status: "ready", model: "toy", provider: "scripted" });
+    expect(await response.json()).toEqual({
+      status: "ready",
+      model: "toy",
+      provider: "scripted",
+      context_tokens: 512,
+      pass_cost_ms: INFO.costs,
+    });
   });
 
   test.each([
@@ -126,6 +132,27 @@ describe("readiness", () => {
     const response = await down.post("/v1/chat/completions", { messages: user("x"), speculation: { enabled: false } });
     expect(await response.json()).toMatchObject({ error: { code: "protocol_mismatch" } });
     expect(down.engine.closed).toBe(1);
+  });
+});
+
+describe("an engine that is busy", () => {
+  test.each([
+    ["7", 7],
+    ["3", 2.1],
+    ["1", 0],
+  ])("is to be asked again after %s s where it says %s s", async (header, retryAfterS) => {
+    const error = new StepError("overloaded", "The engine is busy.", null, retryAfterS);
+    const { post } = testApp({ script: { text: "abc", failAt: { call: 0, error } } });
+    for (const stream of [true, false]) {
+      const response = await post("/v1/chat/completions", {
+        messages: user("x"),
+        stream,
+        speculation: { enabled: false },
+      });
+      expect(response.status).toBe(503);
+      expect(response.headers.get("retry-after")).toBe(header);
+      expect(await response.json()).toMatchObject({ error: { code: "overloaded", message: "The engine is busy." } });
+    }
   });
 });
 

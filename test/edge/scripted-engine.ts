@@ -1,12 +1,13 @@
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
-import type {
-  BundleInfo,
-  CancelSignal,
-  OpenSpec,
-  StepEngine,
-  StepResult,
-  StepSession,
-  TokenLogProbs,
+import {
+  type BundleInfo,
+  type CancelSignal,
+  IDLE,
+  type OpenSpec,
+  type StepEngine,
+  type StepResult,
+  type StepSession,
+  type TokenLogProbs,
 } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
@@ -20,6 +21,13 @@ export interface Script {
   readonly endless?: boolean;
   /** Of the draft heads' rows, those at these offsets (1 = after the bonus token) list a wrong token first. */
   readonly wrongRows?: readonly number[];
+  /**
+   * What a node's chance has to be in each call (0 = open, 1 = the first step), the last one standing for all that
+   * follow; left out, all nodes are verified. A fixed draft is verified whole whatever is said here.
+   */
+  readonly thresholds?: readonly number[];
+  /** Prompt tokens that are said to have been computed before. */
+  readonly cachedTokens?: number;
   /** Throws instead of answering this step (0 = open, 1 = the first step). */
   readonly failAt?: { readonly call: number; readonly error: Error };
   /** Never answers from this call on, until cancelled. */
@@ -50,6 +58,10 @@ export class ScriptedEngine implements StepEngine {
     let done = 0;
     let calls = 0;
     let closed = false;
+    const thresholdAt = (call: number): number => {
+      const { thresholds = [] } = this.#script;
+      return spec.fixed ? 0 : (thresholds[call] ?? thresholds.at(-1) ?? 0);
+    };
     const result = (accepted: NodeIndex[]): StepResult => {
       done += accepted.length + 1;
       return {
@@ -62,17 +74,20 @@ export class ScriptedEngine implements StepEngine {
             : Array.from({ length: accepted.length + 1 }, (_, i) =>
                 this.#logProbs(done - accepted.length - 1 + i, spec.logProbs ?? 0),
               ),
+        threshold: thresholdAt(calls),
         timing: { queueMs: 0.25, modelMs: 0.5, engineMs: 0.125 },
+        load: IDLE,
       };
     };
     return {
       bundle: this.#info,
+      cachedTokens: this.#script.cachedTokens ?? 0,
       opened: result([]),
       step: async (index, draft, stepSignal) => {
         if (index !== calls++) throw new Error(`step ${index} after ${calls - 1} steps`);
         this.drafts.push(draft);
         await this.#answer(calls, stepSignal);
-        return result(this.#accept(draft, done));
+        return result(this.#accept(draft, thresholdAt(calls), done));
       },
       close: () => {
         if (!closed) this.closed++;
@@ -85,11 +100,11 @@ export class ScriptedEngine implements StepEngine {
     return this.#tokens[index % Math.max(1, this.#tokens.length)]!;
   }
 
-  #accept(draft: DraftTree, done: number): NodeIndex[] {
+  #accept(draft: DraftTree, threshold: number, done: number): NodeIndex[] {
     const path: NodeIndex[] = [];
     for (let at = ROOT; ; ) {
       at = findChild(draft, at, this.#at(done + path.length));
-      if (at < ROOT) return path;
+      if (at < ROOT || draft.chances[at]! < threshold) return path;
       path.push(at);
     }
   }

@@ -128,6 +128,8 @@ describe("the transcript", () => {
       (token, i): CommittedToken => ({ token, kind: i < tokens.length - 1 ? "accepted" : "bonus", logProbs: null }),
     ),
     draft: EMPTY_TREE,
+    cachedTokens: 0,
+    threshold: 0,
     accepted: [],
     finish,
     timing: { queueMs: 0, modelMs: 0, engineMs: 0 },

@@ -3,6 +3,7 @@ import { type DraftTree, treeFault } from "../../shared/draft-tree.ts";
 import type {
   BundleInfo,
   CancelSignal,
+  Load,
   OpenSpec,
   Sampling,
   StepEngine,
@@ -12,22 +13,16 @@ import type {
 } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { ROOT } from "../../shared/ids.ts";
-import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
-import { Random } from "../helpers/random.ts";
+import { EMPTY_LATTICE } from "../../shared/lattice.ts";
+import { ToyModel, type ToyOptions } from "./fake-model.ts";
 
-export interface FakeOptions {
+export interface FakeOptions extends ToyOptions {
   readonly bundle?: Partial<BundleInfo>;
-  /** Another seed is another model. */
-  readonly seed?: number;
-  /** The next token depends on this many last ones. */
-  readonly memory?: number;
-  /** How often a lattice row lists the token that will really come; elsewhere it lists others. */
-  readonly skill?: number;
-  /** Where it is listed, it is among the first `ranks`. */
-  readonly ranks?: number;
   /** Every call takes this long, ms. */
   readonly stepMs?: number;
   readonly maxSessions?: number;
+  /** Drafted nodes less likely than this, in 255ths, are not verified unless the caller insists. */
+  readonly threshold?: number;
 }
 
 export const FAKE_BUNDLE: BundleInfo = {
@@ -38,17 +33,14 @@ export const FAKE_BUNDLE: BundleInfo = {
   latticeHeads: 6,
   topK: 8,
   provider: "fake",
-  costCurve: [
-    [1, 5],
-    [8, 9],
-    [32, 30],
-  ],
+  costs: { pass: 4.5, row: 0.75, wanted: 0.0625, context: 0.125, heads: 0.25 },
   neural: true,
 };
 
 /** A StepEngine over a toy model, for tests of all that lies above the model. Everything follows from the options. */
 export interface FakeEngine extends StepEngine {
   readonly bundle: BundleInfo;
+  readonly load: Load;
   readonly openSessions: number;
   /** The toy model's choice after `tokens`, for tests that want to know what must come. */
   next(tokens: readonly number[], sampling?: Sampling): number;
@@ -56,35 +48,72 @@ export interface FakeEngine extends StepEngine {
 
 const GREEDY: Sampling = { temperature: 0, topP: 1, seed: 0 };
 
+/** Texts that are remembered, and what they are shared in. */
+const TEXTS = 64;
+const PAGE = 16;
+
 /**
  * Verifies naively: asks the toy model what follows each whole token sequence. Shares no code with
  * gpu-worker/verify.ts or sampler.ts.
  */
 export function createFakeEngine(options: FakeOptions = {}): FakeEngine {
   const bundle: BundleInfo = { ...FAKE_BUNDLE, ...options.bundle };
+  const { stepMs = 0, maxSessions = Infinity, threshold = 0 } = options;
   const model = new ToyModel(bundle.vocabSize, options);
-  const open = new Set<object>();
+  const open = new Set<FakeSession>();
+  const texts: Text[] = [];
+  const load = (): Load => {
+    const tokens = [...open].reduce((sum, session) => sum + session.tokens.length, 0);
+    const kvUsed = Math.min(1, tokens / (TEXTS * bundle.contextTokens));
+    return { running: open.size, waiting: 0, kvUsed, passMs: stepMs };
+  };
   return {
     bundle,
+    get load() {
+      return load();
+    },
     get openSessions() {
       return open.size;
     },
     next: (tokens, sampling = GREEDY) => model.choose(tokens, sampling),
     async open(spec, signal) {
       refuseSpec(spec, bundle);
-      if (open.size >= (options.maxSessions ?? Infinity)) throw new StepError("overloaded", "All sessions are taken.");
-      const owner = {};
-      open.add(owner);
+      if (open.size >= maxSessions) throw new StepError("overloaded", "All sessions are taken.", null, 1);
+      const cachedTokens = commonTokens(texts, spec);
+      const session = new FakeSession({ model, bundle, spec, stepMs, threshold, load, cachedTokens }, () =>
+        open.delete(session),
+      );
+      open.add(session);
+      texts.push({ tenant: spec.tenant, tokens: session.tokens });
+      if (texts.length > TEXTS) texts.shift();
       try {
-        return await FakeSession.open({ model, bundle, spec, stepMs: options.stepMs ?? 0 }, signal, () =>
-          open.delete(owner),
-        );
+        await session.start(signal);
+        return session;
       } catch (error) {
-        open.delete(owner);
+        open.delete(session);
         throw error;
       }
     },
   };
+}
+
+interface Text {
+  readonly tenant: string;
+  readonly tokens: readonly number[];
+}
+
+/** How much of a prompt some text of its tenant begins with, in whole pages; the last token is never among it. */
+function commonTokens(texts: readonly Text[], { prompt, tenant }: OpenSpec): number {
+  const common = texts
+    .filter((text) => text.tenant === tenant)
+    .map(({ tokens }) => {
+      // A text's own last token has not been run.
+      const most = Math.min(prompt.length, tokens.length) - 1;
+      let same = 0;
+      while (same < most && prompt[same] === tokens[same]) same++;
+      return same - (same % PAGE);
+    });
+  return Math.max(0, ...common);
 }
 
 function refuseSpec(spec: OpenSpec, bundle: BundleInfo): void {
@@ -107,55 +136,58 @@ interface SessionParts {
   readonly bundle: BundleInfo;
   readonly spec: OpenSpec;
   readonly stepMs: number;
+  readonly threshold: number;
+  readonly load: () => Load;
+  readonly cachedTokens: number;
 }
 
 class FakeSession implements StepSession {
+  readonly tokens: number[];
   readonly #parts: SessionParts;
-  readonly #tokens: number[];
   readonly #onClose: () => void;
   readonly #closed = new AbortController();
-  #last: { index: number; result: StepResult } | null = null;
+  #steps = 0;
   opened!: StepResult;
 
   constructor(parts: SessionParts, onClose: () => void) {
     this.#parts = parts;
-    this.#tokens = [...parts.spec.prompt];
+    this.tokens = [...parts.spec.prompt];
     this.#onClose = onClose;
   }
 
-  static async open(parts: SessionParts, signal: CancelSignal, onClose: () => void): Promise<FakeSession> {
-    const session = new FakeSession(parts, onClose);
-    session.opened = await session.#commit([], [], signal);
-    return session;
+  async start(signal: CancelSignal): Promise<void> {
+    this.opened = await this.#commit([], [], signal);
   }
 
   get bundle(): BundleInfo {
     return this.#parts.bundle;
   }
 
+  get cachedTokens(): number {
+    return this.#parts.cachedTokens;
+  }
+
   async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {
     if (this.#closed.signal.aborted) throw cancelled();
-    if (this.#last?.index === index) return this.#last.result;
-    if (index !== (this.#last?.index ?? -1) + 1) throw new StepError("bad_frame", "Steps come in order.");
+    if (index !== this.#steps) throw new StepError("bad_frame", "Steps come in order.");
     const { bundle, model, spec } = this.#parts;
     const fault = treeFault(draft, bundle.vocabSize);
     if (fault !== null) throw new StepError("bad_frame", fault);
     const paths = Array.from(draft.tokens, (_, node) => pathTo(draft, node));
     const longest = Math.max(0, ...paths.map((path) => path.length));
-    if (this.#tokens.length + longest > bundle.contextTokens) throw tooLong();
+    if (this.tokens.length + longest > bundle.contextTokens) throw tooLong();
+    this.#steps++;
 
     const accepted: number[] = [];
     const path: number[] = [];
     for (;;) {
-      const wanted = [...path, model.choose([...this.#tokens, ...path], spec.sampling)];
+      const wanted = [...path, model.choose([...this.tokens, ...path], spec.sampling)];
       const node = paths.findIndex((candidate) => candidate.join() === wanted.join());
-      if (node < 0) break;
+      if (node < 0 || draft.chances[node]! < this.#threshold) break;
       accepted.push(node);
       path.push(wanted.at(-1)!);
     }
-    const result = await this.#commit(accepted, path, signal);
-    this.#last = { index, result };
-    return result;
+    return await this.#commit(accepted, path, signal);
   }
 
   close(): void {
@@ -163,22 +195,28 @@ class FakeSession implements StepSession {
     this.#onClose();
   }
 
+  get #threshold(): number {
+    return this.#parts.spec.fixed ? 0 : this.#parts.threshold;
+  }
+
   async #commit(accepted: number[], path: number[], signal: CancelSignal): Promise<StepResult> {
     const { model, bundle, spec, stepMs } = this.#parts;
     await this.#work(stepMs, signal);
     const logProbs: TokenLogProbs[] = [];
-    const bonus = model.choose([...this.#tokens, ...path], spec.sampling);
+    const bonus = model.choose([...this.tokens, ...path], spec.sampling);
     for (const token of [...path, bonus]) {
-      if (spec.logProbs !== null) logProbs.push(model.logProbs(this.#tokens, token, spec.logProbs));
-      this.#tokens.push(token);
+      if (spec.logProbs !== null) logProbs.push(model.logProbs(this.tokens, token, spec.logProbs));
+      this.tokens.push(token);
     }
     const k = Math.min(spec.topK, bundle.topK);
     return {
       accepted,
       bonus,
-      lattice: spec.heads === 0 ? EMPTY_LATTICE : model.lattice(this.#tokens, k, spec),
+      lattice: spec.heads === 0 ? EMPTY_LATTICE : model.lattice(this.tokens, k, spec),
       logProbs: spec.logProbs === null ? null : logProbs,
+      threshold: this.#threshold,
       timing: { queueMs: 0, modelMs: stepMs, engineMs: 0 },
+      load: this.#parts.load(),
     };
   }
 
@@ -205,89 +243,4 @@ function cancelled(): StepError {
 function pathTo(tree: DraftTree, node: number): number[] {
   const parent = tree.parents[node]!;
   return [...(parent === ROOT ? [] : pathTo(tree, parent)), tree.tokens[node]!];
-}
-
-class ToyModel {
-  readonly #vocabSize: number;
-  readonly #seed: number;
-  readonly #memory: number;
-  readonly #skill: number;
-  readonly #ranks: number;
-
-  constructor(vocabSize: number, { seed = 1, memory = 3, skill = 0.7, ranks = 3 }: FakeOptions) {
-    this.#vocabSize = vocabSize;
-    this.#seed = seed;
-    this.#memory = memory;
-    this.#skill = skill;
-    this.#ranks = ranks;
-  }
-
-  choose(tokens: readonly number[], { temperature, topP, seed }: Sampling): number {
-    const logits = this.#logits(tokens);
-    if (temperature === 0) return logits.indexOf(Math.max(...logits));
-    const probabilities = softmax(logits.map((logit) => logit / temperature));
-    const ranked = [...probabilities.keys()].sort((a, b) => probabilities[b]! - probabilities[a]! || a - b);
-    const mass = (n: number) => ranked.slice(0, n).reduce((sum, token) => sum + probabilities[token]!, 0);
-    let kept = 1;
-    while (kept < ranked.length && mass(kept) < topP) kept++;
-    const drawn = new Random(seed * 65_537 + tokens.length).unit() * mass(kept);
-    let chosen = 0;
-    while (chosen < kept - 1 && mass(chosen + 1) <= drawn) chosen++;
-    return ranked[chosen]!;
-  }
-
-  logProbs(tokens: readonly number[], token: number, count: number): TokenLogProbs {
-    const logProbs = softmax(this.#logits(tokens)).map(Math.log);
-    const ranked = [...logProbs.keys()].sort((a, b) => logProbs[b]! - logProbs[a]! || a - b).slice(0, count);
-    return {
-      logProb: Math.fround(logProbs[token]!),
-      topTokens: Uint32Array.from(ranked),
-      topLogProbs: Float32Array.from(ranked, (id) => logProbs[id]!),
-    };
-  }
-
-  /**
-   * Log-probabilities are multiples of 1/8, which float16 holds exactly. With a local rescorer of any weight the token
-   * that will really come is first wherever it is listed.
-   */
-  lattice(tokens: readonly number[], k: number, { heads, sampling, neural }: OpenSpec): Lattice {
-    const draw = new Random(mix(this.#seed + 1, tokens.slice(-4)));
-    const ids: number[] = [];
-    const logProbs: number[] = [];
-    const future = [...tokens];
-    for (let row = 0; row < heads; row++) {
-      const truth = this.choose(future, sampling);
-      future.push(truth);
-      const rank = draw.chance(this.#skill) ? draw.int(0, this.#ranks - 1) : k;
-      const first = draw.int(0, this.#vocabSize - 1);
-      const others = Array.from({ length: k + 1 }, (_, i) => (first + i) % this.#vocabSize).filter((t) => t !== truth);
-      const listed = [...others.slice(0, rank), truth, ...others.slice(rank)].slice(0, k);
-      if (neural !== null && neural > 0) listed.sort((a, b) => Number(b === truth) - Number(a === truth));
-      ids.push(...listed);
-      let logProb = 0;
-      for (let i = 0; i < k; i++) {
-        logProb -= draw.int(1, 12) / 8;
-        logProbs.push(logProb);
-      }
-    }
-    return createLattice(heads, k, Uint32Array.from(ids), Float32Array.from(logProbs));
-  }
-
-  #logits(tokens: readonly number[]): number[] {
-    const draw = new Random(mix(this.#seed, tokens.slice(-this.#memory)));
-    return Array.from({ length: this.#vocabSize }, () => draw.unit() * 6);
-  }
-}
-
-function softmax(logits: readonly number[]): number[] {
-  const top = Math.max(...logits);
-  const weights = logits.map((logit) => Math.exp(logit - top));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  return weights.map((weight) => weight / total);
-}
-
-function mix(seed: number, values: readonly number[]): number {
-  let hash = seed >>> 0;
-  for (const value of values) hash = Math.imul(hash ^ (value + 1), 0x01000193) ^ (hash >>> 15);
-  return hash >>> 0;
 }

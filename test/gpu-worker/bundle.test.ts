@@ -1,8 +1,8 @@
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { readBundle } from "../../gpu-worker/bundle.ts";
+import { bundleInfo, readBundle } from "../../gpu-worker/bundle.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 
@@ -26,13 +26,13 @@ async function rewrite(change: (manifest: Record<string, unknown>) => void): Pro
 
 test("a compiled bundle is read, with the shapes of its manifest", async () => {
   const manifest: BundleManifest = JSON.parse(await readFile(join(dir, "manifest.json"), "utf8"));
+  const { ropeFrequencies, ...architecture } = manifest.architecture;
+  const { costs, precision, taps, latticeHeads, topK, copyHeads } = manifest;
   const bundle = await readBundle(dir);
-  expect(bundle).toMatchObject({ name: "tiny", tokenizerHash: manifest.tokenizer.sha256 });
-  expect(bundle.shape).toMatchObject({
-    vocabSize: manifest.architecture.vocabSize,
-    latticeHeads: manifest.latticeHeads,
-    wideValues: manifest.pastValues === "float64",
-  });
+  expect(bundle).toMatchObject({ name: "tiny", tokenizerHash: manifest.tokenizer.sha256, precision, costs });
+  expect(bundle.shape).toEqual({ ...architecture, taps, latticeHeads, topK, copyHeads });
+  expect(bundle.ropeFrequencies).toEqual(ropeFrequencies);
+  expect([bundle.precision, bundle.basePath]).toEqual(["int8", join(dir, "base.safetensors")]);
 });
 
 test("an absent bundle is named together with the remedy", async () => {
@@ -43,12 +43,33 @@ test("the remedy for another precision asks for that one", async () => {
   await expect(readBundle(join(dir, "..", "tiny-int8"))).rejects.toThrow("npm run bundle -- tiny --precision int8");
 });
 
-test.each(["base.onnx", "heads.onnx", "neural.onnx", "tokenizer.json"])("a changed %s is refused", async (file) => {
-  const bytes = await readFile(join(dir, file));
-  bytes[bytes.length >> 1]! ^= 1;
-  await writeFile(join(dir, file), bytes);
-  await expect(readBundle(dir)).rejects.toThrow(`${file} is not the file its manifest names`);
+test("another precision of it is read from beside it, with the same shapes", async () => {
+  const [integers, floats] = [
+    await readBundle(dir),
+    await readBundle(await ensureBundle("tiny", { precision: "fp32" })),
+  ];
+  expect(floats).toMatchObject({ name: "tiny", precision: "fp32", shape: integers.shape, costs: integers.costs });
+  expect(basename(floats.basePath)).toBe("base.onnx");
 });
+
+test("what is served has the model's context, or as much of it as the cache holds", async () => {
+  const bundle = await readBundle(dir);
+  const { contextTokens, vocabSize, latticeHeads, topK } = bundle.shape;
+  const info = bundleInfo(bundle, "cpu", 1_000);
+  expect(info).toMatchObject({ model: "tiny", contextTokens, vocabSize, latticeHeads, topK, provider: "cpu" });
+  expect(info).toMatchObject({ tokenizerHash: bundle.tokenizerHash, costs: bundle.costs, neural: true });
+  expect(bundleInfo(bundle, "cpu", 5).contextTokens).toBe(80);
+});
+
+test.each(["base.safetensors", "heads.onnx", "neural.onnx", "tokenizer.json"])(
+  "a changed %s is refused",
+  async (file) => {
+    const bytes = await readFile(join(dir, file));
+    bytes[bytes.length >> 1]! ^= 1;
+    await writeFile(join(dir, file), bytes);
+    await expect(readBundle(dir)).rejects.toThrow(`${file} is not the file its manifest names`);
+  },
+);
 
 test("a missing file is refused", async () => {
   await rm(join(dir, "heads.onnx"));
@@ -57,12 +78,23 @@ test("a missing file is refused", async () => {
 
 test("a manifest of another format is refused, naming the field", async () => {
   await rewrite((manifest) => {
-    manifest.format = 2;
+    manifest.format = 1;
   });
   await expect(readBundle(dir)).rejects.toThrow(/another format \(format\)/);
 });
 
+test.each([
+  ["precision", "int4"],
+  ["taps", [-1]],
+  ["costs", { pass: 1, row: 1, wanted: 1, context: 1 }],
+])("a manifest whose %s is not understood is refused, naming the field", async (field, value) => {
+  await rewrite((manifest) => {
+    manifest[field] = value;
+  });
+  await expect(readBundle(dir)).rejects.toThrow(new RegExp(`another format \\(${field}`));
+});
+
 test("a manifest cut short is refused", async () => {
-  await writeFile(join(dir, "manifest.json"), '{"format": 1');
+  await writeFile(join(dir, "manifest.json"), '{"format": 2');
   await expect(readBundle(dir)).rejects.toThrow("another format");
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readConfig } from "../../gpu-worker/config.ts";
+import { defaultCacheDir, readConfig } from "../../gpu-worker/config.ts";
 
 const KEY = "0123456789abcdef";
 
@@ -16,6 +16,17 @@ test("an empty variable is an absent one", () => {
   });
 });
 
+test("what is compiled for a model is kept where bundles are, an empty variable being an absent one", () => {
+  const kept = process.env.FOREDRAFT_CACHE;
+  process.env.FOREDRAFT_CACHE = "elsewhere";
+  expect(defaultCacheDir()).toBe("elsewhere");
+  process.env.FOREDRAFT_CACHE = "";
+  expect(defaultCacheDir()).toBe(readConfig({ GPU_WORKER_KEY: KEY }).cacheDir);
+  delete process.env.FOREDRAFT_CACHE;
+  expect(defaultCacheDir()).toBe(readConfig({ GPU_WORKER_KEY: KEY }).cacheDir);
+  if (kept !== undefined) process.env.FOREDRAFT_CACHE = kept;
+});
+
 test("everything can be set", () => {
   const config = readConfig({
     GPU_WORKER_KEY: KEY,
@@ -23,8 +34,8 @@ test("everything can be set", () => {
     GPU_WORKER_PORT: "0",
     GPU_WORKER_PROVIDER: "webgpu",
     GPU_WORKER_THREADS: "3",
-    GPU_WORKER_SPINNING: "0",
     GPU_WORKER_SESSIONS: "5",
+    GPU_WORKER_MAX_WAIT_S: "7",
     GPU_WORKER_KV_MIB: "64",
     FOREDRAFT_BUNDLE: "tiny",
     FOREDRAFT_CACHE: "elsewhere",
@@ -34,9 +45,10 @@ test("everything can be set", () => {
     port: 0,
     provider: "webgpu",
     threads: 3,
-    spinning: false,
     maxSessions: 5,
+    maxWaitMs: 7_000,
     kvLimitBytes: 64 * 2 ** 20,
+    cacheDir: "elsewhere",
   });
   expect(config.bundleDir).toMatch(/^elsewhere.bundles.tiny$/);
 });
@@ -49,6 +61,8 @@ test.each([
   ["GPU_WORKER_THREADS", "0"],
   ["GPU_WORKER_THREADS", "1.5"],
   ["GPU_WORKER_SESSIONS", "-1"],
+  ["GPU_WORKER_MAX_WAIT_S", "0"],
+  ["GPU_WORKER_KV_MIB", "15"],
   ["FOREDRAFT_BUNDLE", "../outside"],
 ])("%s=%s is refused by name, without its value where that is the key", (name, value) => {
   expect(() => readConfig({ GPU_WORKER_KEY: KEY, [name]: value })).toThrow(new RegExp(`^${name}: `));

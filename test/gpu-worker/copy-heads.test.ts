@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { CopySources, LONGEST_MATCH, mixCopies } from "../../gpu-worker/copy-heads.ts";
-import { ModelRunner } from "../../gpu-worker/runner.ts";
 import { chain } from "../../shared/draft-tree.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { CopyHeads } from "../../shared/manifest.ts";
 import { Random } from "../helpers/random.ts";
 import { ToyModel, toyHash, toyLattice } from "./toy-model.ts";
+import { GREEDY, ToySession } from "./toy-session.ts";
 
 function sourcesOf(text: readonly number[]): CopySources {
   const sources = new CopySources();
@@ -92,10 +92,9 @@ describe("mixing copies into a lattice", () => {
 
 test("a session's lattice copies from its own committed text", async () => {
   const model = new ToyModel({ copyHeads: params(3, 1000) });
-  const runner = new ModelRunner(model, 1e9);
-  runner.open(0, { heads: 3, topK: 4, sampling: { temperature: 0, topP: 1, seed: 0 }, logProbs: null, neural: null });
   const text = [1, 2, 3, 1, 2, 3, 1, 2, 3];
-  let outcome = await runner.prefill(0, Uint32Array.from(text), true);
+  const session = new ToySession({ ...GREEDY, heads: 3, topK: 4 }, text, model);
+  let outcome = await session.extend(text.length);
   for (let step = 0; step < 40; step++) {
     text.push(outcome!.bonus);
     const sources = sourcesOf(text);
@@ -107,7 +106,7 @@ test("a session's lattice copies from its own committed text", async () => {
       expect(outcome!.lattice).toEqual(toyLattice(toyHash(text.slice(0, -1)), text.at(-1)!, model.shape));
     }
     const draft = chain(outcome!.lattice.tokens.subarray(0, 1));
-    outcome = await runner.step(0, draft);
+    outcome = await session.step(draft);
     text.push(...outcome.accepted.map((node) => draft.tokens[node]!));
   }
 });

@@ -2,12 +2,13 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LocalRescorer, type NeuralInputs, type NeuralModel, rerank } from "../../gpu-worker/neural.ts";
 import { loadNeural } from "../../gpu-worker/onnx/neural.ts";
-import { ModelRunner, type RunnerSpec } from "../../gpu-worker/runner.ts";
+import type { RunnerSpec } from "../../gpu-worker/runner.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { chain } from "../../shared/draft-tree.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import { Random } from "../helpers/random.ts";
 import { ToyModel, toyNext } from "./toy-model.ts";
+import { ToySession } from "./toy-session.ts";
 
 const SPEC: RunnerSpec = {
   heads: 3,
@@ -75,12 +76,8 @@ describe("a session", () => {
   test("of no weight never runs it, and its lattices are the heads', bit for bit", async () => {
     for (const spec of [{ neural: null }, { neural: 0 }]) {
       const neural = new ToyNeural();
-      const runner = new ModelRunner(new ToyModel(), 1e9, neural);
-      runner.open(0, { ...SPEC, ...spec });
-      const got = await runner.prefill(0, Uint32Array.from(PROMPT), true);
-      const plain = new ModelRunner(new ToyModel(), 1e9);
-      plain.open(0, { ...SPEC, neural: null });
-      const expected = await plain.prefill(0, Uint32Array.from(PROMPT), true);
+      const got = await new ToySession({ ...SPEC, ...spec }, PROMPT, new ToyModel(), neural).extend(PROMPT.length);
+      const expected = await new ToySession({ ...SPEC, neural: null }, PROMPT).extend(PROMPT.length);
       expect(got?.lattice).toEqual(expected?.lattice);
       expect(neural.calls).toEqual([]);
     }
@@ -89,21 +86,20 @@ describe("a session", () => {
   test.each([1, 2, 5])("reads every committed token once, in order, the prompt in chunks of %i", async (chunk) => {
     const neural = new ToyNeural();
     const model = new ToyModel();
-    const runner = new ModelRunner(model, 1e9, neural);
-    runner.open(0, SPEC);
+    const session = new ToySession(SPEC, PROMPT, model, neural);
     const tokens = [...PROMPT];
     for (let from = 0; from < PROMPT.length; from += chunk) {
-      const part = Uint32Array.from(PROMPT.slice(from, from + chunk));
-      const outcome = await runner.prefill(0, part, from + chunk >= PROMPT.length);
+      const outcome = await session.extend(Math.min(chunk, PROMPT.length - from));
       if (outcome !== null) tokens.push(outcome.bonus);
     }
     for (let step = 0; step < 6; step++) {
       const right = toyNext(tokens, model.shape.vocabSize);
       const draft = chain([step % 2 === 0 ? right : (right + 1) % model.shape.vocabSize]);
-      const outcome = await runner.step(0, draft);
+      // Now and then there is no lattice.
+      const outcome = await session.step(draft, step !== 3);
       tokens.push(...outcome.accepted.map((node) => draft.tokens[node]!), outcome.bonus);
     }
-    expect(neural.calls).toHaveLength(7);
+    expect(neural.calls).toHaveLength(6);
     expect(neural.calls.flatMap(({ committed }) => Array.from(committed))).toEqual(tokens.slice(0, -1));
     expect(neural.calls.at(-1)!.bonus).toBe(tokens.at(-1));
     // Each call starts from the state the one before ended with.

@@ -1,11 +1,20 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { cp, mkdtemp, rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { afterEach, beforeAll, expect, test } from "vitest";
+import { afterEach, beforeAll, expect, test, vi } from "vitest";
 import { ensureBundle } from "../../models/bundle.ts";
 import { EMPTY_TREE } from "../../shared/draft-tree.ts";
+import type { OpenSpec } from "../../shared/engine.ts";
+import { codeOf } from "../contract/probe.ts";
 import { connectEngine } from "../contract/ws-client.ts";
+import { childrenOf } from "../helpers/processes.ts";
+import { metric } from "./metric.ts";
+
+// Programs take their time to start where others keep the cores busy.
+vi.setConfig({ testTimeout: 120_000 });
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const KEY = "a key for these tests";
@@ -15,6 +24,7 @@ let cache: string;
 let child: ChildProcess | undefined;
 beforeAll(async () => {
   cache = dirname(dirname(await ensureBundle("tiny")));
+  await ensureBundle("tiny", { precision: "fp32" });
 });
 afterEach(() => child?.kill("SIGKILL"));
 
@@ -54,27 +64,69 @@ function launch(env: Record<string, string>, files?: number) {
     });
   // "close" comes once all output has been read.
   const ended = once(started, "close").then(([code]) => ({ code, said: seen.text }));
-  return { says, ended, signal: (name: NodeJS.Signals) => started.kill(name) };
+  return { says, ended, pid: started.pid!, signal: (name: NodeJS.Signals) => started.kill(name) };
 }
+
+const SPEC: OpenSpec = {
+  model: "tiny",
+  prompt: Uint32Array.of(5, 6),
+  heads: 1,
+  topK: 4,
+  sampling: { temperature: 0, topP: 1, seed: 0 },
+  logProbs: null,
+  neural: null,
+  fixed: false,
+  tenant: "",
+};
 
 test.each(["SIGTERM", "SIGINT"] as const)("serves, and ends cleanly at %s", async (name) => {
   const worker = launch({});
   const [, url] = await worker.says(/listening on (http:\S+)/);
   const engine = connectEngine(url!, KEY);
-  const spec = {
-    model: "tiny",
-    prompt: Uint32Array.of(5, 6),
-    heads: 1,
-    topK: 4,
-    sampling: { temperature: 0, topP: 1, seed: 0 },
-    logProbs: null,
-    neural: null,
-  };
-  const session = await engine.open(spec, never);
+  const session = await engine.open(SPEC, never);
   await session.step(0, EMPTY_TREE, never);
   expect((await fetch(`${url}/readyz`)).status).toBe(200);
   worker.signal(name);
   expect(await worker.ended).toMatchObject({ code: 0 });
+});
+
+test("a model's process that is killed is started again: a session notices nothing but the time", async () => {
+  const worker = launch({});
+  const [, url] = await worker.says(/listening on (http:\S+)/);
+  const decode = async (meanwhile: () => Promise<void>) => {
+    const session = await connectEngine(url!, KEY).open(SPEC, never);
+    const tokens = [session.opened.bonus];
+    for (let index = 0; index < 6; index++) {
+      if (index === 3) await meanwhile();
+      tokens.push((await session.step(index, EMPTY_TREE, never)).bonus);
+    }
+    session.close();
+    return tokens;
+  };
+  const [model] = await childrenOf(worker.pid);
+  const undisturbed = await decode(async () => undefined);
+  expect(await decode(async () => void process.kill(model!, "SIGKILL"))).toEqual(undisturbed);
+  await worker.says(/gpu-worker: the model's process ended \(SIGKILL\); starting it again\n/);
+  expect(await metric(url!, "foredraft_model_restarts_total")).toBe(1);
+  expect(await childrenOf(worker.pid)).not.toContain(model);
+  worker.signal("SIGTERM");
+  // Its output ends with the last process that writes to it, the model's included.
+  expect(await worker.ended).toMatchObject({ code: 0 });
+});
+
+test("a model that cannot be had again ends the program, for whoever watches it to start it afresh", async () => {
+  const own = await mkdtemp(join(tmpdir(), "foredraft-process-"));
+  await cp(join(cache, "bundles", "tiny"), join(own, "bundles", "tiny"), { recursive: true });
+  const worker = launch({ FOREDRAFT_CACHE: own });
+  const [, url] = await worker.says(/listening on (http:\S+)/);
+  const session = await connectEngine(url!, KEY).open(SPEC, never);
+  await rm(own, { recursive: true });
+  const [model] = await childrenOf(worker.pid);
+  process.kill(model!, "SIGKILL");
+  expect(await codeOf(session.step(0, EMPTY_TREE, never))).toBe("engine_unavailable");
+  const { code, said } = await worker.ended;
+  expect(code).toBe(1);
+  expect(said).toMatch(/gpu-worker: no bundle at .*; the model is given up\n/);
 });
 
 test("peers that hold on to what they were refused neither starve it nor keep it from stopping", async () => {
@@ -112,8 +164,13 @@ test.each([
   ["without its bundle", { FOREDRAFT_BUNDLE: "missing" }, /gpu-worker: no bundle at .*missing.*npm run bundle/],
   [
     "where the provider cannot start",
-    { GPU_WORKER_PROVIDER: "webgpu", VK_ICD_FILENAMES: "none", VK_DRIVER_FILES: "none" },
+    { FOREDRAFT_BUNDLE: "tiny-fp32", GPU_WORKER_PROVIDER: "webgpu", VK_ICD_FILENAMES: "none", VK_DRIVER_FILES: "none" },
     /gpu-worker: onnxruntime cannot load .* with the provider "webgpu"/,
+  ],
+  [
+    "with weights that the provider has no use for",
+    { GPU_WORKER_PROVIDER: "webgpu" },
+    /gpu-worker: bundle tiny has integer weights.*npm run bundle -- tiny --precision fp32/,
   ],
 ])("%s it says so and exits with 1", async (_, env, message) => {
   const { code, said } = await launch(env).ended;

@@ -1,23 +1,18 @@
 import { describe, expect, test } from "vitest";
 import { ModelRunner, type RunnerSpec } from "../../gpu-worker/runner.ts";
-import { type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
+import { type DraftTree, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
 import { Random } from "../helpers/random.ts";
 import { everyTree, pathTo, randomTree } from "../helpers/trees.ts";
 import { ToyModel, toyHash, toyLattice, toyNext } from "./toy-model.ts";
+import { GREEDY, ToySession } from "./toy-session.ts";
 
-const GREEDY: RunnerSpec = {
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-};
 const PROMPT = [3, 1, 4, 1, 5];
 
-function start(spec: RunnerSpec = GREEDY, model = new ToyModel()) {
-  const runner = new ModelRunner(model, 1e9);
-  runner.open(0, spec);
-  return { model, runner };
+/** A session whose prompt has been run, and its first outcome. */
+async function start(spec: RunnerSpec = GREEDY, prompt: readonly number[] = PROMPT, model = new ToyModel()) {
+  const session = new ToySession(spec, prompt, model);
+  const first = (await session.extend(prompt.length))!;
+  return { model, session, first };
 }
 
 /** The text so far plus what a step must commit, by asking the toy model about each whole text. */
@@ -36,18 +31,16 @@ function expectedStep(tokens: readonly number[], draft: DraftTree, vocabSize: nu
 
 describe("a step", () => {
   test("commits what the model would have said one token at a time, for every small tree", async () => {
-    const { model, runner } = start(GREEDY, new ToyModel({ vocabSize: 2 }));
-    const first = await runner.prefill(0, Uint32Array.of(0, 1, 1), true);
-    const tokens = [0, 1, 1, first!.bonus];
+    const model = new ToyModel({ vocabSize: 2 });
+    let { session, first } = await start(GREEDY, [0, 1, 1], model);
+    const tokens = [0, 1, 1, first.bonus];
     for (const tree of everyTree(4, 2)) {
       if (tokens.length > 500) {
-        runner.close(0);
-        runner.open(0, GREEDY);
-        tokens.splice(0, tokens.length, 0, 1);
-        tokens.push((await runner.prefill(0, Uint32Array.of(0, 1), true))!.bonus);
+        ({ session, first } = await start(GREEDY, [0, 1], model));
+        tokens.splice(0, tokens.length, 0, 1, first.bonus);
       }
       const { accepted, committed } = expectedStep(tokens, tree, 2);
-      const outcome = await runner.step(0, tree);
+      const outcome = await session.step(tree);
       expect(outcome).toMatchObject({ accepted, bonus: committed.at(-1) });
       tokens.push(...committed);
     }
@@ -56,15 +49,15 @@ describe("a step", () => {
 
   test("commits it for random trees, with the lattice that belongs to the text", async () => {
     const random = new Random(1);
-    const { model, runner } = start({ ...GREEDY, heads: 3, topK: 4 });
+    const { model, session, first } = await start({ ...GREEDY, heads: 3, topK: 4 });
     const { vocabSize } = model.shape;
-    const tokens = [...PROMPT, (await runner.prefill(0, Uint32Array.from(PROMPT), true))!.bonus];
+    const tokens = [...PROMPT, first.bonus];
     while (tokens.length < 200) {
       const likely: number[] = [];
       while (likely.length < 4) likely.push(toyNext([...tokens, ...likely], vocabSize));
       const tree = random.chance(0.5) ? randomTree(random, 20, vocabSize) : withPath(likely, random, vocabSize);
       const { accepted, committed } = expectedStep(tokens, tree, vocabSize);
-      const outcome = await runner.step(0, tree);
+      const outcome = await session.step(tree);
       tokens.push(...committed);
       expect(outcome).toMatchObject({ accepted, bonus: tokens.at(-1) });
       expect(outcome.lattice).toEqual(toyLattice(toyHash(tokens.slice(0, -1)), tokens.at(-1)!, model.shape));
@@ -72,14 +65,13 @@ describe("a step", () => {
   });
 
   test("asks for no more than it needs", async () => {
-    const { model, runner } = start();
-    await runner.prefill(0, Uint32Array.from(PROMPT), true);
-    await runner.step(0, EMPTY_TREE);
-    expect(model.calls.map(({ wanted }) => wanted)).toEqual([
-      { logits: false, hidden: false },
-      { logits: false, hidden: false },
+    const { model, session } = await start();
+    await session.step(EMPTY_TREE);
+    expect(model.calls.map(([segment]) => [segment!.wanted, segment!.logits])).toEqual([
+      ["last", false],
+      ["all", false],
     ]);
-    expect(model.headsCalls).toBe(0);
+    expect(model.headsCalls).toEqual([]);
   });
 
   test("asks for logits where they are sampled from or reported", async () => {
@@ -87,38 +79,71 @@ describe("a step", () => {
       { ...GREEDY, logProbs: 0 },
       { ...GREEDY, sampling: { temperature: 1, topP: 1, seed: 1 } },
     ]) {
-      const { model, runner } = start(spec);
-      await runner.prefill(0, Uint32Array.from(PROMPT), true);
-      expect(model.calls[0]!.wanted).toEqual({ logits: true, hidden: false });
+      const { model } = await start(spec);
+      expect(model.calls[0]![0]!.logits).toBe(true);
     }
+  });
+
+  test("makes no lattice where none is wanted this time", async () => {
+    const { model, session } = await start({ ...GREEDY, heads: 3, topK: 4 });
+    expect((await session.step(EMPTY_TREE, false)).lattice.heads).toBe(0);
+    expect((await session.step(EMPTY_TREE)).lattice.heads).toBe(3);
+    expect(model.headsCalls).toEqual([1, 1]);
   });
 });
 
 describe("the prefill", () => {
   test.each([1, 2, 3, 5])("in chunks of %i tokens gives what it gives at once", async (chunk) => {
-    const { model, runner } = start({ ...GREEDY, heads: 3, topK: 4, logProbs: 2 });
+    const spec = { ...GREEDY, heads: 3, topK: 4, logProbs: 2 };
+    const session = new ToySession(spec, PROMPT);
     let outcome = null;
     for (let from = 0; from < PROMPT.length; from += chunk) {
       expect(outcome).toBeNull();
-      const tokens = Uint32Array.from(PROMPT.slice(from, from + chunk));
-      outcome = await runner.prefill(0, tokens, from + chunk >= PROMPT.length);
+      outcome = await session.extend(Math.min(chunk, PROMPT.length - from));
     }
-    const whole = start({ ...GREEDY, heads: 3, topK: 4, logProbs: 2 });
-    const expected = await whole.runner.prefill(0, Uint32Array.from(PROMPT), true);
-    expect({ ...outcome, modelMs: 0 }).toEqual({ ...expected, modelMs: 0 });
-    expect(model.headsCalls).toBe(1);
+    expect(outcome).toEqual((await start(spec)).first);
+    expect(session.model.headsCalls).toEqual([1]);
   });
+});
+
+test("sessions share a pass, and one call of the heads", async () => {
+  const model = new ToyModel();
+  const runner = new ModelRunner(model);
+  const prompts = [[1, 2, 3], [4, 5], [6]];
+  for (const [id, prompt] of prompts.entries()) {
+    const spec = { ...GREEDY, heads: id === 1 ? 0 : 3, topK: 4 };
+    runner.open(id, { spec, text: Uint32Array.from(prompt), promptTokens: prompt.length }, [], 0);
+  }
+  const items = prompts.map((prompt, id) => ({ id, pages: [10 + id], work: { rows: prompt.length } }));
+  const { outcomes, lattices } = await runner.run(items);
+  expect(outcomes.map((outcome) => outcome?.bonus)).toEqual(prompts.map((prompt) => toyNext(prompt, 16)));
+  expect(outcomes.map((outcome) => outcome?.lattice.heads)).toEqual([3, 0, 3]);
+  expect([model.calls.length, model.headsCalls, lattices]).toEqual([1, [2], 2]);
+});
+
+test("a session that goes on from its text is as if it had never been away", async () => {
+  const { session, first } = await start({ ...GREEDY, heads: 3, topK: 4 });
+  const text = [...PROMPT, first.bonus];
+  for (let i = 0; i < 5; i++) text.push((await session.step(EMPTY_TREE)).bonus);
+  const next = await session.step(EMPTY_TREE);
+  const runner = new ModelRunner(new ToyModel());
+  const spec = { ...GREEDY, heads: 3, topK: 4 };
+  runner.open(7, { spec, text: Uint32Array.from(text), promptTokens: PROMPT.length }, [], 0);
+  const { outcomes } = await runner.run([{ id: 7, pages: [1], work: { rows: text.length - 1 } }]);
+  expect(outcomes).toEqual([null]);
+  const again = await runner.run([{ id: 7, pages: [], work: { draft: EMPTY_TREE, heads: true } }]);
+  expect(again.outcomes[0]).toEqual(next);
 });
 
 test("sampled text does not depend on the draft", async () => {
   const spec = { ...GREEDY, sampling: { temperature: 1.2, topP: 0.8, seed: 77 } };
   const decode = async (draw: (tokens: readonly number[]) => DraftTree) => {
-    const { runner } = start(spec);
-    const tokens = [(await runner.prefill(0, Uint32Array.from(PROMPT), true))!.bonus];
+    const { session, first } = await start(spec);
+    const tokens = [first.bonus];
     let accepted = 0;
     while (tokens.length < 120) {
       const draft = draw(tokens);
-      const outcome = await runner.step(0, draft);
+      const outcome = await session.step(draft);
       accepted += outcome.accepted.length;
       tokens.push(...outcome.accepted.map((node) => draft.tokens[node]!), outcome.bonus);
     }
@@ -129,16 +154,6 @@ test("sampled text does not depend on the draft", async () => {
   const drafted = await decode((tokens) => withPath(plain.tokens.slice(tokens.length, tokens.length + 3), random, 16));
   expect(drafted.tokens).toEqual(plain.tokens);
   expect(drafted.accepted).toBeGreaterThan(50);
-});
-
-test("a session closed while the model runs gives its memory back and takes nothing more", async () => {
-  const { model, runner } = start();
-  await runner.prefill(0, Uint32Array.from(PROMPT), true);
-  expect(runner.kvBytes).toBeGreaterThan(0);
-  model.before = async () => runner.close(0);
-  await runner.step(0, EMPTY_TREE);
-  expect(runner.kvBytes).toBe(0);
-  await expect(runner.step(0, EMPTY_TREE)).rejects.toMatchObject({ code: "client_closed" });
 });
 
 /** A tree that holds `path` somewhere among random branches. */
@@ -156,5 +171,5 @@ function withPath(path: readonly number[], random: Random, vocabSize: number): D
     for (let i = random.int(0, 2); i > 0; i--) add(random.int(0, vocabSize - 1), random.int(-1, tokens.length - 1));
     at = add(token, at);
   }
-  return { tokens: Uint32Array.from(tokens), parents: Int16Array.from(parents) };
+  return treeOf(tokens, parents);
 }

@@ -4,12 +4,13 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import type { WebSocket } from "ws";
 import { type GpuServer, type ServerOptions, startServer } from "../../gpu-worker/server.ts";
 import { decodeServer, encodeClient } from "../../shared/codec.ts";
-import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { OpenSpec, StepEngine } from "../../shared/engine.ts";
+import { EMPTY_TREE } from "../../shared/draft-tree.ts";
+import { IDLE, type OpenSpec, type StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { type FailedMessage, PROTOCOL_VERSION } from "../../shared/messages.ts";
 import { ask, openSocket } from "../contract/ws-client.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
+import { metric } from "./metric.ts";
 
 const KEY = "a key for these tests";
 const SPEC: OpenSpec = {
@@ -20,6 +21,8 @@ const SPEC: OpenSpec = {
   sampling: { temperature: 0, topP: 1, seed: 0 },
   logProbs: null,
   neural: null,
+  fixed: false,
+  tenant: "",
 };
 const OPEN = { type: "open", version: PROTOCOL_VERSION, spec: SPEC } as const;
 const STEP = { type: "step", index: 0, draft: EMPTY_TREE } as const;
@@ -37,17 +40,6 @@ async function start(options: Partial<ServerOptions> = {}, fake: FakeOptions = {
 
 const get = (path: string, init: RequestInit = {}) => fetch(server.url + path, init);
 const withKey = { headers: { authorization: `Bearer ${KEY}` } };
-
-/** A metric's value; NaN where it is not reported. */
-async function metric(name: string): Promise<number> {
-  const text = await (await get("/metrics")).text();
-  return Number(
-    text
-      .split("\n")
-      .find((line) => line.startsWith(`${name} `))
-      ?.slice(name.length) ?? "NaN",
-  );
-}
 
 /** The message and the close that follow. */
 async function failure(socket: WebSocket): Promise<FailedMessage> {
@@ -90,27 +82,6 @@ describe("over HTTP", () => {
     await start();
     const port = Number(new URL(server.url).port);
     await expect(startServer({ host: "127.0.0.1", port, key: KEY })).rejects.toThrow("EADDRINUSE");
-  });
-
-  test("metrics count sessions, steps, tokens and errors", async () => {
-    await start();
-    const socket = await openSocket(server.url, KEY);
-    await ask(socket, OPEN, never);
-    const truth = engine.next([...SPEC.prompt, engine.next([...SPEC.prompt])]);
-    await ask(socket, { ...STEP, draft: chain([truth, 40]) }, never);
-    expect(await metric("foredraft_sessions_open")).toBe(1);
-    expect(await metric("foredraft_steps_total")).toBe(1);
-    expect(await metric("foredraft_drafted_tokens_total")).toBe(2);
-    expect(await metric("foredraft_accepted_tokens_total")).toBe(1);
-    expect(await metric("foredraft_committed_tokens_total")).toBe(2);
-    expect(await metric("foredraft_prompt_tokens_total")).toBe(3);
-    expect(await metric('foredraft_model_seconds_count{kind="step"}')).toBe(1);
-    expect(await metric('foredraft_queue_wait_seconds_count{kind="prefill"}')).toBe(1);
-    expect(await metric("foredraft_kv_cache_bytes")).toBe(0);
-    socket.send("text");
-    await once(socket, "close");
-    await vi.waitFor(async () => expect(await metric("foredraft_sessions_open")).toBe(0));
-    expect(await metric('foredraft_errors_total{code="bad_frame"}')).toBe(1);
   });
 });
 
@@ -193,7 +164,24 @@ test("the engine's errors reach the caller with their field", async () => {
   await start();
   const socket = await openSocket(server.url, KEY);
   socket.send(encodeClient({ ...OPEN, spec: { ...SPEC, model: "other" } }));
-  expect(await failure(socket)).toMatchObject({ code: "model_not_found", param: "model" });
+  expect(await failure(socket)).toMatchObject({ code: "model_not_found", param: "model", retryAfterS: null });
+});
+
+test("whoever finds the engine busy is told when to come again", async () => {
+  await start({}, { maxSessions: 0 });
+  const socket = await openSocket(server.url, KEY);
+  socket.send(encodeClient(OPEN));
+  expect(await failure(socket)).toMatchObject({ code: "overloaded", retryAfterS: 1 });
+});
+
+test("a step that was answered is not answered again", async () => {
+  await start();
+  const socket = await openSocket(server.url, KEY);
+  await ask(socket, OPEN, never);
+  await ask(socket, STEP, never);
+  socket.send(encodeClient(STEP));
+  expect(await failure(socket)).toMatchObject({ code: "bad_frame" });
+  await vi.waitFor(() => expect(engine.openSessions).toBe(0));
 });
 
 test("an error that nobody foresaw is internal and keeps its words to itself", async () => {
@@ -204,7 +192,7 @@ test("an error that nobody foresaw is internal and keeps its words to itself", a
       throw new TypeError("an inner secret");
     },
   };
-  server.serve({ ...broken, bundle: createFakeEngine().bundle });
+  server.serve({ ...broken, bundle: createFakeEngine().bundle, load: IDLE });
   const socket = await openSocket(server.url, KEY);
   socket.send(encodeClient(OPEN));
   const failed = await failure(socket);
@@ -222,7 +210,7 @@ describe("a session ends", () => {
     await vi.waitFor(() => expect(engine.openSessions).toBe(1));
     socket.close();
     await vi.waitFor(() => expect(engine.openSessions).toBe(0));
-    await vi.waitFor(async () => expect(await metric("foredraft_sessions_open")).toBe(0));
+    await vi.waitFor(async () => expect(await metric(server.url, "foredraft_sessions_open")).toBe(0));
   });
 
   test("when nothing is asked for too long", async () => {

@@ -1,16 +1,14 @@
-import type { ForwardInputs } from "../../gpu-worker/inputs.ts";
-import type { KvBuffers } from "../../gpu-worker/kv-cache.ts";
-import type { Forward, HeadsOutput, Model, ModelShape, Wanted } from "../../gpu-worker/model.ts";
+import { type EngineModel, SessionEngine } from "../../gpu-worker/engine/engine.ts";
+import type { EngineOptions } from "../../gpu-worker/engine/options.ts";
+import type { Forward, HeadsOutput, Model, ModelShape, Segment } from "../../gpu-worker/model.ts";
+import { PAGE_TOKENS } from "../../gpu-worker/model.ts";
+import { ModelRunner, RunnerLost } from "../../gpu-worker/runner.ts";
 import { assert } from "../../shared/assert.ts";
+import type { BundleInfo, OpenSpec } from "../../shared/engine.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 
 export const TOY_SHAPE: ModelShape = {
-  layers: 2,
-  kvHeads: 2,
-  headDim: 3,
-  wideValues: false,
   vocabSize: 16,
-  hiddenWidth: 2,
   contextTokens: 600,
   latticeHeads: 3,
   topK: 4,
@@ -18,91 +16,152 @@ export const TOY_SHAPE: ModelShape = {
 };
 
 /**
- * A model whose every layer and head stores (token, position) and whose output is a hash of all that a row may
- * see. It fails where a row sees anything but each position up to its own, once: a wrong mask, a wrong cache row or
- * a wrong column shows at once.
+ * A model whose cache stores each row's token and position and whose output is a hash of all that a row may see. It
+ * fails where a row sees anything but each position up to its own, once: a wrong page, a wrong row kept or a page
+ * shared with somebody else's text shows at once.
  */
 export class ToyModel implements Model {
   readonly shape: ModelShape;
-  readonly calls: { rows: number; wanted: Wanted }[] = [];
-  headsCalls = 0;
-  /** Awaited inside each forward pass. */
+  readonly pages: number;
+  readonly maxRows = 64;
+  /** Segments of each pass. */
+  readonly calls: (readonly Segment[])[] = [];
+  /** Sessions of each call of the heads. */
+  readonly headsCalls: number[] = [];
+  /** Awaited inside each pass. */
   before: () => Promise<void> = async () => undefined;
+  /** [slot] token and position; -1 where nothing was written. */
+  readonly #slots: [token: number, position: number][];
+  #hashes: number[] = [];
 
-  constructor(changes: Partial<ModelShape> = {}) {
+  constructor(changes: Partial<ModelShape> = {}, pages = 64) {
     this.shape = { ...TOY_SHAPE, ...changes };
+    this.pages = pages;
+    this.#slots = Array.from({ length: pages * PAGE_TOKENS }, () => [-1, -1]);
   }
 
-  async forward(inputs: ForwardInputs, past: KvBuffers, wanted: Wanted): Promise<Forward> {
+  async forward(segments: readonly Segment[]): Promise<Forward> {
+    this.calls.push(segments);
     await this.before();
-    this.calls.push({ rows: inputs.count, wanted });
     const { vocabSize } = this.shape;
-    const hashes = Array.from(inputs.rows, (row) => this.#seen(inputs, past, row));
-    const logits = hashes.map((hash) => toyLogits(hash, vocabSize));
+    this.#hashes = segments.flatMap((segment) => this.#run(segment));
+    const logits = this.#hashes.map((hash) => toyLogits(hash, vocabSize));
     return {
       argmax: Int32Array.from(logits, (row) => row.indexOf(Math.max(...row))),
-      logits: wanted.logits ? Float32Array.from(logits.flat()) : null,
-      hidden: wanted.hidden ? Float32Array.from(hashes.flatMap((hash) => [hash & 0xffff, hash >>> 16])) : null,
-      newKv: this.#newKv(inputs),
+      logits: (row) => Float32Array.from(logits[row]!),
     };
   }
 
-  async heads(hidden: Float32Array, bonus: number): Promise<HeadsOutput> {
-    this.headsCalls++;
-    const hash = (hidden[0]! | (hidden[1]! << 16)) >>> 0;
-    const gate = this.shape.copyHeads === null ? null : new Float32Array(this.shape.latticeHeads);
-    return { lattice: toyLattice(hash, bonus, this.shape), gate };
+  async heads(requests: readonly { readonly row: number; readonly bonus: number }[]): Promise<HeadsOutput[]> {
+    this.headsCalls.push(requests.length);
+    return requests.map(({ row, bonus }) => {
+      const gate = this.shape.copyHeads === null ? null : new Float32Array(this.shape.latticeHeads);
+      return { lattice: toyLattice(this.#hashes[row]!, bonus, this.shape), gate };
+    });
+  }
+
+  keep({ pages, length }: Segment, rows: readonly number[]): void {
+    for (const [i, row] of rows.entries()) {
+      this.#slots[slotOf(pages, length + i)] = this.#slots[slotOf(pages, length + row)]!;
+    }
   }
 
   async release(): Promise<void> {}
 
-  #seen({ count, capacity, tokens, positions, bias }: ForwardInputs, past: KvBuffers, row: number): number {
-    assert(past.capacity === capacity, "inputs and cache agree on the capacity");
-    const seen: [number, number][] = [];
-    for (let column = 0; column < capacity + count; column++) {
-      const open = bias[row * (capacity + count) + column]!;
-      if (open !== 0) assert(open < -1e8, "a closed column is far below any score");
-      else if (column >= capacity) seen.push([tokens[column - capacity]!, positions[column - capacity]!]);
-      else seen.push(this.#cached(past, column));
+  /** Hashes of the wanted rows. */
+  #run({ pages, length, tokens, parents, wanted }: Segment): number[] {
+    assert(new Set(pages).size === pages.length, "a page is in a table once");
+    assert(tokens.length > 0 && pages.length * PAGE_TOKENS >= length + tokens.length, "there is a page for every row");
+    const parent = (row: number) => (parents === null ? row - 1 : parents[row]!);
+    const depth: number[] = [];
+    for (const [row, token] of tokens.entries()) {
+      depth.push(parent(row) < 0 ? 0 : depth[parent(row)]! + 1);
+      this.#slots[slotOf(pages, length + row)] = [token, length + depth[row]!];
     }
-    seen.sort((a, b) => a[1] - b[1]);
-    const complete = seen.length === positions[row]! + 1 && seen.every(([, position], i) => position === i);
-    assert(complete, `row ${row} sees each position once, not ${seen.map(([, position]) => position)}`);
-    return toyHash(seen.map(([token]) => token));
+    const rows = wanted === "none" ? [] : wanted === "last" ? [tokens.length - 1] : [...tokens.keys()];
+    return rows.map((row) => {
+      const own: number[] = [];
+      for (let at = row; at >= 0; at = parent(at)) own.unshift(length + at);
+      const seen = [...Array.from({ length }, (_, i) => i), ...own].map((at) => this.#slots[slotOf(pages, at)]!);
+      const complete = seen.every(([, position], i) => position === i);
+      assert(complete, `row ${row} sees each position once, not ${seen.map(([, position]) => position)}`);
+      return toyHash(seen.map(([token]) => token));
+    });
+  }
+}
+
+function slotOf(pages: Int32Array, token: number): number {
+  return pages[Math.floor(token / PAGE_TOKENS)]! * PAGE_TOKENS + (token % PAGE_TOKENS);
+}
+
+export const TOY_INFO: BundleInfo = {
+  ...TOY_SHAPE,
+  model: "toy",
+  tokenizerHash: "",
+  provider: "toy",
+  costs: { pass: 5, row: 0.5, wanted: 0.1, context: 0.1, heads: 0.2 },
+  neural: false,
+};
+
+export const TOY_SPEC: OpenSpec = {
+  model: "toy",
+  prompt: Uint32Array.of(1, 2, 3),
+  heads: 0,
+  topK: 1,
+  sampling: { temperature: 0, topP: 1, seed: 0 },
+  logProbs: null,
+  neural: null,
+  fixed: false,
+  tenant: "",
+};
+
+/** The engine over toy models: a model that is lost is replaced by a new one with an empty cache. */
+export class ToyEngine implements EngineModel {
+  readonly info = TOY_INFO;
+  readonly pages: number;
+  readonly maxRows: number;
+  model: ToyModel;
+  restarts = 0;
+  /** Set, it makes the next starts fail. */
+  broken = false;
+  #runner: ModelRunner;
+
+  constructor(pages = 64) {
+    this.model = new ToyModel({}, pages);
+    this.pages = pages;
+    this.maxRows = this.model.maxRows;
+    this.#runner = new ModelRunner(this.model);
   }
 
-  /** The same in every layer and head, else the cache is wrong. */
-  #cached(past: KvBuffers, column: number): [number, number] {
-    const { layers, kvHeads, headDim } = this.shape;
-    const token = past.keys[0]![column * headDim]!;
-    const position = past.values[0]![column * headDim]!;
-    for (let layer = 0; layer < layers; layer++) {
-      for (let head = 0; head < kvHeads; head++) {
-        const at = (head * past.capacity + column) * headDim;
-        for (let i = 0; i < headDim; i++) {
-          const tag = layer * 10 + head + i;
-          const same = past.keys[layer]![at + i] === token + tag && past.values[layer]![at + i] === position + tag;
-          assert(same, `layer ${layer}, head ${head} hold what layer 0 holds in column ${column}`);
-        }
-      }
-    }
-    return [token, position];
+  readonly runner = {
+    open: (...args: Parameters<ModelRunner["open"]>) => this.#runner.open(...args),
+    run: (...args: Parameters<ModelRunner["run"]>) => this.#runner.run(...args),
+    close: (id: number) => this.#runner.close(id),
+  };
+
+  async restart(): Promise<void> {
+    this.restarts++;
+    if (this.broken) throw new Error("it does not start");
+    const { before } = this.model;
+    this.model = new ToyModel({}, this.pages);
+    this.model.before = before;
+    this.#runner = new ModelRunner(this.model);
   }
 
-  #newKv({ count, tokens, positions }: ForwardInputs): Float32Array {
-    const { layers, kvHeads, headDim } = this.shape;
-    const out: number[] = [];
-    for (let layer = 0; layer < layers; layer++) {
-      for (const content of [tokens, positions]) {
-        for (let head = 0; head < kvHeads; head++) {
-          for (let row = 0; row < count; row++) {
-            for (let i = 0; i < headDim; i++) out.push(content[row]! + layer * 10 + head + i);
-          }
-        }
-      }
-    }
-    return Float32Array.from(out);
+  async close(): Promise<void> {}
+
+  /** The next pass ends the model. */
+  crashNext(): void {
+    this.model.before = async () => {
+      this.model.before = async () => undefined;
+      throw new RunnerLost("it ended");
+    };
   }
+}
+
+export function toyEngine(options: EngineOptions = {}, pages = 64) {
+  const toy = new ToyEngine(pages);
+  return { toy, engine: new SessionEngine(toy, options) };
 }
 
 export function toyHash(tokens: readonly number[]): number {
@@ -119,6 +178,13 @@ export function toyLogits(hash: number, vocabSize: number): number[] {
 export function toyNext(tokens: readonly number[], vocabSize: number): number {
   const logits = toyLogits(toyHash(tokens), vocabSize);
   return logits.indexOf(Math.max(...logits));
+}
+
+/** The `count` tokens that follow `tokens`, greedily. */
+export function toyText(tokens: readonly number[], count: number, vocabSize = TOY_SHAPE.vocabSize): number[] {
+  const text = [...tokens];
+  while (text.length < tokens.length + count) text.push(toyNext(text, vocabSize));
+  return text.slice(tokens.length);
 }
 
 /** The lattice after `bonus`, which follows the tokens that hash to `hash`. */

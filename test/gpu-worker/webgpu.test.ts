@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
-import type { SessionEngine } from "../../gpu-worker/engine.ts";
+import type { SessionEngine } from "../../gpu-worker/engine/engine.ts";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { chain, EMPTY_TREE, mergePaths } from "../../shared/draft-tree.ts";
@@ -21,7 +21,8 @@ describe.skipIf(missing !== null)("webgpu and cpu", () => {
 
   async function engineOn(provider: "cpu" | "webgpu") {
     process.env.VK_ICD_FILENAMES = DRIVER;
-    const engine = await createLocalEngine(await ensureBundle("tiny"), { provider, threads: 1, spinning: false });
+    const bundle = await ensureBundle("tiny", { precision: "fp32" });
+    const engine = await createLocalEngine(bundle, { provider, threads: 1, kvLimitBytes: 16 << 20 });
     engines.push(engine);
     return engine;
   }
@@ -30,7 +31,8 @@ describe.skipIf(missing !== null)("webgpu and cpu", () => {
     const { latticeHeads, model } = engine.bundle;
     const prompt = Uint32Array.from({ length: 12 }, (_, i) => 100 + i * 7);
     const heads = drafts === "none" ? 0 : latticeHeads;
-    const session = await engine.open({ model, prompt, heads, topK: 4, sampling, logProbs: null, neural: null }, never);
+    const others = { logProbs: null, neural: null, fixed: true, tenant: "" };
+    const session = await engine.open({ model, prompt, heads, topK: 4, sampling, ...others }, never);
     const tokens = [session.opened.bonus];
     let last = session.opened;
     for (let index = 0; tokens.length < 9; index++) {

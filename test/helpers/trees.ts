@@ -1,4 +1,4 @@
-import type { DraftTree } from "../../shared/draft-tree.ts";
+import { CERTAIN, type DraftTree, treeOf } from "../../shared/draft-tree.ts";
 import { ROOT } from "../../shared/ids.ts";
 import type { Random } from "./random.ts";
 
@@ -8,7 +8,7 @@ export function* everyTree(maxNodes: number, vocabSize: number): Generator<Draft
 }
 
 function* extend(tokens: number[], parents: number[], maxNodes: number, vocabSize: number): Generator<DraftTree> {
-  yield { tokens: Uint32Array.from(tokens), parents: Int16Array.from(parents) };
+  yield treeOf(tokens, parents);
   if (tokens.length === maxNodes) return;
   for (let parent = ROOT; parent < tokens.length; parent++) {
     for (let token = 0; token < vocabSize; token++) {
@@ -30,7 +30,18 @@ export function randomTree(random: Random, maxNodes: number, vocabSize: number):
     tokens.push(token);
     parents.push(parent);
   }
-  return { tokens: Uint32Array.from(tokens), parents: Int16Array.from(parents) };
+  return treeOf(tokens, parents);
+}
+
+/** The same nodes with chances that fall along every path; some insist, some are hopeless. */
+export function withChances(random: Random, { tokens, parents }: DraftTree): DraftTree {
+  const chances = new Uint8Array(tokens.length);
+  for (let node = 0; node < chances.length; node++) {
+    const parent = parents[node]!;
+    const most = parent === ROOT ? CERTAIN : chances[parent]!;
+    chances[node] = random.pick([most, random.int(0, most), random.int(0, most), 0]);
+  }
+  return treeOf(tokens, parents, chances);
 }
 
 /** The tokens from the root down to `node`, the node included: found by walking up, one parent at a time. */

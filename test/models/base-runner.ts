@@ -8,8 +8,6 @@ export interface RunnerShape {
   readonly layers: number;
   readonly kvHeads: number;
   readonly headDim: number;
-  /** Element type of the cached values, as in the manifest. */
-  readonly pastValues: "float32" | "float64";
 }
 
 export interface Forward {
@@ -21,20 +19,36 @@ export interface Forward {
   readonly hidden: Float32Array;
 }
 
+/** A base model over one sequence. */
+export interface PlainRunner {
+  /** Forgets the sequence. */
+  reset(): void;
+  /**
+   * Runs `tokens` after the cached ones. `parents[i]` is the new row that row i continues, -1 for the
+   * cached prefix; without them the rows are a chain. `keep` rows are appended to the cache, in order.
+   */
+  run(
+    tokens: readonly number[],
+    parents?: readonly number[],
+    keep?: readonly number[],
+    rows?: readonly number[],
+  ): Promise<Forward>;
+  close(): Promise<void>;
+}
+
 /** Runs a base graph as its contract (models/README.md) says, the plain way: one sequence, one cache. */
-export class BaseRunner {
+export class BaseRunner implements PlainRunner {
   readonly #session: ort.InferenceSession;
   readonly #shape: RunnerShape;
   /** Per layer keys, then values: [kvHeads, SLOTS, headDim] each. */
-  readonly #cache: (Float32Array | Float64Array)[];
+  readonly #cache: Float32Array[];
   length = 0;
 
   private constructor(session: ort.InferenceSession, shape: RunnerShape) {
     this.#session = session;
     this.#shape = shape;
     const size = shape.kvHeads * SLOTS * shape.headDim;
-    const Values = shape.pastValues === "float64" ? Float64Array : Float32Array;
-    this.#cache = Array.from({ length: 2 * shape.layers }, (_, i) => new (i % 2 === 0 ? Float32Array : Values)(size));
+    this.#cache = Array.from({ length: 2 * shape.layers }, () => new Float32Array(size));
   }
 
   static async open(model: string | Uint8Array, shape: RunnerShape): Promise<BaseRunner> {
@@ -53,13 +67,9 @@ export class BaseRunner {
     this.length = 0;
   }
 
-  /**
-   * Runs `tokens` after the cached ones. `parents[i]` is the new row that row i continues, -1 for the
-   * cached prefix; without them the rows are a chain. `keep` rows are appended to the cache, in order.
-   */
   async run(
     tokens: readonly number[],
-    parents = tokens.map((_, i) => i - 1),
+    parents: readonly number[] = tokens.map((_, i) => i - 1),
     keep: readonly number[] = tokens.map((_, i) => i),
     rows: readonly number[] = tokens.map((_, i) => i),
   ): Promise<Forward> {
@@ -83,11 +93,7 @@ export class BaseRunner {
     };
     this.#cache.forEach((buffer, i) => {
       const name = `past_${i % 2 === 0 ? "k" : "v"}_${i >> 1}`;
-      const dims = [kvHeads, SLOTS, headDim];
-      feeds[name] =
-        buffer instanceof Float64Array
-          ? new ort.Tensor("float64", buffer, dims)
-          : new ort.Tensor("float32", buffer, dims);
+      feeds[name] = new ort.Tensor("float32", buffer, [kvHeads, SLOTS, headDim]);
     });
     const out = await this.#session.run(feeds);
     this.#append(out.new_kv!.data as Float32Array, M, keep);

@@ -5,10 +5,15 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ensureBundle } from "../../models/bundle.ts";
 import { sha256OfFile } from "../../models/cache.ts";
 import { calibrationPath, readCalibration } from "../../models/calibration.ts";
+import { headsInfo } from "../../models/compile/heads.ts";
+import { GgufFile } from "../../models/gguf.ts";
 import { seal } from "../../models/intact.ts";
-import { readSource } from "../../models/source.ts";
+import { readLlama } from "../../models/llama.ts";
+import { readSafetensors } from "../../models/safetensors.ts";
+import { MODELS_DIR, readSource } from "../../models/source.ts";
 import { type BundleManifest, MANIFEST_FORMAT } from "../../shared/manifest.ts";
 import { readPackHeader } from "../../shared/ngram/format.ts";
+import { weightsAtHand } from "./weights.ts";
 
 let cache = "";
 let dir = "";
@@ -73,22 +78,45 @@ describe("ensureBundle", () => {
   });
 
   it("puts another precision beside it", async () => {
-    const other = await ensureBundle("tiny", { precision: "int8" });
+    const other = await ensureBundle("tiny", { precision: "fp32" });
     expect(other).not.toBe(dir);
-    const { precision, graphs } = JSON.parse(await readFile(join(other, "manifest.json"), "utf8")) as BundleManifest;
-    expect(precision).toBe("int8");
-    expect(graphs.base.bytes).toBeLessThan(manifest.graphs.base.bytes / 2);
+    const { precision, graphs, ...rest } = JSON.parse(
+      await readFile(join(other, "manifest.json"), "utf8"),
+    ) as BundleManifest;
+    expect([manifest.precision, manifest.graphs.base.path]).toEqual(["int8", "base.safetensors"]);
+    expect([precision, graphs.base.path]).toEqual(["fp32", "base.onnx"]);
+    expect(manifest.graphs.base.bytes).toBeLessThan(graphs.base.bytes / 2);
+    expect(rest).toEqual({ ...manifest, precision: undefined, graphs: undefined });
   });
 
-  it("keeps the old bundle and no temporary files when stopped midway", async () => {
+  it("writes down what is needed of the model beside its weights", async () => {
+    const { architecture, costs, taps } = manifest;
+    const llama = await readLlama(await GgufFile.open((await weightsAtHand("tiny"))!));
+    const { contextTokens, ropeFrequencies, ...sizes } = llama.config;
+    expect(architecture).toEqual({ ...sizes, contextTokens: 1024, ropeFrequencies: [...ropeFrequencies] });
+    expect(contextTokens).toBeGreaterThanOrEqual(1024);
+    const source = await readSource("tiny");
+    expect(costs).toEqual(source.costs);
+    expect(taps).toEqual(headsInfo(await readSafetensors(join(MODELS_DIR, "tiny", source.heads))).taps);
+  });
+
+  it.each([
+    ["in the midst of the weights", 0.1],
+    ["between two files", 0.8],
+  ])("keeps the old bundle and no temporary files when stopped %s", async (_, share) => {
     const stopping = new AbortController();
+    const seen: number[] = [];
     const stopped = ensureBundle("tiny", {
       force: true,
       signal: stopping.signal,
-      onProgress: (_stage, done) => done === 1 && stopping.abort(),
+      onProgress: (_stage, done, total) => {
+        seen.push(done / total);
+        if (done >= share * total) stopping.abort();
+      },
     });
     await expect(stopped).rejects.toThrow(/abort/i);
-    expect((await readdir(join(cache, "bundles"))).sort()).toEqual(["tiny", "tiny-int8"]);
+    expect(seen.at(-1)).toBeLessThan(share + 0.1);
+    expect((await readdir(join(cache, "bundles"))).sort()).toEqual(["tiny", "tiny-fp32"]);
     expect(await sha256OfFile(join(dir, manifest.graphs.base.path))).toBe(manifest.graphs.base.sha256);
   });
 

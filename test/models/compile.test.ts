@@ -1,14 +1,19 @@
+import { access, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import ort from "onnxruntime-node";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildBase } from "../../models/compile/base.ts";
 import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
-import type { Precision } from "../../models/compile/matrix.ts";
+import { writeIntegerModel } from "../../models/compile/integer.ts";
 import { GGML } from "../../models/dequantise.ts";
 import { halfSplitRows } from "../../models/llama.ts";
 import type { SafeTensors } from "../../models/safetensors.ts";
+import type { Precision } from "../../shared/manifest.ts";
 import { Random } from "../helpers/random.ts";
-import { BaseRunner } from "./base-runner.ts";
-import { type NaiveOptions, naiveLlama } from "./naive-llama.ts";
+import { BaseRunner, type PlainRunner } from "./base-runner.ts";
+import { IntegerRunner } from "./integer-runner.ts";
+import { type NaiveLlama, type NaiveOptions, naiveLlama } from "./naive-llama.ts";
 
 const SHAPES: readonly (NaiveOptions & { name: string; taps: number[] })[] = [
   {
@@ -18,7 +23,7 @@ const SHAPES: readonly (NaiveOptions & { name: string; taps: number[] })[] = [
     heads: 4,
     kvHeads: 2,
     ffn: 96,
-    vocabSize: 50,
+    vocabSize: 52,
     tied: true,
     taps: [0],
   },
@@ -30,7 +35,7 @@ const SHAPES: readonly (NaiveOptions & { name: string; taps: number[] })[] = [
     heads: 2,
     kvHeads: 2,
     ffn: 64,
-    vocabSize: 33,
+    vocabSize: 36,
     tied: true,
     taps: [0, 2],
   },
@@ -45,13 +50,24 @@ function expectNear(actual: ArrayLike<number>, expected: readonly number[], tole
   expect(worst / scale).toBeLessThan(tolerance);
 }
 
-describe.each(["fp32", "int8"] as const)("a random base graph in %s", (precision) => {
+let dir = "";
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "foredraft-compile-"));
+});
+afterAll(() => rm(dir, { recursive: true, force: true }));
+
+async function compiled({ weights }: NaiveLlama, taps: readonly number[], precision: Precision): Promise<PlainRunner> {
+  if (precision === "fp32") return await BaseRunner.open(await buildBase(weights, 64, taps), weights.config);
+  const path = join(dir, "base.safetensors");
+  await writeIntegerModel(path, weights, () => undefined);
+  return await IntegerRunner.open(path, weights.config, taps);
+}
+
+describe.each(["fp32", "int8"] as const)("a random base model in %s", (precision) => {
   it.each(SHAPES)("matches a naive float64 forward pass: $name", async ({ taps, ...options }) => {
     const random = new Random(options.vocabSize);
     const naive = naiveLlama(options, random);
-    const model = await buildBase(naive.weights, 64, taps, precision);
-    const pastValues = precision === "fp32" ? "float32" : "float64";
-    const runner = await BaseRunner.open(model, { ...naive.weights.config, pastValues });
+    const runner = await compiled(naive, taps, precision);
     const prefix = Array.from({ length: 5 }, () => random.int(0, options.vocabSize - 1));
     const drafted = Array.from({ length: 4 }, () => random.int(0, options.vocabSize - 1));
     // Two branches after the first row: 0 -> 1 -> 3 and 0 -> 2.
@@ -70,6 +86,19 @@ describe.each(["fp32", "int8"] as const)("a random base graph in %s", (precision
     });
     await runner.close();
   });
+});
+
+it.each([
+  ["vocabSize", 4, { vocabSize: 50 }],
+  ["width", 8, { width: 36, heads: 1, kvHeads: 1 }],
+  ["headDim", 8, { width: 64, heads: 16, kvHeads: 16 }],
+  ["ffn", 8, { ffn: 100 }],
+])("does not make integers of a model whose %s is no multiple of %i", async (name, unit, changes) => {
+  const { weights } = naiveLlama({ ...SHAPES[0]!, ...changes }, new Random(1));
+  const path = join(dir, "refused.safetensors");
+  const compiling = writeIntegerModel(path, weights, () => undefined);
+  await expect(compiling).rejects.toThrow(`int8 needs a ${name} that is a multiple of ${unit}`);
+  await expect(access(path)).rejects.toThrow("ENOENT");
 });
 
 const HEADS = { count: 3, inner: 48, topK: 5, taps: [0] };
@@ -106,58 +135,67 @@ function randomHeads(
   };
 }
 
+const DRAFT_IDS = Int32Array.of(1, 4, 7, 11, 20, 31, 32, 45);
+
+/** The lattice's log-probabilities by head and token, and the gates, by the formulas of models/README.md. */
+function latticeOf(file: ReturnType<typeof randomHeads>, embedding: Float32Array, hidden: Float32Array, bonus: number) {
+  const width = hidden.length / 2;
+  const emb = (id: number) => [...embedding.subarray(id * width, (id + 1) * width)];
+  const features = [[...hidden.subarray(0, width)], [...hidden.subarray(width)], emb(bonus)];
+  const rms = (x: number[]) => Math.sqrt(x.reduce((s, v) => s + v * v, 0) / x.length + 1e-5);
+  const inNorm = file.at("in_norm.weight");
+  const z = features.flatMap((f) => f.map((v) => v / rms(f))).map((v, i) => v * inNorm[i]!);
+  const product = (matrix: number[], rows: number, x: number[]) =>
+    Array.from({ length: rows }, (_, r) => x.reduce((s, v, c) => s + v * matrix[r * x.length + c]!, 0));
+  const u = product(file.at("trunk.weight"), HEADS.inner, z).map((v) => v / (1 + Math.exp(-v)));
+  const rows = Array.from({ length: HEADS.count }, (_, j) => {
+    const bias = file.at(`head.${j}.bias`);
+    const residual = product(file.at(`head.${j}.weight`), width, u);
+    const state = residual.map((v, i) => v + bias[i]! + hidden[width + i]!);
+    const logits = [...DRAFT_IDS].map((id) => emb(id).reduce((s, v, i) => s + v * state[i]!, 0));
+    const mass = Math.log(logits.reduce((s, v) => s + Math.exp(v), 0));
+    return new Map([...DRAFT_IDS].map((id, i) => [id, logits[i]! - mass]));
+  });
+  return { rows, gates: product(file.at("copy.gate_weight"), HEADS.count, u) };
+}
+
 describe("a random heads graph", () => {
-  it.each(["fp32", "int8"] as const)("gives the lattice of its formula in %s", async (precision) => {
+  it.each(["fp32", "int8"] as const)("gives each session's lattice of its formula in %s", async (precision) => {
     const random = new Random(3);
     const { weights } = naiveLlama({ ...SHAPES[0]!, layers: 1 }, random);
     const { width } = weights.config;
     const embedding = new Float32Array((await weights.embedding()).data.buffer);
-    const emb = (id: number) => [...embedding.subarray(id * width, (id + 1) * width)];
-    const draftIds = Int32Array.of(1, 4, 7, 11, 20, 31, 32, 45);
-    const file = randomHeads(width, draftIds, random);
-    const hidden = Float32Array.from({ length: 2 * width }, () => random.unit() * 6 - 3);
-    const bonus = 17;
-
-    const features = [[...hidden.subarray(0, width)], [...hidden.subarray(width)], emb(bonus)];
-    const rms = (x: number[]) => Math.sqrt(x.reduce((s, v) => s + v * v, 0) / x.length + 1e-5);
-    const inNorm = file.at("in_norm.weight");
-    const z = features.flatMap((f) => f.map((v) => v / rms(f))).map((v, i) => v * inNorm[i]!);
-    const product = (matrix: number[], rows: number, x: number[]) =>
-      Array.from({ length: rows }, (_, r) => x.reduce((s, v, c) => s + v * matrix[r * x.length + c]!, 0));
-    const u = product(file.at("trunk.weight"), HEADS.inner, z).map((v) => v / (1 + Math.exp(-v)));
-    const expected = Array.from({ length: HEADS.count }, (_, j) => {
-      const bias = file.at(`head.${j}.bias`);
-      const residual = product(file.at(`head.${j}.weight`), width, u);
-      const state = residual.map((v, i) => v + bias[i]! + hidden[width + i]!);
-      const logits = [...draftIds].map((id) => emb(id).reduce((s, v, i) => s + v * state[i]!, 0));
-      const mass = Math.log(logits.reduce((s, v) => s + Math.exp(v), 0));
-      return new Map([...draftIds].map((id, i) => [id, logits[i]! - mass]));
-    });
-
+    const file = randomHeads(width, DRAFT_IDS, random);
+    const bonus = Int32Array.of(17, 0, 45);
+    const sessions = bonus.length;
+    const hidden = Float32Array.from({ length: sessions * 2 * width }, () => random.unit() * 6 - 3);
     const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK, precision));
     const out = await session.run({
-      hidden: new ort.Tensor("float32", hidden, [1, 2 * width]),
-      bonus: new ort.Tensor("int32", Int32Array.of(bonus), [1]),
+      hidden: new ort.Tensor("float32", hidden, [sessions, 2 * width]),
+      bonus: new ort.Tensor("int32", bonus, [sessions]),
     });
     await session.release();
     const tokens = out.tokens!.data as Int32Array;
     const logProbs = out.log_probs!.data as Float32Array;
-    expect(out.tokens!.dims).toEqual([HEADS.count, HEADS.topK]);
+    expect(out.tokens!.dims).toEqual([sessions, HEADS.count, HEADS.topK]);
+    expect(out.log_probs!.dims).toEqual([sessions, HEADS.count, HEADS.topK]);
+    expect(out.gate!.dims).toEqual([sessions, HEADS.count]);
     const tolerance = precision === "fp32" ? 1e-4 : 0.15;
-    const gates = product(file.at("copy.gate_weight"), HEADS.count, u);
-    expect(out.gate!.dims).toEqual([HEADS.count]);
-    for (const [j, gate] of gates.entries())
-      expect(Math.abs((out.gate!.data[j] as number) - gate)).toBeLessThan(tolerance);
-    expected.forEach((byToken, j) => {
-      const best = [...byToken.values()].sort((a, b) => b - a);
-      for (let k = 0; k < HEADS.topK; k++) {
-        const at = j * HEADS.topK + k;
-        expect(Math.abs(logProbs[at]! - byToken.get(tokens[at]!)!)).toBeLessThan(tolerance);
-        expect(Math.abs(logProbs[at]! - best[k]!)).toBeLessThan(tolerance);
-        if (k > 0) expect(logProbs[at]).toBeLessThanOrEqual(logProbs[at - 1]!);
+    const near = (actual: number, expected: number) => expect(Math.abs(actual - expected)).toBeLessThan(tolerance);
+    for (const [s, token] of bonus.entries()) {
+      const { rows, gates } = latticeOf(file, embedding, hidden.subarray(s * 2 * width, (s + 1) * 2 * width), token);
+      for (const [j, byToken] of rows.entries()) {
+        near(out.gate!.data[s * HEADS.count + j] as number, gates[j]!);
+        const best = [...byToken.values()].sort((a, b) => b - a);
+        const first = (s * HEADS.count + j) * HEADS.topK;
+        for (let k = 0; k < HEADS.topK; k++) {
+          near(logProbs[first + k]!, byToken.get(tokens[first + k]!)!);
+          near(logProbs[first + k]!, best[k]!);
+          if (k > 0) expect(logProbs[first + k]).toBeLessThanOrEqual(logProbs[first + k - 1]!);
+        }
+        expect(new Set(tokens.subarray(first, first + HEADS.topK)).size).toBe(HEADS.topK);
       }
-      expect(new Set(tokens.subarray(j * HEADS.topK, (j + 1) * HEADS.topK)).size).toBe(HEADS.topK);
-    });
+    }
   });
 });
 

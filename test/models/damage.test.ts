@@ -58,8 +58,12 @@ async function flip(path: string): Promise<void> {
 }
 
 const DAMAGE: readonly (readonly [string, () => Promise<void>, RegExp])[] = [
-  ["base.onnx cut short", () => truncate(join(dir, "base.onnx"), 1000), /base\.onnx has 1000 bytes/],
-  ["base.onnx changed", () => flip("base.onnx"), /base\.onnx has another SHA-256/],
+  [
+    "base.safetensors cut short",
+    () => truncate(join(dir, "base.safetensors"), 1000),
+    /base\.safetensors has 1000 bytes/,
+  ],
+  ["base.safetensors changed", () => flip("base.safetensors"), /base\.safetensors has another SHA-256/],
   ["heads.onnx changed", () => flip("heads.onnx"), /heads\.onnx has another SHA-256/],
   ["a missing file", () => rm(join(dir, "neural.onnx")), /neural\.onnx is missing/],
   ["a changed pack", () => flip("packs/general.fdlm"), /packs\/general\.fdlm has another SHA-256/],
@@ -92,14 +96,14 @@ describe.each(DAMAGE)("%s", (_, damage, words) => {
 });
 
 test("a whole bundle is left alone", async () => {
-  const before = await stat(join(dir, "base.onnx"));
+  const before = await stat(join(dir, "base.safetensors"));
   expect((await cli("tiny")).stderr).toBe("");
-  expect((await stat(join(dir, "base.onnx"))).mtimeMs).toBe(before.mtimeMs);
+  expect((await stat(join(dir, "base.safetensors"))).mtimeMs).toBe(before.mtimeMs);
 });
 
 test("a change that shows in no size and no time is found by npm run bundle", async () => {
   await ensureBundle("tiny");
-  await flip("base.onnx");
+  await flip("base.safetensors");
   const later = new Date(Date.now() + 60_000);
   await utimes(join(dir, "inputs.sha256"), later, later);
   await ensureBundle("tiny");
@@ -108,10 +112,10 @@ test("a change that shows in no size and no time is found by npm run bundle", as
   await isRestored();
 });
 
-test("graphs are hashed once, not at every start", async () => {
+test("graphs and weights are hashed once, not at every start", async () => {
   await ensureBundle("tiny");
   const [inputs = ""] = (await readFile(join(dir, "inputs.sha256"), "utf8")).split("\n");
-  await flip("base.onnx");
+  await flip("base.safetensors");
   expect((await examine(dir, inputs, false)).damage).toHaveLength(1);
   const later = new Date(Date.now() + 60_000);
   await utimes(join(dir, "inputs.sha256"), later, later);

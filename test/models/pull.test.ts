@@ -71,6 +71,7 @@ function source(urls?: readonly string[]): BundleSource {
     contextTokens: 64,
     topK: 4,
     eosTokens: [0],
+    costs: { pass: 1, row: 1, wanted: 1, context: 1, heads: 1 },
     defaults: {
       heads: 1,
       topK: 1,

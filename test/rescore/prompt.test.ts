@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { depths, treeFault } from "../../shared/draft-tree.ts";
+import { CERTAIN, depths, treeFault } from "../../shared/draft-tree.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
@@ -21,7 +21,7 @@ function draftAfter(spec: RescorerSpec, prompt: readonly number[], answer: reado
   const rescorer = createRescorer(spec, pack);
   rescorer.commit(prompt);
   for (const token of answer) rescorer.commit([token]);
-  return rescorer.draft(sure, nodes, { depth: 40, stepMs: null });
+  return rescorer.draft(sure, nodes, { depth: 40, floor: 0 });
 }
 
 describe("ngram with the prompt", () => {
@@ -44,7 +44,7 @@ describe("ngram with the prompt", () => {
     const lattice = createLattice(1, 1, Uint32Array.of(1), Float32Array.of(-0.1));
     const rescorer = createRescorer(ngram(0, 1, true), null);
     rescorer.commit([...text, 0, 15]);
-    const tree = rescorer.draft(lattice, 5, { depth: 10, stepMs: null });
+    const tree = rescorer.draft(lattice, 5, { depth: 10, floor: 0 });
     expect([...tree.tokens]).toEqual([1, 2, 3, 4, 5]);
   });
 
@@ -58,15 +58,18 @@ describe("ngram with the prompt", () => {
       for (let i = 0; i < 5; i++) rescorer.commit(Array.from({ length: 6 }, () => random.int(0, 5)));
       const nodes = random.int(0, 63);
       const depth = random.int(1, 20);
-      const tree = rescorer.draft(lattice, nodes, { depth, stepMs: null });
+      const tree = rescorer.draft(lattice, nodes, { depth, floor: 0 });
       expect(treeFault(tree, vocabSize), `seed ${seed}`).toBeNull();
       expect(tree.tokens.length).toBeLessThanOrEqual(nodes);
       expect(Math.max(0, ...depths(tree))).toBeLessThanOrEqual(depth);
       const leaves = tree.tokens.length - new Set([...tree.parents].filter((parent) => parent >= 0)).size;
       expect(leaves).toBeLessThanOrEqual(pBest);
       if (pBest === 1) expect([...tree.parents]).toEqual(Array.from(tree.tokens, (_, i) => i - 1));
-      const fewer = rescorer.draft(lattice, nodes >> 1, { depth, stepMs: null });
+      const fewer = rescorer.draft(lattice, nodes >> 1, { depth, floor: 0 });
       expect(fewer.tokens).toEqual(tree.tokens.slice(0, nodes >> 1));
+      // It does not know how likely its nodes are: whoever asks for them decides.
+      expect([...tree.chances].every((chance) => chance === CERTAIN)).toBe(true);
+      expect(rescorer.draft(lattice, nodes, { depth, floor: 0.9 })).toEqual(tree);
     }
   });
 
@@ -77,7 +80,7 @@ describe("ngram with the prompt", () => {
       const without = createRescorer({ type: "ngram", order: 4, alpha: 0.4, pBest: 5 }, pack);
       const off = createRescorer(ngram(0.4, 5, false), pack);
       for (const rescorer of [without, off]) rescorer.commit([1, 2, 3, 1, 2]);
-      expect(off.draft(lattice, 40, { depth: 20, stepMs: null })).toEqual(without.draft(lattice, 40));
+      expect(off.draft(lattice, 40, { depth: 20, floor: 0 })).toEqual(without.draft(lattice, 40));
     }
   });
 });

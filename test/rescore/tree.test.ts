@@ -102,7 +102,7 @@ describe("tree", () => {
       const big = scene(seed, { heads: random.int(1, 16), k: random.int(1, 16) });
       const nodes = random.int(0, 63);
       const depth = random.int(1, 30);
-      const tree = rescorerOf(big).draft(big.lattice, nodes, { depth, stepMs: null });
+      const tree = rescorerOf(big).draft(big.lattice, nodes, { depth, floor: 0 });
       expect(treeFault(tree, vocabSize), `seed ${seed}`).toBeNull();
       expect(tree.tokens.length).toBeLessThanOrEqual(nodes);
       expect(Math.max(0, ...depths(tree))).toBeLessThanOrEqual(depth);
@@ -119,6 +119,7 @@ describe("tree", () => {
       const part = rescorer.draft(big.lattice, 20);
       expect(part.tokens).toEqual(whole.tokens.slice(0, 20));
       expect(part.parents).toEqual(whole.parents.slice(0, 20));
+      expect(part.chances).toEqual(whole.chances.slice(0, 20));
     }
   });
 
@@ -142,29 +143,48 @@ describe("tree", () => {
     for (const prompt of [true, false]) {
       const rescorer = createRescorer({ type: "tree", order: 3, alpha: 0, prompt }, null, calibration);
       rescorer.commit([...line, 20, 0, 1, 2]);
-      const deepest = Math.max(...depths(rescorer.draft(lattice, 63, { depth: 40, stepMs: null })));
+      const deepest = Math.max(...depths(rescorer.draft(lattice, 63, { depth: 40, floor: 0 })));
       if (prompt) expect(deepest).toBeGreaterThan(6);
       else expect(deepest).toBe(1);
     }
   });
 
-  test("given the time of a step, has the number of nodes with the most expected tokens per millisecond", () => {
+  test("given a floor, has all nodes that are at least as likely, and no other", () => {
     const sizes = new Set<number>();
     for (let seed = 1; seed <= 200; seed++) {
       const random = new Random(seed);
       const big = scene(seed, { heads: 3, k: 3 });
-      const base = 1 + 20 * random.unit();
-      const slope = random.pick([0, 0.1, 1, 3]);
-      // Providers run rows in tiles: steps in the curve, so that the best number is not the first where the rate falls.
-      const stepMs = Float64Array.from({ length: 41 }, (_, n) => base + slope * 8 * Math.ceil(n / 8));
       const all = pathProbabilities(big, 3);
-      const likeliest = [...all.values()].sort((a, b) => b - a).slice(0, 40);
-      const rates = [0, ...likeliest].map((_, n) => (1 + sum(likeliest.slice(0, n))) / stepMs[n]!);
-      const tree = rescorerOf(big).draft(big.lattice, 40, { depth: 3, stepMs });
-      expect(rates[tree.tokens.length], `seed ${seed}`).toBeCloseTo(Math.max(...rates), 12);
-      sizes.add(tree.tokens.length);
+      const likely = [...all.values()].filter((p) => p > 0).sort((p, q) => q - p);
+      // Between two likelihoods, so that rounding decides nothing; beyond the first and the last one, too.
+      let at = random.int(0, likely.length);
+      while (at > 0 && at < likely.length && likely[at - 1]! - likely[at]! < 1e-12) at--;
+      const floor = ((likely[at - 1] ?? 1) + (likely[at] ?? 0)) / 2;
+      const nodes = random.pick([63, random.int(1, 20)]);
+      const tree = rescorerOf(big).draft(big.lattice, nodes, { depth: 3, floor });
+      const drafted = pathsOf(tree).map((path) => all.get(path)!);
+      expect(
+        drafted.every((p) => p >= floor),
+        `seed ${seed}`,
+      ).toBe(true);
+      expect(drafted, `seed ${seed}`).toHaveLength(Math.min(at, nodes));
+      expect(sum(drafted), `seed ${seed}`).toBeCloseTo(sum(likely.slice(0, Math.min(at, nodes))), 10);
+      sizes.add(drafted.length);
     }
-    expect(sizes.size).toBeGreaterThan(3);
+    expect(sizes.size).toBeGreaterThan(20);
+    expect(sizes).toContain(0);
+  });
+
+  test("tells how likely each of its nodes is", () => {
+    for (let seed = 1; seed <= 100; seed++) {
+      const small = scene(seed, { heads: 3, k: 3 });
+      const all = pathProbabilities(small, 3);
+      const rescorer = rescorerOf(small);
+      expect(rescorer.calibrated).toBe(true);
+      const tree = rescorer.draft(small.lattice, 40);
+      const wanted = pathsOf(tree).map((path) => Math.round(255 * all.get(path)!));
+      expect([...tree.chances], `seed ${seed}`).toEqual(wanted);
+    }
   });
 
   test("an empty lattice without a prompt, or no budget, drafts nothing", () => {

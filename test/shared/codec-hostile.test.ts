@@ -101,7 +101,9 @@ describe("hostile msgpack", () => {
 
   test("a refused record definition does not change how later frames are read", () => {
     codeOf(() => decodeClient(bytesOf("92 d4 72 40 91 a1 61 01 40")));
-    expect(decodeClient(packr.pack([1, 0x40, 2, Uint8Array.of(), Uint8Array.of()]))).toMatchObject({ index: 0x40 });
+    expect(decodeClient(packr.pack([1, 0x40, 2, ...[0, 1, 2].map(() => Uint8Array.of())]))).toMatchObject({
+      index: 0x40,
+    });
   });
 });
 
@@ -133,7 +135,12 @@ describe("values out of their range are bad_frame", () => {
     ["a negative weight of the local rescorer", { 11: -0.1 }],
     ["a weight of the local rescorer above 1", { 11: 1.1 }],
     ["no local rescorer, said with false", { 11: false }],
-    ["an element too many", { 12: null }],
+    ["a number for whether drafts are of a fixed size", { 12: 1 }],
+    ["nothing for whether drafts are of a fixed size", { 12: null }],
+    ["no tenant, said with null", { 13: null }],
+    ["bytes for the tenant", { 13: Buffer.from("a") }],
+    ["a long tenant", { 13: "x".repeat(LIMITS.tenantLength + 1) }],
+    ["an element too many", { 14: null }],
   ])("open with %s", (_, changes) => {
     expect(changed("client", open, changes)).toBe("bad_frame");
   });
@@ -147,11 +154,16 @@ describe("values out of their range are bad_frame", () => {
   test.each([
     ["a negative index", { 1: -1 }],
     ["NaN as index", { 1: Number.NaN }],
-    ["more tokens than nodes may be", { 3: Buffer.alloc(128), 4: Buffer.alloc(64) }],
+    ["more tokens than nodes may be", { 3: Buffer.alloc(128), 4: Buffer.alloc(64), 5: Buffer.alloc(64) }],
     ["fewer parents than tokens", { 4: Buffer.from([255]) }],
     ["a parent after its child", { 4: Buffer.from([255, 1, 0]) }],
     ["a parent that is not there", { 4: Buffer.from([255, 0, 200]) }],
     ["siblings alike", { 3: Buffer.from([5, 0, 5, 0, 7, 0]), 4: Buffer.from([255, 255, 0]) }],
+    ["fewer chances than tokens", { 5: Buffer.from([255, 255]) }],
+    ["more chances than tokens", { 5: Buffer.from([255, 255, 255, 255]) }],
+    ["a node likelier than its parent", { 5: Buffer.from([200, 201, 1]) }],
+    ["a list for the chances", { 5: [255, 255, 255] }],
+    ["an element too many", { 6: null }],
   ])("step with %s", (_, changes) => {
     expect(changed("client", step, changes)).toBe("bad_frame");
   });
@@ -166,11 +178,20 @@ describe("values out of their range are bad_frame", () => {
     ["log-probabilities that rise", { 8: Buffer.from(new Float16Array([-2, -1, -1, -1]).buffer) }],
     ["a log-probability above 0", { 8: Buffer.from(new Float16Array([1, -1, -1, -1]).buffer) }],
     ["a log-probability of NaN", { 8: Buffer.from(new Float16Array([Number.NaN, -1, -1, -1]).buffer) }],
-    ["a time below zero", { 9: Buffer.from(new Float32Array([-1, 0, 0]).buffer) }],
-    ["a time of NaN", { 9: Buffer.from(new Float32Array([0, Number.NaN, 0]).buffer) }],
-    ["two times", { 9: Buffer.alloc(8) }],
-    ["log-probabilities of too few tokens", { 10: [0, Buffer.alloc(4), 2, Buffer.alloc(0), Buffer.alloc(0)] }],
-    ["text for log-probabilities", { 10: "none" }],
+    ["a negative threshold", { 9: -1 }],
+    ["a threshold beyond all chances and one more", { 9: 257 }],
+    ["half a threshold", { 9: 0.5 }],
+    ["a time below zero", { 10: Buffer.from(new Float32Array([-1, 0, 0, 0]).buffer) }],
+    ["a time of NaN", { 10: Buffer.from(new Float32Array([0, Number.NaN, 0, 0]).buffer) }],
+    ["a pass without end", { 10: Buffer.from(new Float32Array([0, 0, 0, Infinity]).buffer) }],
+    ["three times", { 10: Buffer.alloc(12) }],
+    ["a negative number of sessions", { 11: -1 }],
+    ["more sessions than sixteen bits hold", { 11: 65_536 }],
+    ["half a waiting session", { 12: 0.5 }],
+    ["more than all of the cache in use", { 13: 256 }],
+    ["log-probabilities of too few tokens", { 14: [0, Buffer.alloc(4), 2, Buffer.alloc(0), Buffer.alloc(0)] }],
+    ["text for log-probabilities", { 14: "none" }],
+    ["an element too many", { 15: null }],
   ])("stepped with %s", (_, changes) => {
     expect(changed("server", stepped, changes)).toBe("bad_frame");
   });
@@ -179,15 +200,20 @@ describe("values out of their range are bad_frame", () => {
     ["an error code that is not in the table", { 1: "toString" }],
     ["a number for the message", { 2: 1 }],
     ["bytes for the field", { 3: Buffer.alloc(2) }],
+    ["a time to come again that has passed", { 4: -1 }],
+    ["a time to come again that never comes", { 4: Number.POSITIVE_INFINITY }],
+    ["text for when to come again", { 4: "soon" }],
   ])("failed with %s", (_, changes) => {
     expect(changed("server", encodeServer(SERVER.failed!), changes)).toBe("bad_frame");
   });
 
   test.each([
-    ["falling rows in the cost curve", 7, [8, 1, 8, 2]],
-    ["half a point in the cost curve", 7, [1]],
-    ["a cost that is no number", 7, [1, Number.NaN]],
-    ["too long a cost curve", 7, Array.from({ length: 200 }, (_, i) => i + 1)],
+    ["costs below zero", 7, Buffer.from(new Float32Array([1, -1, 0, 0, 0]).buffer)],
+    ["half a cost", 7, Buffer.alloc(18)],
+    ["a cost that is no number", 7, Buffer.from(new Float32Array([1, 0, Number.NaN, 0, 0]).buffer)],
+    ["too few costs", 7, Buffer.alloc(16)],
+    ["too many costs", 7, Buffer.alloc(24)],
+    ["a list of costs", 7, [1, 0, 0, 0, 0]],
     ["a number for whether it has a local rescorer", 8, 1],
     ["a vocabulary of none", 2, 0],
     ["a provider that is no text", 6, null],
@@ -195,5 +221,9 @@ describe("values out of their range are bad_frame", () => {
     const values: unknown[][] = packr.unpack(encodeServer(SERVER.opened!));
     values[1]![at] = value;
     expect(codeOf(() => decodeServer(packr.pack(values)))).toBe("bad_frame");
+  });
+
+  test.each([-1, 1.5, LIMITS.contextTokens + 1, null])("opened with %j tokens that had been computed", (value) => {
+    expect(changed("server", encodeServer(SERVER.opened!), { 2: value })).toBe("bad_frame");
   });
 });

@@ -1,5 +1,5 @@
-import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { BundleInfo, OpenSpec, StepResult } from "../../shared/engine.ts";
+import { chain, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
+import { type BundleInfo, IDLE, type Load, type OpenSpec, type StepResult } from "../../shared/engine.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
 
@@ -13,6 +13,8 @@ export const SPEC: OpenSpec = {
   sampling: { temperature: 0.7, topP: 0.95, seed: 4_294_967_295 },
   logProbs: null,
   neural: null,
+  fixed: false,
+  tenant: "",
 };
 
 export const BUNDLE: BundleInfo = {
@@ -23,14 +25,12 @@ export const BUNDLE: BundleInfo = {
   latticeHeads: 8,
   topK: 16,
   provider: "cpu",
-  costCurve: [
-    [1, 7.5],
-    [8, 14.25],
-  ],
+  costs: { pass: 7.5, row: 0.25, wanted: 0.125, context: 14.25, heads: 0 },
   neural: true,
 };
 
 const TIMING = { queueMs: 0.5, modelMs: 7.25, engineMs: 0.125 };
+const LOAD: Load = { running: 3, waiting: 300, kvUsed: 51 / 255, passMs: 12.5 };
 
 const LATTICE: Lattice = createLattice(
   2,
@@ -39,27 +39,46 @@ const LATTICE: Lattice = createLattice(
   Float32Array.of(-0.5, -1.5, 0, -Infinity),
 );
 
-export const RESULT: StepResult = { accepted: [], bonus: 7, lattice: EMPTY_LATTICE, logProbs: null, timing: TIMING };
+export const RESULT: StepResult = {
+  accepted: [],
+  bonus: 7,
+  lattice: EMPTY_LATTICE,
+  logProbs: null,
+  threshold: 12,
+  timing: TIMING,
+  load: LOAD,
+};
 
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
-  open: { type: "open", version: 2, spec: SPEC },
+  open: { type: "open", version: 3, spec: SPEC },
   "open with a large vocabulary and log-probabilities": {
     type: "open",
-    version: 2,
+    version: 3,
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
-  "open with a local rescorer": { type: "open", version: 2, spec: { ...SPEC, neural: 0.25 } },
+  "open with a local rescorer": { type: "open", version: 3, spec: { ...SPEC, neural: 0.25 } },
+  "open of a tenant, with drafts of a fixed size": {
+    type: "open",
+    version: 3,
+    spec: { ...SPEC, fixed: true, tenant: "0a1b" },
+  },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
   "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
   "step with a tree": {
     type: "step",
     index: 70_000,
-    draft: { tokens: Uint32Array.of(5, 6, 70_000), parents: Int16Array.of(-1, -1, 1) },
+    draft: treeOf([5, 6, 70_000], [-1, -1, 1], Uint8Array.of(3, 255, 128)),
   },
 };
 
 export const SERVER: Readonly<Record<string, ServerMessage>> = {
-  opened: { type: "opened", bundle: BUNDLE, result: RESULT },
+  opened: { type: "opened", bundle: BUNDLE, cachedTokens: 0, result: RESULT },
+  "opened with what had been computed, by an idle engine that verifies nothing": {
+    type: "opened",
+    bundle: BUNDLE,
+    cachedTokens: 8192,
+    result: { ...RESULT, threshold: 256, load: IDLE },
+  },
   stepped: { type: "stepped", index: 3, result: { ...RESULT, accepted: [0, 2, 62], lattice: LATTICE } },
   "stepped with log-probabilities": {
     type: "stepped",
@@ -73,8 +92,8 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       ],
     },
   },
-  failed: { type: "failed", code: "overloaded", message: "The engine is busy: später.", param: null },
-  "failed at a field": { type: "failed", code: "invalid_request", message: "no", param: "prompt" },
+  failed: { type: "failed", code: "overloaded", message: "The engine is busy: später.", param: null, retryAfterS: 7 },
+  "failed at a field": { type: "failed", code: "invalid_request", message: "no", param: "prompt", retryAfterS: null },
 };
 
 /** The largest usual reply: 8 heads x 16 candidates, a long accepted path. */

@@ -15,28 +15,33 @@ describe("what is sent arrives", () => {
 
   test("also the longest prompt", () => {
     const prompt = new Uint32Array(LIMITS.contextTokens).fill(200_000);
-    const message = { type: "open", version: 2, spec: { ...SPEC, prompt } } as const;
+    const message = { type: "open", version: 3, spec: { ...SPEC, prompt } } as const;
     expect(decodeClient(encodeClient(message))).toEqual(message);
   });
 });
 
 /** These bytes are the protocol: a change here is a new PROTOCOL_VERSION. */
 const BYTES: Readonly<Record<string, string>> = {
-  open: "9c0002a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0",
+  open: "9e0003a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c2a0",
   "open with a large vocabulary and log-probabilities":
-    "9c0002a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14c0",
+    "9e0003a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14c0c2a0",
   "open with a local rescorer":
-    "9c0002a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0cb3fd0000000000000",
-  "step without a draft": "95010002c400c400",
-  "step with a chain": "9501cd012c02c406050006000700c403ff0001",
-  "step with a tree": "9501ce0001117004c40c050000000600000070110100c403ffff01",
+    "9e0003a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0cb3fd0000000000000c2a0",
+  "open of a tenant, with drafts of a fixed size":
+    "9e0003a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c3a430613162",
+  "step without a draft": "96010002c400c400c400",
+  "step with a chain": "9601cd012c02c406050006000700c403ff0001c403ffffff",
+  "step with a tree": "9601ce0001117004c40c050000000600000070110100c403ffff01c40303ff80",
   opened:
-    "9b0299a474696e79a430306666cdc000cd08000810a36370759401cb401e00000000000008cb402c800000000000c3c40007000002c400c400c40c0000003f0000e8400000003ec0",
-  stepped: "9b0303c40300023e07020202c4080b000c000d00ffffc40800b800be000000fcc40c0000003f0000e8400000003ec0",
+    "dc00100299a474696e79a430306666cdc000cd08000810a3637075c4140000f0400000803e0000003e0000644100000000c300c40007000002c400c4000cc4100000003f0000e8400000003e0000484103cd012c33c0",
+  "opened with what had been computed, by an idle engine that verifies nothing":
+    "dc00100299a474696e79a430306666cdc000cd08000810a3637075c4140000f0400000803e0000003e0000644100000000c3cd2000c40007000002c400c400cd0100c4100000003f0000e8400000003e00000000000000c0",
+  stepped:
+    "9f0303c40300023e07020202c4080b000c000d00ffffc40800b800be000000fc0cc4100000003f0000e8400000003e0000484103cd012c33c0",
   "stepped with log-probabilities":
-    "9b0304c4010107000002c400c400c40c0000003f0000e8400000003e9502c408000080be000000c004c41004000000090000000100000000000100c410000080be000040c000000000000080ff",
-  failed: "9404aa6f7665726c6f61646564bc54686520656e67696e6520697320627573793a207370c3a47465722ec0",
-  "failed at a field": "9404af696e76616c69645f72657175657374a26e6fa670726f6d7074",
+    "9f0304c4010107000002c400c4000cc4100000003f0000e8400000003e0000484103cd012c339502c408000080be000000c004c41004000000090000000100000000000100c410000080be000040c000000000000080ff",
+  failed: "9504aa6f7665726c6f61646564bc54686520656e67696e6520697320627573793a207370c3a47465722ec007",
+  "failed at a field": "9504af696e76616c69645f72657175657374a26e6fa670726f6d7074c0",
 };
 
 describe("the bytes on the wire do not change", () => {
@@ -82,7 +87,13 @@ test("an encoded frame stays as it is when others are encoded", () => {
 });
 
 test("overlong error texts are cut rather than refused", () => {
-  const long: ServerMessage = { type: "failed", code: "internal", message: "x".repeat(5000), param: "y".repeat(500) };
+  const long: ServerMessage = {
+    type: "failed",
+    code: "internal",
+    message: "x".repeat(5000),
+    param: "y".repeat(500),
+    retryAfterS: null,
+  };
   const received = decodeServer(encodeServer(long));
   expect(received).toMatchObject({ type: "failed", message: "x".repeat(1024), param: "y".repeat(128) });
 });

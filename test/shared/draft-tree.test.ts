@@ -1,15 +1,23 @@
 import { describe, expect, test } from "vitest";
-import { chain, depths, EMPTY_TREE, findChild, mergePaths, treeFault } from "../../shared/draft-tree.ts";
+import {
+  CERTAIN,
+  chain,
+  chanceOf,
+  type DraftTree,
+  depths,
+  EMPTY_TREE,
+  findChild,
+  mergePaths,
+  prune,
+  treeFault,
+  treeOf,
+} from "../../shared/draft-tree.ts";
 import { ROOT } from "../../shared/ids.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { Random } from "../helpers/random.ts";
-import { everyTree, pathTo, randomTree } from "../helpers/trees.ts";
+import { everyTree, pathTo, randomTree, withChances } from "../helpers/trees.ts";
 
 const VOCAB = 3;
-
-function tree(tokens: number[], parents: number[]) {
-  return { tokens: Uint32Array.from(tokens), parents: Int16Array.from(parents) };
-}
 
 /** Random paths over few tokens, so that many share a prefix; some are empty. */
 function randomPaths(random: Random): number[][] {
@@ -29,13 +37,16 @@ describe("treeFault", () => {
   });
 
   test.each([
-    ["a parent too few", tree([0, 1], [-1]), /2 tokens but 1 parents/],
-    ["a token outside the vocabulary", tree([VOCAB], [-1]), /token 3 outside/],
-    ["a node that is its own parent", tree([0, 1], [-1, 1]), /node 1: parent 1/],
-    ["a parent that comes later", tree([0, 1, 2], [-1, 2, 0]), /node 1: parent 2/],
-    ["a parent before the root", tree([0], [-2]), /node 0: parent -2/],
-    ["two children of the root with one token", tree([1, 1], [-1, -1]), /repeats a sibling/],
-    ["two deeper siblings with one token", tree([0, 2, 1, 2], [-1, 0, 0, 0]), /node 3: repeats/],
+    ["a parent too few", treeOf([0, 1], [-1]), /2 tokens but 1 parents/],
+    ["a chance too few", treeOf([0, 1], [-1, 0], Uint8Array.of(9)), /2 tokens but 1 chances/],
+    ["a chance too many", treeOf([0], [-1], Uint8Array.of(9, 9)), /1 tokens but 2 chances/],
+    ["a node likelier than its parent", chain([0, 1, 2], Uint8Array.of(9, 4, 5)), /node 2: likelier than its parent/],
+    ["a token outside the vocabulary", treeOf([VOCAB], [-1]), /token 3 outside/],
+    ["a node that is its own parent", treeOf([0, 1], [-1, 1]), /node 1: parent 1/],
+    ["a parent that comes later", treeOf([0, 1, 2], [-1, 2, 0]), /node 1: parent 2/],
+    ["a parent before the root", treeOf([0], [-2]), /node 0: parent -2/],
+    ["two children of the root with one token", treeOf([1, 1], [-1, -1]), /repeats a sibling/],
+    ["two deeper siblings with one token", treeOf([0, 2, 1, 2], [-1, 0, 0, 0]), /node 3: repeats/],
   ])("names %s", (_title, each, fault) => {
     expect(treeFault(each, VOCAB)).toMatch(fault);
   });
@@ -44,6 +55,58 @@ describe("treeFault", () => {
     const zeros = (n: number) => chain(new Array<number>(n).fill(0));
     expect(treeFault(zeros(LIMITS.draftNodes), VOCAB)).toBeNull();
     expect(treeFault(zeros(LIMITS.draftNodes + 1), VOCAB)).toMatch(/64 nodes, at most 63/);
+  });
+});
+
+describe("chances", () => {
+  test("unless given are certain", () => {
+    expect([...treeOf([1, 2], [-1, -1]).chances]).toEqual([CERTAIN, CERTAIN]);
+    expect([...chain([1, 2]).chances]).toEqual([CERTAIN, CERTAIN]);
+    expect([
+      ...mergePaths([
+        [1, 2],
+        [1, 0],
+      ]).chances,
+    ]).toEqual([CERTAIN, CERTAIN, CERTAIN]);
+    expect([...chain([1, 2], Uint8Array.of(7, 3)).chances]).toEqual([7, 3]);
+  });
+
+  test("are probabilities in 255ths, whatever they are made from", () => {
+    expect([0, 0.5, 1, 1 / 255, 0.1].map(chanceOf)).toEqual([0, 128, CERTAIN, 1, 26]);
+    expect([-0.5, 1.5, -Infinity, Infinity].map(chanceOf)).toEqual([0, CERTAIN, 0, CERTAIN]);
+  });
+
+  test("may be equal along a path, and anything among siblings", () => {
+    expect(treeFault(treeOf([0, 1, 2, 1], [-1, 0, 0, -1], Uint8Array.of(9, 9, 4, 200)), VOCAB)).toBeNull();
+  });
+});
+
+describe("prune", () => {
+  /** "path: chance" of every node. */
+  const nodesOf = (each: DraftTree) =>
+    [...each.tokens.keys()].map((node) => `${pathTo(each, node)}: ${each.chances[node]}`);
+
+  test("keeps the nodes that are likely enough, in order, and says which they were", () => {
+    const random = new Random(5);
+    let removed = 0;
+    for (let round = 0; round < 500; round++) {
+      const whole = withChances(random, randomTree(random, 20, VOCAB));
+      const threshold = random.pick([0, 1, CERTAIN, CERTAIN + 1, random.int(0, CERTAIN)]);
+      const { draft, nodes } = prune(whole, threshold);
+      const wanted = [...whole.tokens.keys()].filter((node) => whole.chances[node]! >= threshold);
+      expect(nodes).toEqual(wanted);
+      expect(treeFault(draft, VOCAB)).toBeNull();
+      expect(nodesOf(draft)).toEqual(wanted.map((node) => nodesOf(whole)[node]));
+      removed += whole.tokens.length - wanted.length;
+    }
+    expect(removed).toBeGreaterThan(1000);
+  });
+
+  test("leaves a tree as it is where all nodes are likely enough", () => {
+    const whole = chain([1, 2], Uint8Array.of(9, 4));
+    expect(prune(whole, 4)).toEqual({ draft: whole, nodes: [0, 1] });
+    expect(prune(whole, 5)).toEqual({ draft: chain([1], Uint8Array.of(9)), nodes: [0] });
+    expect(prune(chain([1]), CERTAIN + 1)).toEqual({ draft: EMPTY_TREE, nodes: [] });
   });
 });
 

@@ -1,11 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { decode, type StepEvent } from "../../edge/decode/run.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
-import { depths, treeFault } from "../../shared/draft-tree.ts";
+import { CERTAIN, depths, treeFault } from "../../shared/draft-tree.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { Random } from "../helpers/random.ts";
-import { randomScene, type Scene, watched } from "./scene.ts";
+import { randomScene, type Scene, thrifty, watched } from "./scene.ts";
 
 const NEVER = new AbortController().signal;
 const SEEDS = Array.from({ length: 400 }, (_, i) => i + 1);
@@ -39,6 +39,40 @@ describe("blockwise decoding", () => {
     }
     // The property would hold for a drafter that never drafts, too.
     expect(saved).toBeGreaterThan(500);
+  });
+
+  test("commits the same whatever the engine leaves out, and is told what that was", async () => {
+    let saved = 0;
+    let unverified = 0;
+    for (const seed of SEEDS) {
+      const scene = randomScene(seed);
+      const random = new Random(seed);
+      const savings = Array.from({ length: 70 }, () => ({
+        threshold: random.pick([0, CERTAIN, CERTAIN + 1, random.int(0, CERTAIN)]),
+        lattice: random.chance(0.2),
+      }));
+      const { events, error } = await run(
+        scene,
+        thrifty(scene.engine, (call) => savings[call]!),
+      );
+      expect(error, `seed ${seed}`).toBeNull();
+      expect(tokensOf(events), `seed ${seed}`).toEqual(scene.plain);
+      const told = events.map((_, call) => (scene.request.autoNodes ? savings[call]!.threshold : 0));
+      expect(
+        events.map(({ threshold }) => threshold),
+        `seed ${seed}`,
+      ).toEqual(told);
+      for (const { draft, threshold, accepted } of events) {
+        expect(
+          accepted.every((node) => draft.chances[node]! >= threshold),
+          `seed ${seed}`,
+        ).toBe(true);
+        unverified += draft.chances.filter((chance) => chance < threshold).length;
+      }
+      saved += scene.request.autoNodes ? scene.plain.length - events.length : 0;
+    }
+    expect(saved).toBeGreaterThan(100);
+    expect(unverified).toBeGreaterThan(1000);
   });
 
   test("drafts only well-formed trees within the request's bounds", async () => {
@@ -122,8 +156,9 @@ describe("an engine at fault", () => {
     const lying: StepEngine = {
       async open(spec, signal) {
         const session = await scene.engine.open(spec, signal);
-        const { bundle, opened } = session;
-        return { bundle, opened, step: async () => ({ ...opened, accepted: [99] }), close: () => session.close() };
+        const { bundle, opened, cachedTokens } = session;
+        const step = async () => ({ ...opened, accepted: [99] });
+        return { bundle, opened, cachedTokens, step, close: () => session.close() };
       },
     };
     expect((await run({ ...scene, request }, lying)).error).toMatchObject({ code: "engine_failed" });

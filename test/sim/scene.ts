@@ -1,6 +1,7 @@
 import type { DecodeRequest } from "../../edge/decode/run.ts";
-import type { DraftTree } from "../../shared/draft-tree.ts";
-import type { Sampling, StepEngine } from "../../shared/engine.ts";
+import { type DraftTree, treeOf } from "../../shared/draft-tree.ts";
+import type { Sampling, StepEngine, StepResult } from "../../shared/engine.ts";
+import { EMPTY_LATTICE } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
@@ -41,16 +42,17 @@ export function randomScene(seed: number): Scene {
   const rescorer = randomRescorer(random);
   const neural = random.pick([null, 0, 1, random.unit()]);
   const { model } = engine.bundle;
+  const calibration = randomCalibration(() => random.unit());
+  const maxNodes = random.pick([0, 1, 2, 8, 63, random.int(0, 63)]);
+  const autoNodes = random.chance(0.4);
+  const fixed = !autoNodes;
+  const spec = { model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null, neural, fixed };
   const request = {
-    spec: { model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null, neural },
+    spec: { ...spec, tenant: "" },
     limits,
-    rescorer: createRescorer(
-      rescorer,
-      packFor(vocabSize),
-      randomCalibration(() => random.unit()),
-    ),
-    maxNodes: random.pick([0, 1, 2, 8, 63, random.int(0, 63)]),
-    autoNodes: random.chance(0.4),
+    rescorer: createRescorer(rescorer, packFor(vocabSize), calibration),
+    maxNodes,
+    autoNodes,
     tokenizerHash: engine.bundle.tokenizerHash,
     now: () => 0,
   };
@@ -106,10 +108,48 @@ export function watched(
       const session = await engine.open(spec, signal);
       return {
         bundle: session.bundle,
+        cachedTokens: session.cachedTokens,
         opened: session.opened,
         async step(index, draft, stepSignal) {
           await before(index + 1, draft);
           return session.step(index, draft, stepSignal);
+        },
+        close: () => session.close(),
+      };
+    },
+  };
+}
+
+/** What an engine leaves out of a step: nodes below `threshold`, in 255ths, and the lattice. */
+export interface Saving {
+  readonly threshold: number;
+  readonly lattice: boolean;
+}
+
+/** The same engine where time is short: unless drafts are fixed, each call (0 is the prefill) leaves out what `saves` says. */
+export function thrifty(engine: StepEngine, saves: (call: number) => Saving): StepEngine {
+  return {
+    async open(spec, signal) {
+      if (spec.fixed) return engine.open(spec, signal);
+      const session = await engine.open(spec, signal);
+      const saved = (result: StepResult, { threshold, lattice }: Saving): StepResult => ({
+        ...result,
+        threshold,
+        lattice: lattice ? EMPTY_LATTICE : result.lattice,
+      });
+      return {
+        bundle: session.bundle,
+        cachedTokens: session.cachedTokens,
+        opened: saved(session.opened, saves(0)),
+        async step(index, draft, stepSignal) {
+          const saving = saves(index + 1);
+          const kept = [...draft.tokens.keys()].filter((node) => draft.chances[node]! >= saving.threshold);
+          const rest = treeOf(
+            kept.map((node) => draft.tokens[node]!),
+            kept.map((node) => kept.indexOf(draft.parents[node]!)),
+          );
+          const result = await session.step(index, rest, stepSignal);
+          return saved({ ...result, accepted: result.accepted.map((node) => kept[node]!) }, saving);
         },
         close: () => session.close(),
       };

@@ -1,0 +1,243 @@
+import { putKey, putValue } from "./cache";
+import { hadamard, largest, nearest, silu, sum } from "./math";
+import { context, epsilon, ffn, ffnBlock, headBlock, headDim, heads, kvHeads, rotary, width } from "./shape";
+
+/*
+ * What lies between two matrix products, row by row. A product of bytes comes as int32 sums, which stand for
+ *
+ *   (sums[r, n] - offsets[n]) * columnScales[n] * rowScales[r]
+ *
+ * where offsets take the 128 out again that an activation's byte has too much. Each thread multiplies by a shard of
+ * the columns: `starts` [shards + 1] says where each begins, and a shard's sums, [rows, its columns], follow those of
+ * the shards before it.
+ */
+
+const BYTE_ZERO: u8 = 128;
+const WORDS = memory.data<i16>([128, 128, 128, 128, 128, 128, 128, 128], 16);
+
+@inline
+function product(sums: usize, offsets: usize, columnScales: usize, rowScale: v128): v128 {
+  const exact = i32x4.sub(v128.load(sums), v128.load(offsets));
+  return f32x4.mul(f32x4.mul(f32x4.convert_i32x4_s(exact), v128.load(columnScales)), rowScale);
+}
+
+/** Where the sums of a row lie for a shard of columns [c, next). */
+@inline
+function shard(sums: usize, rows: i32, row: i32, c: i32, next: i32): usize {
+  return sums + (<usize>(rows * c + row * (next - c)) << 2);
+}
+
+/** Rows [from, to) of x [rows, width]: the tokens' embeddings, int8 with a scale each. */
+export function embed(from: i32, to: i32, tokens: usize, table: usize, scales: usize, x: usize): void {
+  for (let row = from; row < to; row++) {
+    const token = load<i32>(tokens + (<usize>row << 2));
+    const scale = v128.load_splat<f32>(scales + (<usize>token << 2));
+    let source = table + <usize>token * <usize>width;
+    let target = x + <usize>(row * width) * 4;
+    for (let i = 0; i < width; i += 4, source += 4, target += 16) {
+      const wide = i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load_zero<i32>(source)));
+      v128.store(target, f32x4.mul(f32x4.convert_i32x4_s(wide), scale));
+    }
+  }
+}
+
+/** Writes `count` floats as bytes around 128, the largest of them as 127 away; returns what one step is worth. */
+@inline
+function toBytes(from: usize, count: i32, to: usize, most: f32): f32 {
+  if (most == 0) {
+    memory.fill(to, BYTE_ZERO, count);
+    return 0;
+  }
+  const scale = f32x4.splat(<f32>127 / most);
+  for (let i = 0; i < count; i += 8, from += 32, to += 8) {
+    const low = nearest(f32x4.mul(v128.load(from), scale)), high = nearest(f32x4.mul(v128.load(from, 16), scale));
+    const shifted = i16x8.add(i16x8.narrow_i32x4_s(low, high), v128.load(WORDS));
+    v128.store64_lane(to, i8x16.narrow_i16x8_u(shifted, shifted), 0);
+  }
+  return most / 127;
+}
+
+/** The same as int16 around 0. */
+@inline
+function toWords(from: usize, count: i32, to: usize, most: f32): f32 {
+  if (most == 0) {
+    memory.fill(to, 0, count << 1);
+    return 0;
+  }
+  const scale = f32x4.splat(<f32>127 / most);
+  for (let i = 0; i < count; i += 8, from += 32, to += 16) {
+    const low = nearest(f32x4.mul(v128.load(from), scale)), high = nearest(f32x4.mul(v128.load(from, 16), scale));
+    v128.store(to, i16x8.narrow_i32x4_s(low, high));
+  }
+  return most / 127;
+}
+
+@inline
+function largestOf(from: usize, count: i32): f32 {
+  let most = f32x4.splat(0);
+  for (let p = from; p < from + (<usize>count << 2); p += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(p)));
+  return largest(most);
+}
+
+/**
+ * x += product (unless `sums` is 0), then the root-mean-square normalised row as bytes (unless `bytes` is 0); the
+ * norm's weights are in the matrices.
+ */
+export function addAndNormalise(
+  from: i32, to: i32, rows: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize, scales: usize,
+  x: usize, bytes: usize, byteScales: usize,
+): void {
+  for (let row = from; row < to; row++) {
+    const target = x + (<usize>(row * width) << 2);
+    if (sums != 0) {
+      const rowScale = v128.load_splat<f32>(scales + (<usize>row << 2));
+      for (let s = 0, c = load<i32>(starts); c < width; s++) {
+        const next = load<i32>(starts + (<usize>s << 2), 4);
+        let at = shard(sums, rows, row, c, next);
+        for (; c < next; c += 4, at += 16) {
+          const i = <usize>c << 2;
+          const update = product(at, offsets + i, columnScales + i, rowScale);
+          v128.store(target + i, f32x4.add(v128.load(target + i), update));
+        }
+      }
+    }
+    if (bytes == 0) continue;
+    let squares = f32x4.splat(0), most = f32x4.splat(0);
+    for (let p = target; p < target + (<usize>width << 2); p += 16) {
+      const v = v128.load(p);
+      squares = f32x4.add(squares, f32x4.mul(v, v));
+      most = f32x4.pmax(most, f32x4.abs(v));
+    }
+    const inverse: f32 = 1 / sqrt<f32>(sum(squares) / <f32>width + epsilon);
+    const step = toBytes(target, width, bytes + <usize>(row * width), largest(most));
+    store<f32>(byteScales + (<usize>row << 2), step * inverse);
+  }
+}
+
+/** Rows of `count` floats as bytes. */
+export function quantise(from: i32, to: i32, source: usize, count: i32, bytes: usize, byteScales: usize): void {
+  for (let row = from; row < to; row++) {
+    const at = source + (<usize>(row * count) << 2);
+    store<f32>(byteScales + (<usize>row << 2), toBytes(at, count, bytes + <usize>(row * count), largestOf(at, count)));
+  }
+}
+
+/**
+ * Gate and up, [ffn] each -> silu(gate) * up, transformed blockwise, as bytes. A shard of the sums has both for its
+ * columns, gate first.
+ */
+export function gate(
+  from: i32, to: i32, rows: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize, scales: usize,
+  scratch: usize, bytes: usize, byteScales: usize,
+): void {
+  const half = <usize>ffn << 2;
+  for (let row = from; row < to; row++) {
+    const rowScale = v128.load_splat<f32>(scales + (<usize>row << 2));
+    for (let s = 0, c = load<i32>(starts); c < ffn; s++) {
+      const next = load<i32>(starts + (<usize>s << 2), 4);
+      const across = <usize>(next - c) << 2;
+      let at = shard(sums, rows, row, c << 1, next << 1);
+      for (; c < next; c += 4, at += 16) {
+        const i = <usize>c << 2;
+        const g = product(at, offsets + i, columnScales + i, rowScale);
+        const up = product(at + across, offsets + half + i, columnScales + half + i, rowScale);
+        v128.store(scratch + i, f32x4.mul(silu(g), up));
+      }
+    }
+    hadamard(scratch, ffn, ffnBlock);
+    const step = toBytes(scratch, ffn, bytes + <usize>(row * ffn), largestOf(scratch, ffn));
+    store<f32>(byteScales + (<usize>row << 2), step);
+  }
+}
+
+/** Rotates the two halves of a head by its position's angles, then transforms it blockwise. */
+@inline
+function placed(head: usize, position: i32): void {
+  const half = <usize>headDim << 1;
+  const cosines = rotary + <usize>position * half;
+  const sines = cosines + <usize>context * half;
+  for (let i: usize = 0; i < half; i += 16) {
+    const a = v128.load(head + i), b = v128.load(head + half + i);
+    const c = v128.load(cosines + i), s = v128.load(sines + i);
+    v128.store(head + i, f32x4.sub(f32x4.mul(a, c), f32x4.mul(b, s)));
+    v128.store(head + half + i, f32x4.add(f32x4.mul(b, c), f32x4.mul(a, s)));
+  }
+  hadamard(head, headDim, headBlock);
+}
+
+/**
+ * Columns [(heads + 2 kvHeads) headDim] -> queries as int16 [rows, heads, headDim] with a scale each, which has
+ * the softmax's scale in it; keys and values go into the cache at the rows' slots.
+ */
+export function splitHeads(
+  from: i32, to: i32, rows: i32, layer: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize,
+  scales: usize, positions: usize, slots: usize, queryScale: f32, scratch: usize, queries: usize, queryScales: usize,
+): void {
+  const columns = (heads + 2 * kvHeads) * headDim;
+  const words = scratch + (<usize>columns << 2);
+  const headBytes = <usize>headDim << 2;
+  for (let row = from; row < to; row++) {
+    const rowScale = v128.load_splat<f32>(scales + (<usize>row << 2));
+    for (let s = 0, c = load<i32>(starts); c < columns; s++) {
+      const next = load<i32>(starts + (<usize>s << 2), 4);
+      let at = shard(sums, rows, row, c, next);
+      for (; c < next; c += 4, at += 16) {
+        const i = <usize>c << 2;
+        v128.store(scratch + i, product(at, offsets + i, columnScales + i, rowScale));
+      }
+    }
+    const position = load<i32>(positions + (<usize>row << 2));
+    const slot = load<i32>(slots + (<usize>row << 2));
+    let head = scratch;
+    for (let h = 0; h < heads; h++, head += headBytes) {
+      placed(head, position);
+      const query = row * heads + h;
+      const step = toWords(head, headDim, queries + <usize>(query * headDim) * 2, largestOf(head, headDim));
+      store<f32>(queryScales + (<usize>query << 2), step * queryScale);
+    }
+    for (let h = 0; h < kvHeads; h++, head += headBytes) {
+      placed(head, position);
+      const step = toWords(head, headDim, words, largestOf(head, headDim));
+      putKey(layer, h, slot, words, step);
+    }
+    for (let h = 0; h < kvHeads; h++, head += headBytes) {
+      const step = toWords(head, headDim, words, largestOf(head, headDim));
+      putValue(layer, h, slot, words, step);
+    }
+  }
+}
+
+/**
+ * The first of the likeliest tokens of each row, and, unless `floats` is 0, its logits [rows, columns] there.
+ */
+export function logits(
+  from: i32, to: i32, rows: i32, sums: usize, starts: usize, columns: i32, offsets: usize, columnScales: usize,
+  scales: usize, best: usize, floats: usize,
+): void {
+  for (let row = from; row < to; row++) {
+    const rowScale = v128.load_splat<f32>(scales + (<usize>row << 2));
+    const target = floats + <usize>row * (<usize>columns << 2);
+    let most = f32x4.splat(-Infinity);
+    let where = i32x4.splat(0), place = i32x4(0, 1, 2, 3);
+    for (let s = 0, c = load<i32>(starts); c < columns; s++) {
+      const next = load<i32>(starts + (<usize>s << 2), 4);
+      let at = shard(sums, rows, row, c, next);
+      for (; c < next; c += 4, at += 16) {
+        const i = <usize>c << 2;
+        const v = product(at, offsets + i, columnScales + i, rowScale);
+        if (floats != 0) v128.store(target + i, v);
+        where = v128.bitselect(place, where, f32x4.gt(v, most));
+        most = f32x4.pmax(most, v);
+        place = i32x4.add(place, i32x4.splat(4));
+      }
+    }
+    // The lowest place among the lanes that hold the largest value.
+    const value = largest(most);
+    let first = i32.MAX_VALUE;
+    if (f32x4.extract_lane(most, 0) == value) first = min(first, i32x4.extract_lane(where, 0));
+    if (f32x4.extract_lane(most, 1) == value) first = min(first, i32x4.extract_lane(where, 1));
+    if (f32x4.extract_lane(most, 2) == value) first = min(first, i32x4.extract_lane(where, 2));
+    if (f32x4.extract_lane(most, 3) == value) first = min(first, i32x4.extract_lane(where, 3));
+    store<i32>(best + (<usize>row << 2), first);
+  }
+}

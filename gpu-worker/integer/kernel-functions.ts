@@ -1,0 +1,95 @@
+/** The functions of assembly/, which documents them. Addresses and counts are int32. */
+export interface Kernel {
+  configure(
+    width: number,
+    heads: number,
+    kvHeads: number,
+    headDim: number,
+    ffn: number,
+    pages: number,
+    arena: number,
+    rotary: number,
+    context: number,
+    epsilon: number,
+    headBlock: number,
+    ffnBlock: number,
+  ): void;
+  embed(from: number, to: number, tokens: number, table: number, scales: number, x: number): void;
+  addAndNormalise(
+    from: number,
+    to: number,
+    rows: number,
+    sums: number,
+    starts: number,
+    offsets: number,
+    columnScales: number,
+    scales: number,
+    x: number,
+    bytes: number,
+    byteScales: number,
+  ): void;
+  splitHeads(
+    from: number,
+    to: number,
+    rows: number,
+    layer: number,
+    sums: number,
+    starts: number,
+    offsets: number,
+    columnScales: number,
+    scales: number,
+    positions: number,
+    slots: number,
+    queryScale: number,
+    scratch: number,
+    queries: number,
+    queryScales: number,
+  ): void;
+  attend(
+    from: number,
+    to: number,
+    layer: number,
+    items: number,
+    queries: number,
+    queryScales: number,
+    out: number,
+    scratch: number,
+  ): void;
+  quantise(from: number, to: number, source: number, count: number, bytes: number, byteScales: number): void;
+  gate(
+    from: number,
+    to: number,
+    rows: number,
+    sums: number,
+    starts: number,
+    offsets: number,
+    columnScales: number,
+    scales: number,
+    scratch: number,
+    bytes: number,
+    byteScales: number,
+  ): void;
+  logits(
+    from: number,
+    to: number,
+    rows: number,
+    sums: number,
+    starts: number,
+    columns: number,
+    offsets: number,
+    columnScales: number,
+    scales: number,
+    best: number,
+    floats: number,
+  ): void;
+  moveSlot(layers: number, from: number, to: number): void;
+}
+
+/** An instance over a shared memory, not configured yet. */
+export async function instantiate(code: WebAssembly.Module, memory: WebAssembly.Memory): Promise<Kernel> {
+  const abort = () => {
+    throw new Error("the kernel aborted");
+  };
+  const { exports } = await WebAssembly.instantiate(code, { env: { memory, abort } });
+  return exports as unknown as Kernel;
+}

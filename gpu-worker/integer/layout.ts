@@ -1,0 +1,123 @@
+import { powerOfTwoIn } from "../../shared/rotation.ts";
+import { PAGE_TOKENS } from "../model.ts";
+
+/** What the memory of an integer model is laid out for. */
+export interface IntegerShape {
+  readonly layers: number;
+  readonly width: number;
+  readonly heads: number;
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly ffn: number;
+  readonly vocabSize: number;
+  readonly contextTokens: number;
+  readonly normEps: number;
+  /** Blocks whose residual stream the heads read. */
+  readonly taps: readonly number[];
+  /** Bytes for the cache. */
+  readonly kvBytes: number;
+  /** Threads that share the work. */
+  readonly members: number;
+}
+
+/** Rows of one pass. */
+export const MAX_ROWS = 512;
+/** Rows whose logits are computed at once. */
+export const LOGIT_ROWS = 64;
+/** Rows of a session that go through attention together: enough to use each key loaded well, few enough to spread. */
+export const ITEM_ROWS = 8;
+/** Most drafted rows of one session, the root among them: bits of a mask. */
+export const TREE_ROWS = 64;
+
+/** Largest block of the Hadamard transform over the feed-forward rows (models/compile/integer.ts). */
+const FFN_BLOCK = 64;
+const ITEM_INTS = 7;
+/** The kernel's own constants lie below. */
+const FIRST = 1 << 16;
+const WASM_PAGE = 1 << 16;
+const MOST_BYTES = 2 ** 32 - WASM_PAGE;
+
+/** Byte addresses in the shared memory. */
+export type Layout = ReturnType<typeof layOut>;
+
+/** Bytes of one page of the cache, all layers. */
+export function pageBytes({ layers, kvHeads, headDim }: Pick<IntegerShape, "layers" | "kvHeads" | "headDim">): number {
+  return layers * kvHeads * PAGE_TOKENS * (2 * headDim + 8);
+}
+
+/** Places everything, the cache last. Throws Error where it does not fit into 4 GiB. */
+export function layOut(shape: IntegerShape) {
+  const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, contextTokens, taps, members } = shape;
+  let end = FIRST;
+  const take = (bytes: number) => {
+    const at = end;
+    end = Math.ceil((end + bytes) / 64) * 64;
+    return at;
+  };
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
+  const scratchBytes = Math.max(
+    ffn * 4,
+    qkv * 4 + headDim * 2,
+    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
+  );
+  const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
+  const addresses = {
+    control: take(4096),
+    /** Shards of each kind of matrix. */
+    starts: {
+      qkv: take((members + 1) * 4),
+      width: take((members + 1) * 4),
+      ffn: take((members + 1) * 4),
+      output: take((members + 1) * 4),
+    },
+    embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
+    blocks: Array.from({ length: layers }, () => ({
+      qkv: columns(qkv),
+      attentionOut: columns(width),
+      gateUp: columns(2 * ffn),
+      down: columns(width),
+    })),
+    output: columns(vocabSize),
+    rotary: take(contextTokens * headDim * 4),
+    tokens: take(MAX_ROWS * 4),
+    positions: take(MAX_ROWS * 4),
+    slots: take(MAX_ROWS * 4),
+    /** Numbers of the wanted rows. */
+    wanted: take(MAX_ROWS * 4),
+    x: take(MAX_ROWS * width * 4),
+    taps: taps.map(() => take(MAX_ROWS * width * 4)),
+    bytes: take(MAX_ROWS * Math.max(width, heads * headDim, ffn)),
+    byteScales: take(MAX_ROWS * 4),
+    queries: take(MAX_ROWS * heads * headDim * 2),
+    queryScales: take(MAX_ROWS * heads * 4),
+    attended: take(MAX_ROWS * heads * headDim * 4),
+    sums: take(Math.max(MAX_ROWS * Math.max(qkv, 2 * ffn, width), LOGIT_ROWS * vocabSize) * 4),
+    logits: take(LOGIT_ROWS * vocabSize * 4),
+    best: take(MAX_ROWS * 4),
+    items: take(MAX_ROWS * kvHeads * ITEM_INTS * 4),
+    /** First item of each member. */
+    itemStarts: take((members + 1) * 4),
+    masks: take(MAX_ROWS * 8),
+    tables: take((MAX_ROWS + (MAX_ROWS * contextTokens) / PAGE_TOKENS) * 4),
+    scratch: Array.from({ length: members }, () => take(scratchBytes)),
+  };
+  const pages = Math.floor(Math.min(shape.kvBytes, MOST_BYTES - end) / pageBytes(shape));
+  if (pages < 1) throw new Error(`a cache of ${shape.kvBytes} bytes holds no page of ${pageBytes(shape)}`);
+  const arena = take(pages * pageBytes(shape));
+  return {
+    ...addresses,
+    arena,
+    pages,
+    ffnBlock: powerOfTwoIn(ffn, FFN_BLOCK),
+    headBlock: powerOfTwoIn(headDim),
+    wasmPages: Math.ceil(end / WASM_PAGE),
+  };
+}
+
+/** First column of each member's share, and the end: multiples of 8 as even as can be. */
+export function shardStarts(columns: number, members: number): Int32Array {
+  return Int32Array.from({ length: members + 1 }, (_, i) =>
+    i === members ? columns : Math.floor((columns * i) / members / 8) * 8,
+  );
+}

@@ -1,0 +1,231 @@
+import { once } from "node:events";
+import { open } from "node:fs/promises";
+import { Worker } from "node:worker_threads";
+import { assert } from "../../shared/assert.ts";
+import { Rotation } from "../../shared/rotation.ts";
+import { type Forward, type HeadsOutput, type Model, type ModelShape, PAGE_TOKENS, type Segment } from "../model.ts";
+import type { HeadsGraph } from "../onnx/heads.ts";
+import { CONTROL } from "./barrier.ts";
+import { kernelCode, startKernel } from "./kernel.ts";
+import type { Kernel } from "./kernel-functions.ts";
+import { type IntegerShape, type Layout, layOut, MAX_ROWS, shardStarts } from "./layout.ts";
+import { Member } from "./member.ts";
+import { PassArrays } from "./pass-arrays.ts";
+import { productsSaturate } from "./product.ts";
+import type { ThreadData } from "./thread.ts";
+import { IntegerWeights, matrixSizes } from "./weights.ts";
+
+export interface IntegerOptions {
+  readonly shape: IntegerShape & ModelShape;
+  /** [headDim / 2] rotary angle per position, in radians. */
+  readonly ropeFrequencies: readonly number[];
+  readonly weightsPath: string;
+  readonly cacheDir: string;
+  /** null: the model has no draft heads. */
+  readonly heads: HeadsGraph | null;
+}
+
+/**
+ * A model computed in integers on the CPU: matrix products of bytes by onnxruntime, all else by the kernel. Every sum
+ * is exact or in one fixed order, so results are the same bits whatever a pass was made up of.
+ */
+export class IntegerModel implements Model {
+  readonly shape: IntegerShape & ModelShape;
+  readonly pages: number;
+  readonly maxRows = MAX_ROWS;
+  readonly #layout: Layout;
+  readonly #memory: ArrayBufferLike;
+  readonly #kernel: Kernel;
+  readonly #member: Member;
+  readonly #threads: readonly Worker[];
+  readonly #control: Int32Array;
+  readonly #arrays: PassArrays;
+  readonly #heads: HeadsGraph | null;
+  readonly #rotation: Rotation;
+  readonly #outputNorm: Float32Array;
+  #sequence = 0;
+
+  private constructor(options: IntegerOptions, loaded: Loaded) {
+    const { shape, heads } = options;
+    this.shape = shape;
+    this.pages = loaded.layout.pages;
+    this.#layout = loaded.layout;
+    this.#memory = loaded.memory;
+    this.#kernel = loaded.kernel;
+    this.#member = loaded.member;
+    this.#threads = loaded.threads;
+    this.#control = new Int32Array(loaded.memory, loaded.layout.control, 64);
+    this.#arrays = new PassArrays(loaded.memory, loaded.layout, shape);
+    this.#heads = heads;
+    this.#rotation = new Rotation(shape.width);
+    this.#outputNorm = loaded.outputNorm;
+  }
+
+  /** Throws Error where the weights do not fit the shape, or into memory. */
+  static async load(options: IntegerOptions): Promise<IntegerModel> {
+    return new IntegerModel(options, await load(options));
+  }
+
+  async forward(segments: readonly Segment[]): Promise<Forward> {
+    const { rows, wanted, logits } = this.#arrays.fill(segments);
+    const control = this.#control;
+    control[CONTROL.rows] = rows;
+    control[CONTROL.wanted] = wanted;
+    control[CONTROL.logits] = logits.some(Boolean) ? 1 : 0;
+    this.#wake();
+    const { vocabSize } = this.shape;
+    const kept = new Map<number, Float32Array>();
+    await this.#member.pass((first, count) => {
+      for (let i = 0; i < count; i++) {
+        if (!logits[first + i]) continue;
+        const at = this.#layout.logits + i * vocabSize * 4;
+        kept.set(first + i, Float32Array.from(new Float32Array(this.#memory, at, vocabSize)));
+      }
+    });
+    return {
+      argmax: Int32Array.from(new Int32Array(this.#memory, this.#layout.best, wanted)),
+      logits(row) {
+        const found = kept.get(row);
+        assert(found !== undefined, "these logits were asked for");
+        return found;
+      },
+    };
+  }
+
+  async heads(requests: readonly { readonly row: number; readonly bonus: number }[]): Promise<HeadsOutput[]> {
+    assert(this.#heads !== null, "the bundle has draft heads");
+    const { width, taps } = this.shape;
+    const count = (taps.length + 1) * width;
+    const features = new Float32Array(requests.length * count);
+    for (const [i, { row }] of requests.entries()) this.#features(row, features.subarray(i * count, (i + 1) * count));
+    return await this.#heads.run(
+      features,
+      Int32Array.from(requests, ({ bonus }) => bonus),
+    );
+  }
+
+  /** Tapped streams and final hidden state of a wanted row, in the model's own basis. */
+  #features(row: number, into: Float32Array): void {
+    const { width, normEps } = this.shape;
+    for (const [i, at] of [...this.#layout.taps, this.#layout.x].entries()) {
+      into.set(new Float32Array(this.#memory, at + row * width * 4, width), i * width);
+    }
+    this.#rotation.restore(into);
+    const final = into.subarray(into.length - width);
+    const square = final.reduce((sum, value) => sum + value * value, 0) / width;
+    const inverse = 1 / Math.sqrt(square + normEps);
+    for (let i = 0; i < width; i++) final[i]! *= inverse * this.#outputNorm[i]!;
+  }
+
+  keep({ pages, length }: Segment, rows: readonly number[]): void {
+    const slot = (token: number) => pages[Math.floor(token / PAGE_TOKENS)]! * PAGE_TOKENS + (token % PAGE_TOKENS);
+    for (const [i, row] of rows.entries()) {
+      if (row !== i) this.#kernel.moveSlot(this.shape.layers, slot(length + row), slot(length + i));
+    }
+  }
+
+  async release(): Promise<void> {
+    Atomics.store(this.#control, CONTROL.ended, 1);
+    const ended = this.#threads.map((thread) => once(thread, "exit"));
+    this.#wake();
+    await Promise.all(ended);
+    await this.#member.release();
+    await this.#heads?.release();
+  }
+
+  #wake(): void {
+    this.#sequence = (this.#sequence + 1) | 0;
+    Atomics.store(this.#control, CONTROL.sequence, this.#sequence);
+    Atomics.notify(this.#control, CONTROL.sequence);
+  }
+}
+
+interface Loaded {
+  readonly layout: Layout;
+  readonly memory: ArrayBufferLike;
+  readonly kernel: Kernel;
+  readonly member: Member;
+  readonly threads: readonly Worker[];
+  readonly outputNorm: Float32Array;
+}
+
+async function load({ shape, ropeFrequencies, weightsPath, cacheDir }: IntegerOptions): Promise<Loaded> {
+  const layout = layOut(shape);
+  const memory = new WebAssembly.Memory({ initial: layout.wasmPages, maximum: 65_536, shared: true });
+  const code = await kernelCode(cacheDir);
+  const stored = await readShared(weightsPath);
+  const weights = new IntegerWeights(new Uint8Array(stored));
+  fillConstants(memory.buffer, layout, shape, weights, ropeFrequencies);
+  const exactly = await productsSaturate();
+  // Everything that a thread computes with; a WebAssembly module is cloned, memories are shared.
+  const plain: IntegerShape = { ...shape };
+  const threads = Array.from({ length: shape.members - 1 }, (_, i) => {
+    const workerData: ThreadData = { id: i + 1, shape: plain, code, memory, weights: stored, exactly };
+    return new Worker(new URL("./thread.ts", import.meta.url), { workerData, execArgv: [] });
+  });
+  const ready = threads.map((thread) => once(thread, "message"));
+  const kernel = await startKernel(code, memory, shape, layout);
+  const member = await Member.load(0, { shape, layout, kernel, memory: memory.buffer }, weights, exactly);
+  await Promise.all(ready);
+  const outputNorm = Float32Array.from(weights.float32("output_norm", shape.width));
+  return { layout, memory: memory.buffer, kernel, member, threads, outputNorm };
+}
+
+async function readShared(path: string): Promise<SharedArrayBuffer> {
+  const file = await open(path);
+  try {
+    const { size } = await file.stat();
+    const buffer = new SharedArrayBuffer(size);
+    const bytes = new Uint8Array(buffer);
+    for (let at = 0; at < size; ) {
+      const { bytesRead } = await file.read(bytes, at, Math.min(size - at, 1 << 26), at);
+      if (bytesRead === 0) throw new Error(`${path} ends early`);
+      at += bytesRead;
+    }
+    return buffer;
+  } finally {
+    await file.close();
+  }
+}
+
+/** What no pass changes: embeddings, scales, offsets, angles, shards. */
+function fillConstants(
+  memory: ArrayBufferLike,
+  at: Layout,
+  shape: IntegerShape,
+  weights: IntegerWeights,
+  ropeFrequencies: readonly number[],
+): void {
+  const { vocabSize, width, ffn, layers, contextTokens, headDim, members } = shape;
+  const sizes = matrixSizes(shape);
+  new Int8Array(memory).set(weights.int8("embedding", vocabSize * width), at.embedding.values);
+  const floats = (to: number, values: Float32Array) => new Float32Array(memory, to, values.length).set(values);
+  const ints = (to: number, values: Int32Array) => new Int32Array(memory, to, values.length).set(values);
+  floats(at.embedding.scales, weights.float32("embedding.scales", vocabSize));
+  const columns = (to: Layout["output"], name: string, count: number) => {
+    floats(to.scales, weights.float32(`${name}.scales`, count));
+    ints(to.offsets, weights.int32(`${name}.offsets`, count));
+  };
+  for (let i = 0; i < layers; i++) {
+    const block = at.blocks[i]!;
+    columns(block.qkv, `blocks.${i}.qkv`, sizes.qkv.N);
+    columns(block.attentionOut, `blocks.${i}.attention_out`, width);
+    columns(block.gateUp, `blocks.${i}.gate_up`, 2 * ffn);
+    columns(block.down, `blocks.${i}.down`, width);
+  }
+  columns(at.output, "output", vocabSize);
+  ints(at.starts.qkv, shardStarts(sizes.qkv.N, members));
+  ints(at.starts.width, shardStarts(width, members));
+  ints(at.starts.ffn, shardStarts(ffn, members));
+  ints(at.starts.output, shardStarts(vocabSize, members));
+  const half = headDim / 2;
+  const cosines = new Float32Array(memory, at.rotary, contextTokens * half);
+  const sines = new Float32Array(memory, at.rotary + contextTokens * half * 4, contextTokens * half);
+  for (let p = 0; p < contextTokens; p++) {
+    for (let i = 0; i < half; i++) {
+      const angle = p * ropeFrequencies[i]!;
+      cosines[p * half + i] = Math.cos(angle);
+      sines[p * half + i] = Math.sin(angle);
+    }
+  }
+}

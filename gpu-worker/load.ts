@@ -1,0 +1,61 @@
+import { availableParallelism } from "node:os";
+import type { BundleInfo } from "../shared/engine.ts";
+import { type Bundle, bundleInfo, readBundle } from "./bundle.ts";
+import { defaultCacheDir } from "./config.ts";
+import { GraphModel } from "./graph/model.ts";
+import { IntegerModel } from "./integer/model.ts";
+import type { Model } from "./model.ts";
+import type { NeuralModel } from "./neural.ts";
+import { loadHeads } from "./onnx/heads.ts";
+import { loadNeural } from "./onnx/neural.ts";
+import type { Provider } from "./onnx/session.ts";
+
+export interface LoadOptions {
+  /** Default "cpu". */
+  readonly provider?: Provider;
+  /** Threads of a pass; default: as many as the machine runs at once. */
+  readonly threads?: number;
+  /** Memory of the key/value cache; default 2 GiB. */
+  readonly kvLimitBytes?: number;
+  /** Where compiled code is kept; default as for bundles. */
+  readonly cacheDir?: string;
+}
+
+const KV_LIMIT_BYTES = 2 * 2 ** 30;
+
+export interface LoadedModel {
+  readonly bundle: Bundle;
+  readonly info: BundleInfo;
+  readonly model: Model;
+  /** null: the bundle has none. */
+  readonly neural: NeuralModel | null;
+}
+
+/** Reads, checks and loads a compiled bundle on the calling thread. Throws Error saying what is wrong. */
+export async function loadBundle(bundleDir: string, options: LoadOptions): Promise<LoadedModel> {
+  const { provider = "cpu" } = options;
+  const bundle = await readBundle(bundleDir);
+  const model = await loadModel(bundle, options);
+  const neural = bundle.neuralPath === null ? null : await loadNeural(bundle.neuralPath);
+  return { bundle, info: bundleInfo(bundle, provider, model.pages), model, neural };
+}
+
+async function loadModel(bundle: Bundle, options: LoadOptions): Promise<Model> {
+  const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
+  const { shape, basePath, headsPath, ropeFrequencies } = bundle;
+  if (bundle.precision === "fp32") {
+    return await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
+  }
+  if (provider !== "cpu") {
+    throw new Error(
+      `bundle ${bundle.name} has integer weights, for CPUs; for ${provider}: npm run bundle -- ${bundle.name} --precision fp32`,
+    );
+  }
+  return await IntegerModel.load({
+    shape: { ...shape, kvBytes: kvLimitBytes, members: threads },
+    ropeFrequencies,
+    weightsPath: basePath,
+    cacheDir: options.cacheDir ?? defaultCacheDir(),
+    heads: await loadHeads(headsPath, shape, { provider, threads }),
+  });
+}

@@ -1,0 +1,166 @@
+import { hadamard, powerOfTwoIn, Rotation, randomSign } from "../../shared/rotation.ts";
+import { type StoredTensor, toFloats } from "../gguf.ts";
+import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
+import { type PendingTensor, type Written, writeSafetensors } from "../safetensors-writer.ts";
+import {
+  type Bytes,
+  type Dense,
+  rowsToBytes,
+  scaleColumns,
+  scaleRows,
+  stackRows,
+  toBytes,
+  transpose,
+} from "./dense.ts";
+
+/** Largest block of the Hadamard transform over the feed-forward rows: larger ones gain no precision. */
+export const FFN_BLOCK = 64;
+
+/** What the kernel takes at a time of each size. */
+const VECTORS = { width: 8, headDim: 8, ffn: 8, vocabSize: 4 } as const;
+
+/**
+ * The weights of the integer model (models/README.md), eight bits each. The residual stream is kept in the basis of
+ * `Rotation(width)`, values in that of `Rotation(headDim)`, and the feed-forward rows are transformed blockwise before
+ * their product: all of that is folded into the matrices here, as are the norms' weights. Throws Error where a size of
+ * the model is not one that the kernel takes.
+ */
+export async function writeIntegerModel(
+  path: string,
+  llama: LlamaWeights,
+  onProgress: (done: number, total: number) => void,
+): Promise<Written> {
+  const { config } = llama;
+  checkSizes(config);
+  const { layers, width, vocabSize } = config;
+  const rotation = new Rotation(width);
+  const tensors: PendingTensor[] = [...lookUp("embedding", vocabSize, width, () => embedding(llama, rotation))];
+  for (let i = 0; i < layers; i++) tensors.push(...layerTensors(llama, i, rotation));
+  tensors.push(...matrix("output", width, vocabSize, async () => output(llama, rotation)), {
+    name: "output_norm",
+    dtype: "F32",
+    shape: [width],
+    make: () => llama.outputNorm(),
+  });
+  return await writeSafetensors(path, tensors, (done) => onProgress(done, tensors.length));
+}
+
+function checkSizes(config: LlamaConfig): void {
+  for (const [name, unit] of Object.entries(VECTORS) as [keyof typeof VECTORS, number][]) {
+    if (config[name] % unit === 0) continue;
+    throw new Error(`int8 needs a ${name} that is a multiple of ${unit}, not ${config[name]}: take --precision fp32`);
+  }
+}
+
+/** [K, N] bytes, multiplied from the left, with [N] scales and offsets. */
+function matrix(name: string, K: number, N: number, make: () => Promise<Bytes>): PendingTensor[] {
+  const made = once(make);
+  return [
+    { name, dtype: "I8", shape: [K, N], make: async () => (await made.get()).values },
+    { name: `${name}.scales`, dtype: "F32", shape: [N], make: async () => (await made.get()).scales },
+    { name: `${name}.offsets`, dtype: "I32", shape: [N], make: async () => (await made.take()).offsets },
+  ];
+}
+
+/** [rows, columns] bytes to look rows up in, with [rows] scales. */
+function lookUp(name: string, rows: number, columns: number, make: () => Promise<Pick<Bytes, "values" | "scales">>) {
+  const made = once(make);
+  const tensors: PendingTensor[] = [
+    { name, dtype: "I8", shape: [rows, columns], make: async () => (await made.get()).values },
+    { name: `${name}.scales`, dtype: "F32", shape: [rows], make: async () => (await made.take()).scales },
+  ];
+  return tensors;
+}
+
+/** Makes a value once, for several tensors in a row; `take` lets go of it. */
+function once<T>(make: () => Promise<T>) {
+  let value: Promise<T> | null = null;
+  const get = () => (value ??= make());
+  return {
+    get,
+    take() {
+      const last = get();
+      value = null;
+      return last;
+    },
+  };
+}
+
+function dense(tensor: StoredTensor): Dense {
+  return { rows: tensor.rows, columns: tensor.columns, values: toFloats(tensor) };
+}
+
+async function embedding(llama: LlamaWeights, rotation: Rotation) {
+  const table = dense(await llama.embedding());
+  rotation.apply(table.values);
+  return rowsToBytes(table);
+}
+
+async function output(llama: LlamaWeights, rotation: Rotation): Promise<Bytes> {
+  const weights = dense((await llama.output()) ?? (await llama.embedding()));
+  return toBytes(reading(weights, await llama.outputNorm(), rotation));
+}
+
+function layerTensors(llama: LlamaWeights, index: number, rotation: Rotation): PendingTensor[] {
+  const { width, heads, kvHeads, headDim, ffn } = llama.config;
+  const layer = once(() => llama.layer(index));
+  const name = (part: string) => `blocks.${index}.${part}`;
+  return [
+    ...matrix(name("qkv"), width, (heads + 2 * kvHeads) * headDim, async () =>
+      toBytes(attentionInputs(await layer.get(), llama.config, rotation)),
+    ),
+    ...matrix(name("attention_out"), heads * headDim, width, async () =>
+      toBytes(attentionOutput(await layer.get(), llama.config, rotation)),
+    ),
+    ...matrix(name("gate_up"), width, 2 * ffn, async () => {
+      const { gate, up, ffnNorm } = await layer.get();
+      const signed = dense(up);
+      scaleRows(signed, (row) => randomSign(row));
+      return toBytes(reading(stackRows([dense(gate), signed]), ffnNorm, rotation));
+    }),
+    ...matrix(name("down"), ffn, width, async () => toBytes(down(await layer.take(), llama.config, rotation))),
+  ];
+}
+
+/** A matrix that reads the normalised residual stream: [rows, width]. */
+function reading(weights: Dense, norm: Float32Array, rotation: Rotation): Dense {
+  scaleColumns(weights, norm);
+  rotation.apply(weights.values);
+  return weights;
+}
+
+/** A matrix that writes to the residual stream: [width, columns]. */
+function writing(weights: Dense, rotation: Rotation): Dense {
+  const turned = transpose(weights);
+  rotation.apply(turned.values);
+  return transpose(turned);
+}
+
+function attentionInputs({ q, k, v, attnNorm }: LlamaLayer, { headDim }: LlamaConfig, rotation: Rotation): Dense {
+  const queries = dense(q);
+  const keys = dense(k);
+  // The rotary embedding turns i and i + headDim / 2 into one another: they share a sign.
+  for (const part of [queries, keys]) scaleRows(part, (row) => randomSign(row % (headDim / 2)));
+  return reading(stackRows([queries, keys, writing(dense(v), new Rotation(headDim))]), attnNorm, rotation);
+}
+
+function attentionOutput({ attnOutput }: LlamaLayer, { headDim }: LlamaConfig, rotation: Rotation): Dense {
+  const weights = dense(attnOutput);
+  new Rotation(headDim).apply(weights.values);
+  return writing(weights, rotation);
+}
+
+function down(layer: LlamaLayer, { ffn }: LlamaConfig, rotation: Rotation): Dense {
+  const weights = dense(layer.down);
+  scaleColumns(
+    weights,
+    Float32Array.from({ length: ffn }, (_, i) => randomSign(i)),
+  );
+  const block = powerOfTwoIn(ffn, FFN_BLOCK);
+  for (let from = 0; from < weights.values.length; from += block) {
+    const part = weights.values.subarray(from, from + block);
+    hadamard(part, block);
+    for (let i = 0; i < block; i++) part[i]! /= block;
+  }
+  return writing(weights, rotation);
+}

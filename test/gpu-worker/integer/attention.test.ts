@@ -1,0 +1,188 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { Random } from "../../helpers/random.ts";
+import { KernelMemory, type KernelShape, PAGE } from "./kernel-memory.ts";
+
+/** The kernel's attention beside its definition in float64, over a cache of random bytes. */
+
+const SHAPE: KernelShape = {
+  width: 40,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  ffn: 192,
+  layers: 2,
+  pages: 50,
+  context: 800,
+  headBlock: 16,
+  ffnBlock: 64,
+};
+const { heads, kvHeads, headDim, layers, pages } = SHAPE;
+const LAYER = 1;
+const ROWS = 12;
+const group = heads / kvHeads;
+const range = (count: number) => Array.from({ length: count }, (_, i) => i);
+
+/** A run of rows before one key/value head, as gpu-worker/integer/assembly/attention.ts describes it. */
+interface Item {
+  readonly row: number;
+  readonly rows: number;
+  readonly head: number;
+  readonly visible: number;
+  readonly total: number;
+  /** Which of the slots from `visible` on each row sees. */
+  readonly masks: readonly bigint[];
+}
+
+let memory: KernelMemory;
+let table: Int32Array;
+let queries: Int16Array;
+let queryScales: Float32Array;
+let attended: Float32Array;
+let scratch: Float32Array;
+
+beforeAll(async () => {
+  memory = await KernelMemory.of(SHAPE);
+  const random = new Random(23);
+  for (const layer of range(layers)) {
+    for (const head of range(kvHeads)) {
+      for (const slot of range(pages * PAGE)) memory.cache.put(layer, head, slot, random);
+    }
+  }
+  table = memory.ints(range(pages).map((page) => (page * 7 + 3) % pages));
+  queries = memory.words(ROWS * heads * headDim);
+  for (let i = 0; i < queries.length; i++) queries[i] = random.int(-127, 127);
+  queryScales = memory.floats(ROWS * heads, () => (random.unit() + 0.2) / 40);
+  attended = memory.floats(ROWS * heads * headDim);
+  scratch = memory.floats(40_000);
+});
+
+function attend(items: readonly Item[], layer = LAYER): void {
+  attended.fill(Number.NaN);
+  const described = items.flatMap(({ row, rows, head, visible, total, masks }) => {
+    return [row, rows, head, visible, total, table.byteOffset, memory.masks(masks).byteOffset];
+  });
+  const places = [memory.ints(described), queries, queryScales, attended, scratch].map(({ byteOffset }) => byteOffset);
+  memory.kernel.attend(0, items.length, layer, ...(places as [number, number, number, number, number]));
+}
+
+/** What the `i`-th row of an item reads for one query head of its group. */
+function definition({ row, head, visible, total, masks }: Item, i: number, member: number): number[] {
+  const query = (row + i) * heads + head * group + member;
+  const slots = range(total)
+    .filter((token) => token < visible || ((masks[i]! >> BigInt(token - visible)) & 1n) === 1n)
+    .map((token) => table[Math.floor(token / PAGE)]! * PAGE + (token % PAGE));
+  const exponents = slots.map((slot) => {
+    const key = memory.cache.key(LAYER, head, slot);
+    const dot = key.values.reduce((sum, value, d) => sum + value * queries[query * headDim + d]!, 0);
+    return dot * key.scale * queryScales[query]!;
+  });
+  const most = Math.max(...exponents);
+  const shares = exponents.map((exponent) => (exponent - most > -30 ? 2 ** (exponent - most) : 0));
+  const mass = shares.reduce((sum, share) => sum + share, 0);
+  const out = new Array<number>(headDim).fill(0);
+  for (const [at, slot] of slots.entries()) {
+    const { values, scale } = memory.cache.value(LAYER, head, slot);
+    for (let d = 0; d < headDim; d++) out[d]! += (values[d]! * scale * shares[at]!) / mass;
+  }
+  return out;
+}
+
+/** Sixteen bits of weight, and an exponential that is off by three millionths. */
+const TOLERANCE = 3e-4;
+
+function expectDefinition(items: readonly Item[]): void {
+  for (const item of items) {
+    for (const i of range(item.rows)) {
+      for (const member of range(group)) {
+        const expected = definition(item, i, member);
+        const query = (item.row + i) * heads + item.head * group + member;
+        const actual = attended.subarray(query * headDim, (query + 1) * headDim);
+        const scale = Math.max(...expected.map(Math.abs));
+        for (const [d, value] of expected.entries())
+          expect(Math.abs(actual[d]! - value) / scale).toBeLessThan(TOLERANCE);
+      }
+    }
+  }
+}
+
+const chain = (rows: number) => range(rows).map((i) => (1n << BigInt(i + 1)) - 1n);
+
+describe("a row reads what it sees", () => {
+  test.each([
+    [1, 0],
+    [1, 1],
+    [1, 15],
+    [3, 13],
+    [8, 40],
+    [5, 500],
+    // Beyond 512 tokens sums no longer fit 32 bits.
+    [1, 512],
+    [8, 600],
+    [3, 770],
+  ])("%i rows of a chain after %i tokens", (rows, visible) => {
+    const items = range(kvHeads).map((head): Item => {
+      return { row: 2, rows, head, visible, total: visible + rows, masks: chain(rows) };
+    });
+    attend(items);
+    expectDefinition(items);
+    // The rows before and after are somebody else's.
+    expect(attended.subarray(0, 2 * heads * headDim).every(Number.isNaN)).toBe(true);
+    expect(attended.subarray((2 + rows) * heads * headDim).every(Number.isNaN)).toBe(true);
+  });
+
+  test("rows of a tree, the last of them at the end of a mask", () => {
+    const random = new Random(3);
+    const masks = range(8).map((i) => {
+      let mask = 1n << BigInt(56 + i);
+      for (let bit = 0; bit < 56 + i; bit++) if (random.chance(0.5)) mask |= 1n << BigInt(bit);
+      return mask;
+    });
+    const items = [20, 710].flatMap((visible) =>
+      range(kvHeads).map((head): Item => ({ row: 0, rows: 8, head, visible, total: visible + 64, masks })),
+    );
+    for (const item of items) {
+      attend([item]);
+      expectDefinition([item]);
+    }
+  });
+
+  test("itself alone gives its own value", () => {
+    const item: Item = { row: 1, rows: 1, head: 1, visible: 0, total: 4, masks: [8n] };
+    attend([item]);
+    const { values, scale } = memory.cache.value(LAYER, 1, table[0]! * PAGE + 3);
+    for (const member of range(group)) {
+      const query = heads + group + member;
+      for (const [d, value] of values.entries()) {
+        expect(attended[query * headDim + d]).toBeCloseTo(value * scale, 6);
+      }
+    }
+  });
+});
+
+test("the largest sums there are come out whole, also where 32 bits would not hold them", () => {
+  const layer = LAYER - 1;
+  for (const largest of [127, -127]) {
+    const most = { int: (low: number, high: number) => (low < 0 ? largest : high) };
+    for (const slot of range(pages * PAGE)) memory.cache.put(layer, 0, slot, most);
+    // All keys are alike, so all values have the same weight.
+    for (const total of [1, 511, 512, 513, 800]) {
+      attend([{ row: 0, rows: 1, head: 0, visible: total - 1, total, masks: [1n] }], layer);
+      const { scale } = memory.cache.value(layer, 0, 0);
+      for (const value of attended.subarray(0, group * headDim)) expect(value / (largest * scale)).toBeCloseTo(1, 5);
+    }
+  }
+});
+
+test("what a row does not see, and what another row sees, changes no bit of it", () => {
+  const items = range(kvHeads).map((head): Item => {
+    return { row: 0, rows: 1, head, visible: 70, total: 71, masks: [1n] };
+  });
+  attend(items);
+  const alone = Float32Array.from(attended.subarray(0, heads * headDim));
+  const crowded = range(kvHeads).map((head): Item => {
+    const masks = [1n, ...range(7).map((i) => (1n << BigInt(i + 2)) - 1n)];
+    return { row: 0, rows: 8, head, visible: 70, total: 133, masks };
+  });
+  attend(crowded);
+  expect(attended.subarray(0, heads * headDim)).toEqual(alone);
+});

@@ -1,0 +1,83 @@
+import { defaultCacheDir } from "../../gpu-worker/config.ts";
+import { IntegerModel } from "../../gpu-worker/integer/model.ts";
+import type { Segment } from "../../gpu-worker/model.ts";
+import type { HeadsGraph } from "../../gpu-worker/onnx/heads.ts";
+import type { LlamaConfig } from "../../models/llama.ts";
+import type { Forward, PlainRunner } from "./base-runner.ts";
+
+/** Any pages in any order, enough for every test. */
+const PAGES = Int32Array.of(9, 2, 14, 3, 0, 11, 5, 8);
+const PAGE_TOKENS = 16;
+
+/** An integer model as the plain runner of one sequence; what it would give its draft heads is `hidden`. */
+export class IntegerRunner implements PlainRunner {
+  readonly #model: IntegerModel;
+  readonly #features: Features;
+  length = 0;
+
+  private constructor(model: IntegerModel, features: Features) {
+    this.#model = model;
+    this.#features = features;
+  }
+
+  /** @param weightsPath as models/compile/integer.ts writes it */
+  static async open(weightsPath: string, config: LlamaConfig, taps: readonly number[]): Promise<IntegerRunner> {
+    const features = new Features();
+    const { ropeFrequencies, ...sizes } = config;
+    const none = { latticeHeads: 0, topK: 0, copyHeads: null };
+    const contextTokens = PAGES.length * PAGE_TOKENS;
+    const model = await IntegerModel.load({
+      shape: { ...sizes, ...none, contextTokens, taps, kvBytes: 16 << 20, members: 1 },
+      ropeFrequencies: [...ropeFrequencies],
+      weightsPath,
+      cacheDir: defaultCacheDir(),
+      heads: features,
+    });
+    return new IntegerRunner(model, features);
+  }
+
+  close(): Promise<void> {
+    return this.#model.release();
+  }
+
+  reset(): void {
+    this.length = 0;
+  }
+
+  async run(
+    tokens: readonly number[],
+    parents: readonly number[] | undefined = undefined,
+    keep: readonly number[] = tokens.map((_, i) => i),
+    rows: readonly number[] = tokens.map((_, i) => i),
+  ): Promise<Forward> {
+    const segment: Segment = {
+      length: this.length,
+      pages: PAGES,
+      tokens: Uint32Array.from(tokens),
+      parents: parents === undefined ? null : Int16Array.from(parents),
+      wanted: "all",
+      logits: true,
+    };
+    const { argmax, logits } = await this.#model.forward([segment]);
+    await this.#model.heads(rows.map((row) => ({ row, bonus: 0 })));
+    this.#model.keep(segment, keep);
+    this.length += keep.length;
+    return {
+      argmax: Int32Array.from(rows, (row) => argmax[row]!),
+      logits: Float32Array.from(rows.flatMap((row) => [...logits(row)])),
+      hidden: this.#features.last,
+    };
+  }
+}
+
+/** In place of draft heads: keeps what they are given. */
+class Features implements HeadsGraph {
+  last = new Float32Array(0);
+
+  async run(features: Float32Array): Promise<[]> {
+    this.last = Float32Array.from(features);
+    return [];
+  }
+
+  async release(): Promise<void> {}
+}
