@@ -6,7 +6,6 @@ import { GraphModel } from "./graph/model.ts";
 import { IntegerModel } from "./integer/model.ts";
 import type { Model } from "./model.ts";
 import type { NeuralModel } from "./neural.ts";
-import { loadHeads } from "./onnx/heads.ts";
 import { loadNeural } from "./onnx/neural.ts";
 import type { Provider } from "./onnx/session.ts";
 
@@ -55,7 +54,7 @@ async function loadModel(bundle: Bundle, options: LoadOptions): Promise<Model> {
     shape: { ...shape, kvBytes: kvLimitBytes, members: threads },
     ropeFrequencies,
     weightsPath: basePath,
+    headsPath: shape.latticeHeads === 0 ? null : headsPath,
     cacheDir: options.cacheDir ?? defaultCacheDir(),
-    heads: await loadHeads(headsPath, shape, { provider, threads }),
   });
 }

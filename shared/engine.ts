@@ -110,7 +110,7 @@ export interface BundleInfo {
   readonly tokenizerHash: string;
   readonly vocabSize: number;
   readonly contextTokens: number;
-  /** Lattice rows (heads 2..H) and columns the heads graph yields. */
+  /** Lattice rows (heads 2..H) and columns that the draft heads yield. */
   readonly latticeHeads: number;
   readonly topK: number;
   readonly provider: string;
