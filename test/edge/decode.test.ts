@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { advance, draftDepth, INITIAL_STATE } from "../../edge/decode/advance.ts";
-import { type DecodeRequest, decode, type StepEvent } from "../../edge/decode/run.ts";
-import { DecodeStats, quantile } from "../../edge/decode/stats.ts";
+import { DecodeStats, quantile } from "../../edge/openai/stats.ts";
+import { advance, draftDepth, INITIAL_STATE } from "../../shared/decode/advance.ts";
+import { type DecodeRequest, decode, type StepEvent } from "../../shared/decode/run.ts";
 import { CERTAIN, chain, type DraftTree, mergePaths } from "../../shared/draft-tree.ts";
 import { IDLE, type StepResult } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { CommittedToken } from "../../edge/decode/advance.ts";
-import type { StepEvent } from "../../edge/decode/run.ts";
 import { Detokenizer, tokenText } from "../../edge/text/detokenize.ts";
 import { StopScanner } from "../../edge/text/stop.ts";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
+import type { CommittedToken } from "../../shared/decode/advance.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 import { EMPTY_TREE } from "../../shared/draft-tree.ts";
 import { Random } from "../helpers/random.ts";
 import { IM_END, tokenizer, tokensOf } from "./fixture.ts";

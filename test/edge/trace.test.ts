@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import type { StepEvent } from "../../edge/decode/run.ts";
 import { traceOf } from "../../edge/openai/trace.ts";
 import type { TextStep } from "../../edge/text/transcript.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 import { treeOf } from "../../shared/draft-tree.ts";
 import { tokenizer, tokensOf } from "./fixture.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { decode, type StepEvent } from "../../edge/decode/run.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
+import { decode, type StepEvent } from "../../shared/decode/run.ts";
 import { CERTAIN, depths, treeFault } from "../../shared/draft-tree.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
