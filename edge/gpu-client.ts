@@ -1,4 +1,7 @@
 import { decodeServer, encodeClient } from "../shared/codec.ts";
+import type { Block } from "../shared/decode/block.ts";
+import type { DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import { blend } from "../shared/decode/placement.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
@@ -23,49 +26,103 @@ export interface Deadlines {
   /** The prefill, waiting in the queue included. */
   readonly openMs: number;
   readonly stepMs: number;
+  /** Between signs of life while an answer is waited for: a gpu-worker gives one every second. */
+  readonly silenceMs: number;
 }
 
-export const DEADLINES: Deadlines = { connectMs: 5_000, openMs: 120_000, stepMs: 60_000 };
+export const DEADLINES: Deadlines = { connectMs: 5_000, openMs: 120_000, stepMs: 60_000, silenceMs: 4_000 };
 
 const UNAVAILABLE = "The model engine is not available.";
+const LOST = "The model engine was lost.";
 
 /**
  * A StepEngine over one WebSocket per session, which in workerd belongs to one request. A session whose
  * socket is lost is lost: the gpu-worker drops it too, so nothing is retried here.
  */
-export function createGpuClient(connect: Connect, deadlines: Deadlines = DEADLINES): StepEngine {
+export function createGpuClient(
+  connect: Connect,
+  deadlines: Deadlines = DEADLINES,
+  now: () => number = () => performance.now(),
+): StepEngine {
+  const trip = new RoundTrip();
   return {
     async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
       if (signal.aborted) throw cancelled();
       const socket = await deadline(connect(signal), deadlines.connectMs, (late) => late.close(1000, "too late"));
-      const link = new Link(socket);
-      const message: ClientMessage = { type: "open", version: PROTOCOL_VERSION, spec };
-      const opened = await link.ask(message, deadlines.openMs, signal);
+      const link = new Link(socket, deadlines.silenceMs);
+      link.send({ type: "open", version: PROTOCOL_VERSION, spec });
+      const opened = await link.receive(deadlines.openMs, signal);
       if (opened.type !== "opened") throw link.fail(unexpected());
-      return new GpuSession(link, opened, deadlines.stepMs);
+      link.opened = true;
+      return new GpuSession(link, opened, deadlines.stepMs, trip, now);
     },
   };
 }
 
-class GpuSession implements StepSession {
+/** Tokens that a run may be ahead of its reader: some round trips' worth, and what a stop string at worst throws away. */
+const RUN_CREDIT = 256;
+
+class GpuSession implements DraftingSession {
   readonly bundle: BundleInfo;
   readonly cachedTokens: number;
   readonly opened: StepResult;
   readonly #link: Link;
   readonly #stepMs: number;
+  readonly #trip: RoundTrip;
+  readonly #now: () => number;
 
-  constructor(link: Link, opened: OpenedMessage, stepMs: number) {
+  constructor(link: Link, opened: OpenedMessage, stepMs: number, trip: RoundTrip, now: () => number) {
     this.bundle = opened.bundle;
     this.cachedTokens = opened.cachedTokens;
     this.opened = opened.result;
     this.#link = link;
     this.#stepMs = stepMs;
+    this.#trip = trip;
+    this.#now = now;
+  }
+
+  get roundTripMs(): number | null {
+    return this.#trip.ms;
   }
 
   async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {
-    const reply = await this.#link.ask({ type: "step", index, draft }, this.#stepMs, signal);
+    const sentAt = this.#now();
+    this.#link.send({ type: "step", index, draft });
+    const reply = await this.#link.receive(this.#stepMs, signal);
     if (reply.type !== "stepped" || reply.index !== index) throw this.#link.fail(unexpected());
+    const { queueMs, modelMs, engineMs } = reply.result.timing;
+    this.#trip.observe(this.#now() - sentAt - queueMs - modelMs - engineMs);
     return reply.result;
+  }
+
+  async *run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null> {
+    const stamps = new Stamps(this.#now);
+    const link = this.#link;
+    link.send({ type: "run", request, credit: RUN_CREDIT });
+    link.unasked = true;
+    let taken = 0;
+    for (let index = 0; ; index++) {
+      const reply = await link.receive(this.#stepMs, signal);
+      if (reply.type === "paused") {
+        link.unasked = false;
+        return reply.end;
+      }
+      if (reply.type !== "block") throw link.fail(unexpected());
+      const { block, echo } = reply;
+      const tripMs = stamps.seen(echo);
+      if (tripMs !== null) this.#trip.observe(tripMs);
+      yield { ...block, index };
+      if (block.finish !== null) return null;
+      // Only what its reader has taken makes room for more.
+      taken += block.committed.length;
+      if (taken < RUN_CREDIT / 8) continue;
+      link.send({ type: "credit", tokens: taken, stamp: stamps.next() });
+      taken = 0;
+    }
+  }
+
+  pause(): void {
+    this.#link.send({ type: "pause" });
   }
 
   close(): void {
@@ -73,56 +130,106 @@ class GpuSession implements StepSession {
   }
 }
 
+/** The round trip to one gpu-worker, from all sessions' replies. */
+class RoundTrip {
+  ms: number | null = null;
+
+  observe(ms: number): void {
+    this.ms = blend(this.ms, Math.max(0, ms));
+  }
+}
+
+/** Round trips of messages that are answered by and by. */
+class Stamps {
+  readonly #now: () => number;
+  readonly #sentAt = new Map<number, number>();
+  #last = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  next(): number {
+    this.#sentAt.set(++this.#last, this.#now());
+    return this.#last;
+  }
+
+  /** ms; null where nothing new is echoed. */
+  seen(echo: { readonly stamp: number; readonly heldMs: number } | null): number | null {
+    const sentAt = echo === null ? undefined : this.#sentAt.get(echo.stamp);
+    if (echo === null || sentAt === undefined) return null;
+    for (const stamp of this.#sentAt.keys()) if (stamp <= echo.stamp) this.#sentAt.delete(stamp);
+    return this.#now() - sentAt - echo.heldMs;
+  }
+}
+
 interface Waiting {
-  readonly resolve: (message: OpenedMessage | Extract<ServerMessage, { type: "stepped" }>) => void;
+  readonly resolve: (message: Reply) => void;
   readonly reject: (error: StepError) => void;
 }
 
-/** One request in flight at a time. The first failure closes the socket and answers all later requests. */
+type Reply = Exclude<ServerMessage, { type: "failed" | "alive" }>;
+
+/** Messages of one socket, read one at a time. The first failure closes the socket and answers all later requests. */
 class Link {
   readonly #socket: StepSocket;
+  /** Messages that nobody has read yet. */
+  readonly #inbox: Reply[] = [];
+  /** Whether messages may come that nobody waits for. */
+  unasked = false;
+  /** Whether the session has begun. */
+  opened = false;
+  readonly #silenceMs: number;
   #waiting: Waiting | null = null;
+  #silence: ReturnType<typeof setTimeout> | null = null;
   #failure: StepError | null = null;
 
-  constructor(socket: StepSocket) {
+  constructor(socket: StepSocket, silenceMs: number) {
     this.#socket = socket;
+    this.#silenceMs = silenceMs;
     socket.addEventListener("message", (event) => this.#receive(event.data));
-    socket.addEventListener("close", () => this.fail(new StepError("engine_unavailable", UNAVAILABLE)));
-    socket.addEventListener("error", () => this.fail(new StepError("engine_unavailable", UNAVAILABLE)));
+    socket.addEventListener("close", () => this.fail(this.#gone()));
+    socket.addEventListener("error", () => this.fail(this.#gone()));
   }
 
-  /** Sends and waits for the reply. Closing the socket is what cancels the work on the other side. */
-  ask(message: ClientMessage, ms: number, signal: CancelSignal) {
-    return new Promise<Parameters<Waiting["resolve"]>[0]>((resolve, reject) => {
-      if (signal.aborted) this.fail(cancelled());
-      if (this.#failure !== null) {
-        reject(this.#failure);
-        return;
-      }
-      const onAbort = () => this.fail(cancelled());
-      const timer = setTimeout(() => this.fail(new StepError("timeout", "The model engine took too long.")), ms);
-      const settled = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", onAbort);
-        this.#waiting = null;
-      };
-      this.#waiting = {
-        resolve: (reply) => {
-          settled();
-          resolve(reply);
-        },
-        reject: (error) => {
-          settled();
-          reject(error);
-        },
-      };
-      signal.addEventListener("abort", onAbort);
-      try {
-        this.#socket.send(new Uint8Array(encodeClient(message)));
-      } catch {
-        this.fail(new StepError("engine_unavailable", UNAVAILABLE));
-      }
+  /** Where it cannot be sent, the next `receive` says so. */
+  send(message: ClientMessage): void {
+    if (this.#failure !== null) return;
+    try {
+      this.#socket.send(new Uint8Array(encodeClient(message)));
+    } catch {
+      this.fail(this.#gone());
+    }
+  }
+
+  /** The next message. Closing the socket is what cancels the work on the other side. */
+  receive(ms: number, signal: CancelSignal): Promise<Reply> {
+    if (signal.aborted) this.fail(cancelled());
+    const known = this.#inbox.shift();
+    if (known !== undefined && this.#failure === null) return Promise.resolve(known);
+    if (this.#failure !== null) return Promise.reject(this.#failure);
+    const { promise, resolve, reject } = Promise.withResolvers<Reply>();
+    const onAbort = () => this.fail(cancelled());
+    const timer = setTimeout(() => this.fail(new StepError("timeout", "The model engine took too long.")), ms);
+    signal.addEventListener("abort", onAbort);
+    this.#waiting = { resolve, reject };
+    this.#listen();
+    return promise.finally(() => {
+      clearTimeout(timer);
+      if (this.#silence !== null) clearTimeout(this.#silence);
+      signal.removeEventListener("abort", onAbort);
     });
+  }
+
+  /** Gives up where nothing is heard. */
+  #listen(): void {
+    if (this.#silence !== null) clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.fail(this.#gone()), this.#silenceMs);
+  }
+
+  /** Never there, or lost in the middle: another engine may go on from what was committed. */
+  #gone(): StepError {
+    return this.opened ? new StepError("engine_lost", LOST) : new StepError("engine_unavailable", UNAVAILABLE);
   }
 
   /** Ends the link; only the first reason counts, and it is returned. */
@@ -131,6 +238,7 @@ class Link {
     this.#failure = error;
     this.#socket.close(1000, error.code);
     this.#waiting?.reject(error);
+    this.#waiting = null;
     return error;
   }
 
@@ -141,8 +249,15 @@ class Link {
       if (message.type === "failed") {
         throw new StepError(message.code, message.message, message.param, message.retryAfterS);
       }
-      if (this.#waiting === null) throw unexpected();
-      this.#waiting.resolve(message);
+      if (message.type === "alive") {
+        if (this.#waiting !== null) this.#listen();
+        return;
+      }
+      const { resolve } = this.#waiting ?? {};
+      if (resolve === undefined && !this.unasked) throw unexpected();
+      this.#waiting = null;
+      if (resolve === undefined) this.#inbox.push(message);
+      else resolve(message);
     } catch (error) {
       this.fail(error instanceof StepError ? error : unexpected());
     }
