@@ -80,9 +80,9 @@ const openOnly: Answer = (message) => (message.type === "open" ? OPENED : null);
 describe("the gpu-worker's client", () => {
   test("opens a session, steps through it and closes its socket", async () => {
     const { connect, closes, received } = await serve((message) =>
-      message.type === "open"
-        ? OPENED
-        : { type: "stepped", index: message.index, result: { ...RESULT, accepted: [0] } },
+      message.type === "step"
+        ? { type: "stepped", index: message.index, result: { ...RESULT, accepted: [0] } }
+        : OPENED,
     );
     const session = await createGpuClient(connect).open(SPEC, still());
     expect(session.bundle).toEqual(INFO);
