@@ -3,9 +3,23 @@ import type { Block } from "../shared/decode/block.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
 import { blend } from "../shared/decode/placement.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
-import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
+import type {
+  BundleInfo,
+  CancelSignal,
+  Load,
+  OpenSpec,
+  StepEngine,
+  StepResult,
+  StepSession,
+} from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import { type ClientMessage, type OpenedMessage, PROTOCOL_VERSION, type ServerMessage } from "../shared/messages.ts";
+import {
+  type ClientMessage,
+  type Echo,
+  type OpenedMessage,
+  PROTOCOL_VERSION,
+  type ServerMessage,
+} from "../shared/messages.ts";
 
 /** What is needed of a WebSocket whose handshake is done; workerd's and the `ws` package's both fit. */
 export interface StepSocket {
@@ -66,6 +80,7 @@ class GpuSession implements DraftingSession {
   readonly bundle: BundleInfo;
   readonly cachedTokens: number;
   readonly opened: StepResult;
+  load: Load;
   readonly #link: Link;
   readonly #stepMs: number;
   readonly #trip: RoundTrip;
@@ -75,6 +90,7 @@ class GpuSession implements DraftingSession {
     this.bundle = opened.bundle;
     this.cachedTokens = opened.cachedTokens;
     this.opened = opened.result;
+    this.load = opened.result.load;
     this.#link = link;
     this.#stepMs = stepMs;
     this.#trip = trip;
@@ -92,6 +108,7 @@ class GpuSession implements DraftingSession {
     if (reply.type !== "stepped" || reply.index !== index) throw this.#link.fail(unexpected());
     const { queueMs, modelMs, engineMs } = reply.result.timing;
     this.#trip.observe(this.#now() - sentAt - queueMs - modelMs - engineMs);
+    this.load = reply.result.load;
     return reply.result;
   }
 
@@ -109,8 +126,11 @@ class GpuSession implements DraftingSession {
       }
       if (reply.type !== "block") throw link.fail(unexpected());
       const { block, echo } = reply;
-      const tripMs = stamps.seen(echo);
-      if (tripMs !== null) this.#trip.observe(tripMs);
+      if (echo !== null) {
+        this.load = echo.load;
+        const tripMs = stamps.seen(echo);
+        if (tripMs !== null) this.#trip.observe(tripMs);
+      }
       yield { ...block, index };
       if (block.finish !== null) return null;
       // Only what its reader has taken makes room for more.
@@ -155,9 +175,9 @@ class Stamps {
   }
 
   /** ms; null where nothing new is echoed. */
-  seen(echo: { readonly stamp: number; readonly heldMs: number } | null): number | null {
-    const sentAt = echo === null ? undefined : this.#sentAt.get(echo.stamp);
-    if (echo === null || sentAt === undefined) return null;
+  seen(echo: Echo): number | null {
+    const sentAt = this.#sentAt.get(echo.stamp);
+    if (sentAt === undefined) return null;
     for (const stamp of this.#sentAt.keys()) if (stamp <= echo.stamp) this.#sentAt.delete(stamp);
     return this.#now() - sentAt - echo.heldMs;
   }
