@@ -1,6 +1,5 @@
+import { decode, type StepEvent } from "../shared/decode/run.ts";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
-import { decode, type StepEvent } from "./decode/run.ts";
-import { DecodeStats } from "./decode/stats.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
@@ -14,6 +13,7 @@ import {
   usageChunk,
   usageOf,
 } from "./openai/responses.ts";
+import { DecodeStats } from "./openai/stats.ts";
 import { type StepTrace, traceOf } from "./openai/trace.ts";
 import type { Prepared } from "./prepare.ts";
 import { type TextStep, type TokenEntry, Transcript } from "./text/transcript.ts";
@@ -130,6 +130,8 @@ export class Completion {
 
   #metrics(): Metrics {
     const times = { ttftMs: this.#firstTokenAt - this.#receivedAt, totalMs: this.#now() - this.#receivedAt };
-    return metricsOf(this.#stats, times, this.#prepared.request.maxNodes, this.#params.speculation.trace);
+    const { maxNodes, elsewhere } = this.#prepared.request;
+    const { chosen } = elsewhere.placement;
+    return metricsOf(this.#stats, times, chosen, maxNodes, this.#params.speculation.trace);
   }
 }

@@ -2,7 +2,11 @@ import * as z from "zod";
 
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
-  GPU_WORKER_URL: z.url({ protocol: /^https?$/ }),
+  GPU_WORKER_URL: z
+    .string()
+    .default("")
+    .transform(list)
+    .pipe(z.array(z.url({ protocol: /^https?$/ }))),
   GPU_WORKER_KEY: z.string().min(1),
   API_KEYS: z
     .string()
@@ -29,7 +33,8 @@ export interface StreamLimits {
 }
 
 export interface Config {
-  readonly gpuWorkerUrl: string;
+  /** Gpu-workers that are always there, beside those that register. */
+  readonly gpuWorkerUrls: readonly string[];
   readonly gpuWorkerKey: string;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
@@ -55,7 +60,7 @@ export function readConfig(env: unknown): Config {
   }
   const { data } = parsed;
   return {
-    gpuWorkerUrl: data.GPU_WORKER_URL.replace(/\/$/, ""),
+    gpuWorkerUrls: data.GPU_WORKER_URL.map((url) => url.replace(/\/$/, "")),
     gpuWorkerKey: data.GPU_WORKER_KEY,
     apiKeyHashes: data.API_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,

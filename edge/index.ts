@@ -1,7 +1,9 @@
 import type { Hono } from "hono";
+import type { CancelSignal } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import { type AppEnv, createApp } from "./app.ts";
-import { readConfig } from "./config.ts";
+import { type Config, readConfig } from "./config.ts";
+import { firstAnswer, PooledEngine, sleep, type WorkerList } from "./fleet/pooled-engine.ts";
 import { createGpuClient } from "./gpu-client.ts";
 import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
@@ -21,8 +23,7 @@ function appOf(env: Env): Hono<AppEnv> {
   const config = readConfig(env);
   const app = createApp({
     config,
-    engine: createGpuClient(connectByFetch(config)),
-    engineInfo: (signal) => fetchEngineInfo(config, signal),
+    ...fleetOf(config),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -36,6 +37,23 @@ function appOf(env: Env): Hono<AppEnv> {
   });
   kept = { env, app };
   return app;
+}
+
+/** All gpu-workers as one engine. */
+function fleetOf({ gpuWorkerUrls, gpuWorkerKey }: Config) {
+  const now = () => performance.now();
+  const workers: WorkerList = async () => gpuWorkerUrls;
+  return {
+    engine: new PooledEngine({
+      workers,
+      engineAt: (url) => createGpuClient(connectByFetch(url, gpuWorkerKey)),
+      now,
+      random: Math.random,
+      sleep,
+    }),
+    engineInfo: (signal: CancelSignal) =>
+      firstAnswer(workers, (url) => fetchEngineInfo(url, gpuWorkerKey, signal), signal),
+  };
 }
 
 export default {

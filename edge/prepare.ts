@@ -1,8 +1,9 @@
+import { Placement } from "../shared/decode/placement.ts";
+import type { DecodeRequest, Elsewhere } from "../shared/decode/run.ts";
 import { StepError } from "../shared/errors.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
 import { createRescorer } from "../shared/rescore/index.ts";
-import type { DecodeRequest } from "./decode/run.ts";
 import { type CompletionParams, invalid } from "./openai/params.ts";
 import { planDraft } from "./openai/speculation.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
@@ -11,7 +12,7 @@ import type { Bundle, Bundles } from "./text/bundles.ts";
 export interface Prepared {
   readonly bundle: Bundle;
   readonly promptTokens: number;
-  readonly request: Omit<DecodeRequest, "signal" | "now">;
+  readonly request: Omit<DecodeRequest, "signal" | "now"> & { readonly elsewhere: Elsewhere };
 }
 
 /** Completion tokens where the completions API names none, as OpenAI's. */
@@ -52,6 +53,17 @@ export async function prepare(params: CompletionParams, bundles: Bundles, tenant
       maxNodes: plan.maxNodes,
       autoNodes: plan.autoNodes,
       tokenizerHash: manifest.tokenizer.sha256,
+      elsewhere: {
+        placement: new Placement(params.speculation.placement),
+        run: {
+          rescorer: plan.rescorer,
+          pack: plan.pack?.sha256 ?? null,
+          maxNodes: plan.maxNodes,
+          autoNodes: plan.autoNodes,
+          limits: { maxTokens, eosTokens: manifest.eosTokens },
+          verified: params.speculation.trace,
+        },
+      },
     },
   };
 }

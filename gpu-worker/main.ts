@@ -1,4 +1,5 @@
 import { type Config, readConfig } from "./config.ts";
+import { Drafting } from "./drafting.ts";
 import { SessionEngine } from "./engine/engine.ts";
 import { ModelProcess } from "./process/model-process.ts";
 import { startServer } from "./server.ts";
@@ -47,7 +48,7 @@ async function main(): Promise<void> {
     },
   });
   engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
-  server.serve(engine);
+  server.serve(engine, await Drafting.of(bundleDir));
   console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);
   if (model.notice !== null) console.log(`gpu-worker: ${model.notice}`);
 }

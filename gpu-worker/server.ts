@@ -6,6 +6,7 @@ import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { type BundleInfo, IDLE, type Load, type StepEngine } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
+import type { Drafting } from "./drafting.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
 import { RefusalLog } from "./refusals.ts";
@@ -16,6 +17,9 @@ export interface Served extends StepEngine {
   readonly bundle: BundleInfo;
   readonly load: Load;
 }
+
+/** What drafts beside the model. */
+export type Drafts = Pick<Drafting, "rescorer">;
 
 export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly host: string;
@@ -34,7 +38,7 @@ export interface GpuServer {
   /** For the engine to tell what it does. */
   readonly metrics: Metrics;
   /** From here on it is ready. */
-  serve(engine: Served): void;
+  serve(engine: Served, drafting: Drafts): void;
   /** Takes no more, lets running steps end for at most `graceMs`, then cuts off what is left. */
   close(graceMs: number): Promise<void>;
 }
@@ -79,7 +83,7 @@ class Server implements GpuServer {
   readonly #refusals: RefusalLog;
   readonly #pending: PendingConnections;
   readonly #heartbeat: NodeJS.Timeout;
-  #engine: Served | null = null;
+  #served: { readonly engine: Served; readonly drafting: Drafts } | null = null;
   #closing = false;
 
   constructor(options: ServerOptions) {
@@ -87,7 +91,7 @@ class Server implements GpuServer {
     const maxPending = Math.max(MIN_PENDING, options.maxSockets ?? DEFAULTS.maxSockets);
     this.#options = { ...DEFAULTS, maxPending, ...options };
     this.#keyHash = digest(options.key);
-    this.metrics = new Metrics(() => this.#engine?.load ?? IDLE);
+    this.metrics = new Metrics(() => this.#served?.engine.load ?? IDLE);
     this.#refusals = new RefusalLog(this.#options.log);
     this.#pending = new PendingConnections(this.#options, (reason, socket) =>
       this.#refusals.note(reason, addressOf(socket)),
@@ -114,8 +118,8 @@ class Server implements GpuServer {
     return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   }
 
-  serve(engine: Served): void {
-    this.#engine = engine;
+  serve(engine: Served, drafting: Drafts): void {
+    this.#served = { engine, drafting };
   }
 
   async close(graceMs: number): Promise<void> {
@@ -157,7 +161,7 @@ class Server implements GpuServer {
           return reply(response, 401, { error: "wrong key" });
         }
         if (this.#ready === null) return reply(response, 503, { error: "not ready" });
-        return reply(response, 200, this.#ready.bundle);
+        return reply(response, 200, this.#ready.engine.bundle);
       case "/v1/step":
         return reply(response, 426, { error: "WebSocket only" }, { upgrade: "websocket" });
       default:
@@ -168,15 +172,15 @@ class Server implements GpuServer {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // A peer that resets the connection right now is no reason to stop.
     socket.on("error", () => socket.destroy());
-    const engine = this.#ready;
+    const served = this.#ready;
     const refusal = this.#refusal(request);
-    if (engine === null || refusal !== null) {
+    if (served === null || refusal !== null) {
       this.#refuse(socket, refusal ?? { status: 503, error: this.#closing ? "stopping" : "loading" });
       return;
     }
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       this.#pending.release(socket);
-      const step = new StepSocket(webSocket, engine, this.metrics, this.#options);
+      const step = new StepSocket(webSocket, served, this.metrics, this.#options);
       this.#sockets.add(step);
       webSocket.on("close", () => this.#sockets.delete(step));
     });
@@ -206,8 +210,8 @@ class Server implements GpuServer {
     socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   }
 
-  get #ready(): Served | null {
-    return this.#closing ? null : this.#engine;
+  get #ready() {
+    return this.#closing ? null : this.#served;
   }
 
   /** Compares hashes, so neither the time nor the length tells anything of the key. */

@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assembleAssets } from "./assets.ts";
+import { startWire } from "./delay.ts";
 import { buildEdge, type Edge, type EdgeOptions, startEdge } from "./edge.ts";
 import { type GpuWorker, startGpuWorker } from "./gpu-worker.ts";
 import { freePort, waitUntilReady } from "./net.ts";
@@ -15,7 +16,12 @@ export interface StackOptions {
   readonly host?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** Of the first gpu-worker. */
   readonly gpuPort?: number;
+  /** Gpu-workers (1). */
+  readonly workers?: number;
+  /** Delay put into the wire between edge and gpu-workers, round trip, ms. */
+  readonly rttMs?: number;
   readonly gpuKey?: string;
   readonly provider?: string | undefined;
   readonly threads?: number | undefined;
@@ -31,7 +37,9 @@ export interface StackOptions {
 /** A gpu-worker and an edge before it, both ready. */
 export interface Stack {
   readonly edge: Edge;
+  /** The first of `gpuWorkers`. */
   readonly gpuWorker: GpuWorker;
+  readonly gpuWorkers: readonly GpuWorker[];
   readonly gpuKey: string;
   /** Stops the edge, then the gpu-worker; safe to call twice. */
   close(): Promise<void>;
@@ -44,40 +52,53 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const signal = options.signal ?? stopSignal(() => close());
   const gpuKey = options.gpuKey ?? randomBytes(24).toString("base64url");
   const port = await freePort(host, options.port ?? 0, "--port");
-  const gpuPort = await freePort("127.0.0.1", options.gpuPort ?? 0, "--gpu-port");
+  const ports = await gpuPorts(options);
   const assetsDir = options.assetsDir ?? ASSETS;
   const workerDir = await mkdtemp(join(tmpdir(), "foredraft-edge-"));
   const closers: (() => Promise<unknown>)[] = [() => rm(workerDir, { recursive: true, force: true })];
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= closeAll(closers));
   try {
-    const starting = startGpuWorker({
-      host: "127.0.0.1",
-      port: gpuPort,
-      key: gpuKey,
-      bundle: options.bundle,
-      provider: options.provider,
-      threads: options.threads,
-      log,
-      signal,
-    });
-    // Kept for `close` before anything else can fail, else the process would stay.
-    closers.push(() => starting.then((worker) => worker.close()).catch(() => undefined));
+    const starting = ports.map((own) => startGpuWorker({ ...gpuOptions(options, gpuKey), port: own, log, signal }));
+    // Kept for `close` before anything else can fail, else the processes would stay.
+    closers.push(() => Promise.all(starting.map((one) => one.then((worker) => worker.close()).catch(() => undefined))));
     const built = assembleAssets(assetsDir, new Map([[options.bundle, options.bundleDir]])).then(() =>
       buildEdge(workerDir, assetsDir, signal),
     );
-    const [gpuWorker] = await Promise.all([starting, built]);
-    const own = { GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+    const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
+    const urls = await wires(gpuWorkers, options.rttMs ?? 0, closers);
+    const own = { GPU_WORKER_URL: urls.join(), GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
     const vars = { ...options.vars, ...own };
     const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
     const edge = await startEdge({ workerDir, assetsDir, host, port, vars, ...limit });
     closers.push(() => edge.close());
     await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
-    return { edge, gpuWorker, gpuKey, close };
+    return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+function gpuOptions({ bundle, provider, threads }: StackOptions, key: string) {
+  return { host: "127.0.0.1", key, bundle, provider, threads };
+}
+
+/** Free ones, from `gpuPort` on where that is given. */
+async function gpuPorts({ gpuPort = 0, workers = 1 }: StackOptions): Promise<number[]> {
+  const ports: number[] = [];
+  for (let i = 0; i < workers; i++) {
+    ports.push(await freePort("127.0.0.1", gpuPort === 0 ? 0 : gpuPort + i, "--gpu-port"));
+  }
+  return ports;
+}
+
+/** Addresses of the gpu-workers for the edge, at the end of a wire where there is a delay. */
+async function wires(workers: readonly GpuWorker[], rttMs: number, closers: (() => Promise<unknown>)[]) {
+  if (rttMs === 0) return workers.map(({ url }) => url);
+  const all = await Promise.all(workers.map(({ url }) => startWire(url, rttMs)));
+  closers.push(() => Promise.all(all.map((wire) => wire.close())));
+  return all.map(({ url }) => url);
 }
 
 /** Last started, first closed; one failure does not keep the others open. */

@@ -22,6 +22,8 @@ export const LIMITS = {
   pBest: 16,
   /** Drafted nodes verified in one step, the root not counted. */
   draftNodes: 63,
+  /** Tokens that an engine which drafts itself may be ahead of its reader. */
+  runCredit: 1024,
   /** Characters of a tenant's name on the wire. */
   tenantLength: 64,
   /** Alternatives reported per token. */

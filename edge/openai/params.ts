@@ -1,4 +1,5 @@
 import type * as z from "zod";
+import type { PlacementMode } from "../../shared/decode/placement.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { RescorerType } from "../../shared/manifest.ts";
 import { withoutRefused } from "./refuse.ts";
@@ -29,6 +30,7 @@ export interface SpeculationParams {
     readonly pBest: number | null;
     readonly prompt: boolean | null;
   };
+  readonly placement: PlacementMode;
   readonly trace: boolean;
 }
 
@@ -110,6 +112,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
         pBest: rescorer.p_best ?? null,
         prompt: rescorer.prompt ?? null,
       },
+      placement: speculation.placement ?? "auto",
       trace: speculation.trace ?? false,
     },
   };

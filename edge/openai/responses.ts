@@ -1,8 +1,9 @@
+import type { FinishReason } from "../../shared/decode/advance.ts";
+import type { Placement } from "../../shared/decode/placement.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import type { FinishReason } from "../decode/advance.ts";
-import { type DecodeStats, quantile } from "../decode/stats.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import { availableRescorers } from "./speculation.ts";
+import { type DecodeStats, quantile } from "./stats.ts";
 import type { StepTrace } from "./trace.ts";
 
 /**
@@ -21,6 +22,9 @@ import type { StepTrace } from "./trace.ts";
  *           num_spec_tokens,                          // most nodes a step may draft
  *           per_step_accepted?, per_step_drafted? },  // with speculation.trace
  *     block_efficiency,                               // tokens per model call after prefill; plain decoding: 1
+ *     placement: { chosen: "edge" | "gpu",            // who drafted last, and who every step
+ *                  mode, steps: {edge, gpu},
+ *                  round_trip_ms, step_ms, draft_ms, gain },  // what that was chosen by; null: not seen
  *     timings: { queue_ms, prefill_ms, ttft_ms, total_ms, tokens_per_second,
  *                step_ms: {p50, p95},                 // as the edge sees it: engine and wire
  *                round_trip_ms: {p50} }               // the wire's share of it
@@ -88,10 +92,17 @@ export interface RunTimes {
 }
 
 /** `maxNodes`: the draft bound; 0 where speculation is off. */
-export function metricsOf(stats: DecodeStats, times: RunTimes, maxNodes: number, detailed: boolean) {
+export function metricsOf(
+  stats: DecodeStats,
+  times: RunTimes,
+  placement: Placement["chosen"],
+  maxNodes: number,
+  detailed: boolean,
+) {
   return {
     speculative_decoding: maxNodes === 0 ? null : speculativeMetrics(stats, maxNodes, detailed),
     block_efficiency: round(stats.blockEfficiency),
+    placement: placementMetrics(stats, placement),
     timings: {
       queue_ms: round(stats.queueMs),
       prefill_ms: round(stats.prefillMs),
@@ -101,6 +112,19 @@ export function metricsOf(stats: DecodeStats, times: RunTimes, maxNodes: number,
       step_ms: { p50: round(quantile(stats.wallMs, 0.5)), p95: round(quantile(stats.wallMs, 0.95)) },
       round_trip_ms: { p50: round(quantile(stats.roundTripMs, 0.5)) },
     },
+  };
+}
+
+function placementMetrics({ steps, stepsAtGpu }: DecodeStats, { place, mode, estimates }: Placement["chosen"]) {
+  const { roundTripMs, stepMs, draftMs, gain } = estimates;
+  return {
+    chosen: place,
+    mode,
+    steps: { edge: steps - stepsAtGpu, gpu: stepsAtGpu },
+    round_trip_ms: roundTripMs === null ? null : round(roundTripMs),
+    step_ms: stepMs === null ? null : round(stepMs),
+    draft_ms: round(draftMs),
+    gain: round(gain),
   };
 }
 

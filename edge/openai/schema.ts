@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { PLACEMENTS } from "../../shared/decode/placement.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { RESCORER_TYPES } from "../../shared/manifest.ts";
 
@@ -55,6 +56,9 @@ const speculation = z
       .nullish()
       .meta({ description: "Drafted tokens per step. Default: chosen each step from the engine's cost curve." }),
     rescorer: rescorer.nullish(),
+    placement: z.enum(PLACEMENTS).nullish().meta({
+      description: "Who drafts: the edge, the gpu-worker, or whoever is faster by measured round trip (auto).",
+    }),
     trace: z.boolean().nullish().meta({ description: "Adds a `speculation` object to every chunk." }),
   })
   .meta({ description: "Drafting of this request. It changes speed only, never the text." });

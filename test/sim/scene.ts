@@ -1,4 +1,4 @@
-import type { DecodeRequest } from "../../edge/decode/run.ts";
+import type { DecodeRequest } from "../../shared/decode/run.ts";
 import { type DraftTree, treeOf } from "../../shared/draft-tree.ts";
 import type { Sampling, StepEngine, StepResult } from "../../shared/engine.ts";
 import { EMPTY_LATTICE } from "../../shared/lattice.ts";
@@ -54,6 +54,7 @@ export function randomScene(seed: number): Scene {
     maxNodes,
     autoNodes,
     tokenizerHash: engine.bundle.tokenizerHash,
+    elsewhere: null,
     now: () => 0,
   };
   const copies = rescorer.type !== "none" && rescorer.prompt === true;

@@ -1,5 +1,4 @@
-import { prune } from "../../shared/draft-tree.ts";
-import type { StepEvent } from "./run.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 
 /**
  * Raw counters of one completion, and the ratios derived from them. The prefill commits the first
@@ -11,6 +10,8 @@ export class DecodeStats {
   /** Tokens kept from steps (not from the prefill). */
   stepTokens = 0;
   steps = 0;
+  /** Of them, those that the engine drafted. */
+  stepsAtGpu = 0;
   /** Prompt tokens that had been computed before. */
   cachedTokens = 0;
   /** Drafted tokens that became part of the completion, and those verified. */
@@ -35,12 +36,12 @@ export class DecodeStats {
     }
     const accepted = event.committed.slice(0, kept).filter((c) => c.kind === "accepted").length;
     this.steps++;
+    if (event.place === "gpu") this.stepsAtGpu++;
     this.stepTokens += kept;
     this.accepted += accepted;
-    const drafted = prune(event.draft, event.threshold).nodes.length;
-    this.drafted += drafted;
+    this.drafted += event.drafted;
     this.perStepAccepted.push(accepted);
-    this.perStepDrafted.push(drafted);
+    this.perStepDrafted.push(event.drafted);
     this.wallMs.push(event.wallMs);
     const { queueMs, modelMs, engineMs } = event.timing;
     this.roundTripMs.push(Math.max(0, event.wallMs - queueMs - modelMs - engineMs));

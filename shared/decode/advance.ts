@@ -1,7 +1,7 @@
-import type { DraftTree } from "../../shared/draft-tree.ts";
-import type { StepResult, TokenLogProbs } from "../../shared/engine.ts";
-import { StepError } from "../../shared/errors.ts";
-import { ROOT, type TokenId } from "../../shared/ids.ts";
+import type { DraftTree } from "../draft-tree.ts";
+import type { StepResult, TokenLogProbs } from "../engine.ts";
+import { StepError } from "../errors.ts";
+import { ROOT, type TokenId } from "../ids.ts";
 
 /** "stop": an end-of-sequence token was committed; "length": as many tokens as were asked for. */
 export type FinishReason = "stop" | "length";

@@ -1,0 +1,137 @@
+import type { CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
+import { type ErrorCode, StepError } from "../../shared/errors.ts";
+import { Member } from "./member.ts";
+import { marksOf } from "./prefixes.ts";
+import { rank } from "./rank.ts";
+import { ResumingSession } from "./resuming-session.ts";
+
+/** The gpu-workers there are now, by URL. */
+export type WorkerList = (signal: CancelSignal) => Promise<readonly string[]>;
+
+export interface PoolOptions {
+  readonly workers: WorkerList;
+  readonly engineAt: (url: string) => StepEngine;
+  /** ms, any origin. */
+  readonly now: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly sleep: (ms: number, signal: CancelSignal) => Promise<void>;
+}
+
+/** What another gpu-worker may do better. */
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set(["engine_unavailable", "engine_lost", "overloaded", "timeout"]);
+/** Pauses between rounds over all gpu-workers once a stream was lost: one that starts again is there in some seconds. */
+const ROUND_PAUSES_MS = [250, 500, 1_000, 2_000, 4_000, 4_000, 4_000];
+
+/** An opened session, and where. */
+export interface Placed {
+  readonly member: Member;
+  readonly session: StepSession;
+}
+
+/**
+ * Several engines as one: a session is opened where it is expected to be answered first, elsewhere if that fails, and
+ * goes on elsewhere from its committed tokens when its engine is lost.
+ */
+export class PooledEngine implements StepEngine {
+  readonly #options: PoolOptions;
+  readonly #members = new Map<string, Member>();
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
+    const placed = await this.#round(spec, signal);
+    return new ResumingSession(spec, placed, {
+      again: (text) => this.#again({ ...spec, prompt: text }, signal),
+      told: ({ member }, told) => member.told(told),
+      lost: ({ member }) => member.failed(this.#options.now()),
+    });
+  }
+
+  /** As `#round`, again and again for a while. */
+  async #again(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
+    for (const pause of ROUND_PAUSES_MS) {
+      try {
+        return await this.#round(spec, signal);
+      } catch (error) {
+        if (!isElsewhere(error)) throw error;
+      }
+      await this.#options.sleep(pause, signal);
+    }
+    return await this.#round(spec, signal);
+  }
+
+  /** Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it. */
+  async #round(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
+    const { now, random } = this.#options;
+    const members = await this.#current(signal);
+    const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
+    const candidates = members.map((member) => member.candidate(marks, now()));
+    let first: unknown = null;
+    for (const url of rank(candidates, spec.prompt.length, random)) {
+      const member = this.#members.get(url)!;
+      try {
+        member.sent();
+        const session = await member.engine.open(spec, signal);
+        member.told(session.opened, session.bundle.costs);
+        member.prefixes.note(marks);
+        return { member, session };
+      } catch (error) {
+        if (!isElsewhere(error)) throw error;
+        if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now());
+        first ??= error;
+      }
+    }
+    throw first ?? noEngine();
+  }
+
+  async #current(signal: CancelSignal): Promise<Member[]> {
+    const urls = await this.#options.workers(signal);
+    for (const url of this.#members.keys()) if (!urls.includes(url)) this.#members.delete(url);
+    return urls.map((url) => {
+      const member = this.#members.get(url) ?? new Member(url, this.#options.engineAt(url));
+      this.#members.set(url, member);
+      return member;
+    });
+  }
+}
+
+function isElsewhere(error: unknown): error is StepError {
+  return error instanceof StepError && ELSEWHERE.has(error.code);
+}
+
+/** The first answer of the gpu-workers, asked one after the other. Rejects with the last one's error. */
+export async function firstAnswer<T>(
+  workers: WorkerList,
+  ask: (url: string) => Promise<T>,
+  signal: CancelSignal,
+): Promise<T> {
+  let last: unknown = noEngine();
+  for (const url of await workers(signal)) {
+    try {
+      return await ask(url);
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last;
+}
+
+/** Resolves after `ms`; rejects with StepError "client_closed" on an abort. */
+export function sleep(ms: number, signal: CancelSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const onAbort = () => reject(new StepError("client_closed", "The request was cancelled."));
+  const timer = setTimeout(resolve, ms);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort);
+  return promise.finally(() => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  });
+}
+
+function noEngine(): StepError {
+  return new StepError("engine_unavailable", "There is no model engine.");
+}

@@ -1,0 +1,102 @@
+import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts";
+import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
+import type { TokenId } from "../ids.ts";
+import type { Rescorer } from "../rescore/rescorer.ts";
+import { advance, type DecodeLimits, type DecodeState, INITIAL_STATE } from "./advance.ts";
+import type { Block } from "./block.ts";
+import { Drafter, type DraftSize } from "./drafter.ts";
+import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
+
+export interface LoopRequest extends DraftSize {
+  readonly spec: { readonly prompt: ArrayLike<TokenId>; readonly heads: number };
+  readonly limits: DecodeLimits;
+  readonly rescorer: Rescorer;
+}
+
+/** Decoding of one session, wherever it runs: what has been committed, and the result to go on from. */
+export class Loop {
+  readonly #session: StepSession;
+  readonly #limits: DecodeLimits;
+  readonly #rescorer: Rescorer;
+  readonly #drafter: Drafter;
+  /** Tokens that the rescorer has not been told of. */
+  #backlog: ArrayLike<TokenId>[];
+  #state: DecodeState = INITIAL_STATE;
+  #result: StepResult;
+  /** Steps asked of the session by number, and model calls. */
+  #steps = 0;
+  #calls = 1;
+
+  /** `from`: what to go on from; the session's first result without it. `request.spec.prompt` is all of the text. */
+  constructor(session: StepSession, request: LoopRequest, from?: RunEnd) {
+    const { spec, limits, rescorer } = request;
+    this.#session = session;
+    this.#limits = limits;
+    this.#rescorer = rescorer;
+    this.#drafter = new Drafter(rescorer, limits, request, spec.heads);
+    this.#backlog = [spec.prompt];
+    this.#result = from?.result ?? session.opened;
+    this.#steps = from?.steps ?? 0;
+  }
+
+  get end(): RunEnd {
+    return { result: this.#result, steps: this.#steps };
+  }
+
+  /** The prefill's block. */
+  first(): Block {
+    return { ...this.#commit(0, EMPTY_TREE, this.#session.opened), cachedTokens: this.#session.cachedTokens };
+  }
+
+  /** The next step's draft. */
+  draft(): DraftTree {
+    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
+    return this.#drafter.next(this.#state, this.#result);
+  }
+
+  async step(draft: DraftTree, signal: CancelSignal): Promise<Block> {
+    const result = await this.#session.step(this.#steps++, draft, signal);
+    this.#result = result;
+    this.#drafter.observe(draft, result);
+    return this.#commit(this.#calls++, draft, result);
+  }
+
+  /** Lets the engine draft, by the rest of the limits. Ends with the completion, or once the session was paused. */
+  async *run(session: DraftingSession, request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, void> {
+    const maxTokens = this.#limits.maxTokens - this.#state.committed;
+    const blocks = session.run({ ...request, limits: { ...this.#limits, maxTokens } }, signal);
+    try {
+      for (;;) {
+        const { done, value } = await blocks.next();
+        if (done) {
+          if (value === null) return;
+          this.#result = value.result;
+          this.#steps = value.steps;
+          return;
+        }
+        const { committed, finish } = value;
+        this.#state = { committed: this.#state.committed + committed.length, finish };
+        this.#backlog.push(committed.map(({ token }) => token));
+        yield { ...value, index: this.#calls++ };
+      }
+    } finally {
+      await blocks.return(null);
+    }
+  }
+
+  #commit(index: number, draft: DraftTree, result: StepResult): Block {
+    const { state, committed } = advance(this.#state, this.#limits, draft, result);
+    this.#state = state;
+    this.#backlog.push(committed.map(({ token }) => token));
+    const pruned = prune(draft, result.threshold);
+    const verified = { tree: pruned.draft, accepted: acceptedOf(pruned, result) };
+    const drafted = pruned.nodes.length;
+    const { timing } = result;
+    return { index, committed, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
+  }
+}
+
+/** The accepted nodes by their places in the tree that was verified. */
+function acceptedOf({ nodes }: Pruned, { accepted }: StepResult): number[] {
+  return accepted.map((node) => nodes.indexOf(node));
+}
