@@ -48,8 +48,11 @@ export class Member {
 
   /** It could not be reached, or was lost: what it knew is gone where it has to start again. */
   failed(now: number): void {
-    this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
-    this.#downUntil = now + this.#pauseMs;
+    // All its sessions tell of the same failure.
+    if (now >= this.#downUntil) {
+      this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
+      this.#downUntil = now + this.#pauseMs;
+    }
     this.#load = null;
     this.#fresh = 0;
     this.prefixes.forget();

@@ -37,6 +37,7 @@ const HELP = [
   "ngram train",
   "deploy",
   "check",
+  "sim",
 ];
 
 test.concurrent.each(HELP)("%s --help", async (line) => {
