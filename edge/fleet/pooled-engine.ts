@@ -17,7 +17,7 @@ export interface PoolOptions {
   readonly random: () => number;
   readonly sleep: (ms: number, signal: CancelSignal) => Promise<void>;
   /** How long a stream that was lost looks for another gpu-worker, ms; the last round over all of them may end later. */
-  readonly resumeMs?: number;
+  readonly resumeMs: number;
 }
 
 /** What another gpu-worker may do better. */
@@ -29,8 +29,6 @@ const ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
   "bad_frame",
   "protocol_mismatch",
 ]);
-/** One that starts again is there in some seconds. */
-const RESUME_MS = 20_000;
 /** First and longest pause between two rounds over all gpu-workers, ms; each is twice the last. */
 const FIRST_ROUND_PAUSE_MS = 250;
 const LONGEST_ROUND_PAUSE_MS = 4_000;
@@ -64,7 +62,7 @@ export class PooledEngine implements StepEngine {
 
   /** As `#round`, again and again for a while. */
   async #again(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
-    const { now, sleep, resumeMs = RESUME_MS } = this.#options;
+    const { now, sleep, resumeMs } = this.#options;
     const until = now() + resumeMs;
     for (let pause = FIRST_ROUND_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_ROUND_PAUSE_MS)) {
       try {

@@ -23,8 +23,8 @@ async function main(): Promise<void> {
     },
   });
   if (values.help) return console.log(HELP);
-  const first = Number(values.seed ?? values.first);
-  const seeds = values.seed === undefined ? Math.ceil(Number(values.streams) / STREAMS) : 1;
+  const first = whole(values.seed ?? values.first, values.seed === undefined ? "--first" : "--seed");
+  const seeds = values.seed === undefined ? Math.ceil(whole(values.streams, "--streams") / STREAMS) : 1;
   const startedAt = process.hrtime.bigint();
   const counts: Record<string, number> = {};
   let [streams, tokens, failed] = [0, 0, 0];
@@ -42,9 +42,19 @@ async function main(): Promise<void> {
   process.exitCode = failed > 0 ? 1 : 0;
 }
 
+function whole(text: string, option: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new Error(`${option} must be a whole number, not "${text}"`);
+  return Number(text);
+}
+
 function tell(seed: number, { faults }: FleetReport): void {
   for (const fault of faults) console.error(`seed ${seed}: ${fault}`);
   if (faults.length > 0) console.error(`seed ${seed}: again with npm run sim -- --seed ${seed}`);
 }
 
-await main();
+try {
+  await main();
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error);
+  process.exitCode = 1;
+}

@@ -26,6 +26,8 @@ export const STREAMS = 20;
 const FAULTS = 4;
 /** Faults and streams begin within this time, ms. */
 const BUSY_MS = 8_000;
+/** As an edge has it that is told nothing else, ms. */
+const RESUME_MS = 20_000;
 /** So long a gpu-worker hangs that nobody waits for it, ms. */
 const FOREVER_MS = 120_000;
 /** All is over by then, ms. */
@@ -132,6 +134,7 @@ class FleetRun {
       now,
       random: () => this.#random.unit(),
       sleep,
+      resumeMs: RESUME_MS,
     });
   }
 
