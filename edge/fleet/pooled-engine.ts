@@ -93,8 +93,12 @@ export class PooledEngine implements StepEngine {
         member.prefixes.note(marks);
         return { member, session };
       } catch (error) {
-        if (!isElsewhere(error)) throw error;
+        if (!isElsewhere(error)) {
+          member.unsent();
+          throw error;
+        }
         if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now());
+        else member.answered();
         if (refusal === null || (error.code === "overloaded" && refusal.code !== "overloaded")) refusal = error;
       }
     }

@@ -81,6 +81,24 @@ describe("a gpu-worker as an edge knows it", () => {
     expect(one.candidate([], 3_000).down).toBe(false);
   });
 
+  test("is tried by one caller at a time after it failed, until it tells something", () => {
+    const one = member();
+    one.sent();
+    expect(one.candidate([], 0).down).toBe(false);
+    one.failed(0);
+    expect(one.candidate([], 1_000).down).toBe(false);
+    one.sent();
+    expect(one.candidate([], 1_000).down).toBe(true);
+    one.unsent();
+    expect(one.candidate([], 1_000).down).toBe(false);
+    one.sent();
+    one.answered();
+    expect(one.candidate([], 1_000)).toMatchObject({ down: false, fresh: 1 });
+    one.told({ load: IDLE });
+    one.sent();
+    expect(one.candidate([], 1_000).down).toBe(false);
+  });
+
   test("is there again once it tells something, and has forgotten prompts when it was lost", () => {
     const one = member();
     const marks = marksOf("ann", SPEC.prompt);
@@ -149,6 +167,8 @@ describe("several engines as one", () => {
       const { engine, tried } = pool({ a: [code], b: [] });
       await expect(engine.open(SPEC, still())).rejects.toMatchObject({ code });
       expect(tried).toEqual(["a"]);
+      await engine.open(SPEC, still());
+      expect(tried).toEqual(["a", "a"]);
     },
   );
 
