@@ -22,6 +22,7 @@ const environment = z.object({
     .pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
+  RESUME_MAX_S: z.coerce.number().nonnegative().default(20),
   MAX_STREAMS: z.coerce.number().int().positive().default(8),
   MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
@@ -36,6 +37,8 @@ export interface Config {
   /** Gpu-workers that are always there, beside those that register. */
   readonly gpuWorkerUrls: readonly string[];
   readonly gpuWorkerKey: string;
+  /** How long a stream whose gpu-worker was lost looks for another one, ms. */
+  readonly resumeMs: number;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
   /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
@@ -62,6 +65,7 @@ export function readConfig(env: unknown): Config {
   return {
     gpuWorkerUrls: data.GPU_WORKER_URL.map((url) => url.replace(/\/$/, "")),
     gpuWorkerKey: data.GPU_WORKER_KEY,
+    resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,
     // Without keys nothing but the origin keeps any page a reader opens from calling.

@@ -13,6 +13,7 @@ import type {
 } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import { type Echo, type OpenedMessage, PROTOCOL_VERSION } from "../shared/messages.ts";
+import { blockNumber } from "../shared/wire/run.ts";
 import { cancelled, Link, type StepSocket, UNAVAILABLE, unexpected } from "./step-link.ts";
 
 /**
@@ -64,6 +65,8 @@ class GpuSession implements DraftingSession {
   readonly cachedTokens: number;
   readonly opened: StepResult;
   load: Load;
+  /** Steps made so far. */
+  #steps = 0;
   readonly #link: Link;
   readonly #stepMs: number;
   readonly #trip: RoundTrip;
@@ -92,6 +95,7 @@ class GpuSession implements DraftingSession {
     const { queueMs, modelMs, engineMs } = reply.result.timing;
     this.#trip.observe(this.#now() - sentAt - queueMs - modelMs - engineMs);
     this.load = reply.result.load;
+    this.#steps = index + 1;
     return reply.result;
   }
 
@@ -102,17 +106,20 @@ class GpuSession implements DraftingSession {
     link.unasked = true;
     let taken = 0;
     for (let index = 0; ; index++) {
+      const inTime = link.waits;
       const reply = await link.receive(this.#stepMs, signal);
-      if (reply.type === "paused") {
+      if (reply.type === "paused" && reply.end.steps === this.#steps) {
         link.unasked = false;
         return reply.end;
       }
-      if (reply.type !== "block") throw link.fail(unexpected());
+      if (reply.type !== "block" || reply.block.index !== blockNumber(this.#steps)) throw link.fail(unexpected());
+      this.#steps++;
       const { block, echo } = reply;
       if (echo !== null) {
         this.load = echo.load;
         const tripMs = stamps.seen(echo);
-        if (tripMs !== null) this.#trip.observe(tripMs);
+        // What had to wait for its reader says nothing about the wire.
+        if (tripMs !== null && inTime) this.#trip.observe(tripMs);
       }
       yield { ...block, index };
       if (block.finish !== null) return null;

@@ -40,7 +40,7 @@ function appOf(env: Env): Hono<AppEnv> {
 }
 
 /** All gpu-workers as one engine. */
-function fleetOf({ gpuWorkerUrls, gpuWorkerKey }: Config) {
+function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs }: Config) {
   const now = () => performance.now();
   const workers: WorkerList = async () => gpuWorkerUrls;
   return {
@@ -50,6 +50,7 @@ function fleetOf({ gpuWorkerUrls, gpuWorkerKey }: Config) {
       now,
       random: Math.random,
       sleep,
+      resumeMs,
     }),
     engineInfo: (signal: CancelSignal) =>
       firstAnswer(workers, (url) => fetchEngineInfo(url, gpuWorkerKey, signal), signal),

@@ -53,11 +53,19 @@ export class Link {
     }
   }
 
-  /** The next message. Closing the socket is what cancels the work on the other side. */
+  /** Whether the next message is yet to come. */
+  get waits(): boolean {
+    return this.#inbox.length === 0;
+  }
+
+  /**
+   * The next message; what came before a failure can be read after it. Closing the socket is what cancels the work on the
+   * other side.
+   */
   receive(ms: number, signal: CancelSignal): Promise<Reply> {
     if (signal.aborted) this.fail(cancelled());
     const known = this.#inbox.shift();
-    if (known !== undefined && this.#failure === null) return Promise.resolve(known);
+    if (known !== undefined) return Promise.resolve(known);
     if (this.#failure !== null) return Promise.reject(this.#failure);
     const { promise, resolve, reject } = Promise.withResolvers<Reply>();
     const onAbort = () => this.fail(cancelled());
@@ -87,6 +95,7 @@ export class Link {
   fail(error: StepError): StepError {
     if (this.#failure !== null) return this.#failure;
     this.#failure = error;
+    if (error.code === "client_closed") this.#inbox.length = 0;
     this.#socket.close(1000, error.code);
     this.#waiting?.reject(error);
     this.#waiting = null;
@@ -94,6 +103,7 @@ export class Link {
   }
 
   #receive(data: unknown): void {
+    if (this.#failure !== null) return;
     try {
       if (!(data instanceof ArrayBuffer)) throw unexpected();
       const message = decodeServer(new Uint8Array(data));

@@ -2,11 +2,12 @@ import type { Block } from "../shared/decode/block.ts";
 import type { RunEnd } from "../shared/decode/drafting-session.ts";
 import type { Loop } from "../shared/decode/loop.ts";
 import type { CancelSignal } from "../shared/engine.ts";
+import { StepError } from "../shared/errors.ts";
+import { LIMITS } from "../shared/limits.ts";
 import type { Echo } from "../shared/messages.ts";
 
 /** A session that drafts itself: steps one after the other as long as there is credit. */
 export class Run {
-  readonly #loop: Loop;
   readonly #now: () => number;
   /** Tokens that may still be sent. */
   #credit: number;
@@ -14,14 +15,15 @@ export class Run {
   #stamp: { readonly stamp: number; readonly at: number } | null = null;
   #wake: () => void = () => undefined;
 
-  constructor(loop: Loop, credit: number, now: () => number) {
-    this.#loop = loop;
+  constructor(credit: number, now: () => number) {
     this.#credit = credit;
     this.#now = now;
   }
 
+  /** Throws StepError "bad_frame" where the peer would let it be further ahead than any run may be. */
   grant(tokens: number, stamp: number): void {
     this.#credit += tokens;
+    if (this.#credit > LIMITS.runCredit) throw new StepError("bad_frame", "More credit than a run may have.");
     this.#stamp = { stamp, at: this.#now() };
     this.#wake();
   }
@@ -41,10 +43,14 @@ export class Run {
   }
 
   /**
-   * Blocks until the completion ends (no value) or the run is paused (where it got to). `waits` is told when it begins to
-   * wait for credit, and when it goes on.
+   * Blocks, by the numbers of their steps in the session, until the completion ends (no value) or the run is paused (where
+   * it got to). `waits` is told when it begins to wait for credit, and when it goes on.
    */
-  async *blocks(signal: CancelSignal, waits: (waiting: boolean) => void): AsyncGenerator<Block, RunEnd | null> {
+  async *blocks(
+    loop: Loop,
+    signal: CancelSignal,
+    waits: (waiting: boolean) => void,
+  ): AsyncGenerator<Block, RunEnd | null> {
     while (!this.#paused) {
       if (this.#credit <= 0) {
         waits(true);
@@ -54,11 +60,11 @@ export class Run {
         waits(false);
         continue;
       }
-      const block = await this.#loop.step(this.#loop.draft(), signal);
+      const block = await loop.step(loop.draft(), signal);
       this.#credit -= block.committed.length;
-      yield block;
+      yield { ...block, index: loop.end.steps - 1 };
       if (block.finish !== null) return null;
     }
-    return this.#loop.end;
+    return loop.end;
   }
 }

@@ -28,6 +28,7 @@ export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   /** The bearer key that every caller of /v1/ presents. */
   readonly key: string;
   readonly maxSockets?: number;
+  /** Between pings; a peer that has not answered one by the next is gone. */
   readonly pingMs?: number;
   /** Takes a line whenever there is a reason to refuse somebody; none repeats within a minute. */
   readonly log?: (line: string) => void;
@@ -48,7 +49,7 @@ const DEFAULTS = {
   idleMs: 120_000,
   maxSockets: 64,
   pendingMs: 10_000,
-  pingMs: 15_000,
+  pingMs: 2_500,
   log: () => undefined,
 };
 

@@ -1,4 +1,4 @@
-import type { RawData, WebSocket } from "ws";
+import type { RawData } from "ws";
 import { decodeClient, encodeServer } from "../shared/codec.ts";
 import { StepError } from "../shared/errors.ts";
 import type { ClientMessage, RunMessage, ServerMessage } from "../shared/messages.ts";
@@ -6,6 +6,18 @@ import type { Metrics } from "./metrics.ts";
 import { Run } from "./run.ts";
 import { ServedSession } from "./served-session.ts";
 import type { Drafts, Served } from "./server.ts";
+
+/** What is needed of the `ws` package's WebSocket. */
+export interface PeerSocket {
+  readonly readyState: number;
+  readonly OPEN: number;
+  on(event: "message", listener: (data: RawData, isBinary: boolean) => void): unknown;
+  on(event: "pong" | "close" | "error", listener: () => void): unknown;
+  send(data: Uint8Array): void;
+  ping(): void;
+  close(code: number, reason?: string): void;
+  terminate(): void;
+}
 
 export interface SocketLimits {
   /** For the first message, ms. */
@@ -24,12 +36,14 @@ const GOING_AWAY = 1001;
  * neither side's buffers can fill.
  */
 export class StepSocket {
-  readonly #socket: WebSocket;
+  readonly #socket: PeerSocket;
   readonly #served: { readonly engine: Served; readonly drafting: Drafts };
   readonly #metrics: Metrics;
   readonly #limits: SocketLimits;
   readonly #gone = new AbortController();
   #session: ServedSession | null = null;
+  /** Whether the peer has asked for a run, and the one that is being made. */
+  #ran = false;
   #run: Run | null = null;
   #state: "idle" | "busy" | "ended" = "idle";
   #draining = false;
@@ -37,7 +51,7 @@ export class StepSocket {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(
-    socket: WebSocket,
+    socket: PeerSocket,
     served: { readonly engine: Served; readonly drafting: Drafts },
     metrics: Metrics,
     limits: SocketLimits,
@@ -100,6 +114,7 @@ export class StepSocket {
 
   /** What comes after a run has ended by itself is too late to matter. */
   #steer(message: Extract<ClientMessage, { type: "credit" | "pause" }>): void {
+    if (!this.#ran) throw new StepError("bad_frame", `A ${message.type} before any run.`);
     if (message.type === "pause") this.#run?.pause();
     else this.#run?.grant(message.tokens, message.stamp);
   }
@@ -124,11 +139,13 @@ export class StepSocket {
 
   /** Drafts beside the model until the completion ends, the peer has enough of it, or this gpu-worker stops. */
   async #drive(session: ServedSession, { request, credit }: RunMessage): Promise<void> {
-    const rescorer = await this.#served.drafting.rescorer(request.rescorer, request.pack);
-    const run = new Run(session.loop(request, rescorer), credit, () => performance.now());
+    // Before anything is awaited: a pause may come while a pack is loaded.
+    const run = new Run(credit, () => performance.now());
     this.#run = run;
-    if (this.#draining || this.#gone.signal.aborted) run.pause();
-    const blocks = run.blocks(this.#gone.signal, (waiting) => {
+    this.#ran = true;
+    if (this.#draining) run.pause();
+    const rescorer = await this.#served.drafting.rescorer(request.rescorer, request.pack);
+    const blocks = run.blocks(session.loop(request, rescorer), this.#gone.signal, (waiting) => {
       if (waiting) this.#await(this.#limits.idleMs);
       else clearTimeout(this.#timer);
     });

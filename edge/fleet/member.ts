@@ -29,7 +29,8 @@ export class Member {
       fresh: this.#fresh,
       costs: this.#costs,
       knownTokens: this.prefixes.tokens(marks),
-      down: now < this.#downUntil,
+      // One caller finds out whether it is back, which may take long where it hangs.
+      down: now < this.#downUntil || (this.#pauseMs > 0 && this.#fresh > 0),
     };
   }
 
@@ -37,19 +38,32 @@ export class Member {
     this.#fresh++;
   }
 
+  /** Whoever was sent there gave up, or should not have come. */
+  unsent(): void {
+    this.#fresh = Math.max(0, this.#fresh - 1);
+  }
+
+  /** It is there, whatever it said. */
+  answered(): void {
+    this.#pauseMs = 0;
+    this.#downUntil = Number.NEGATIVE_INFINITY;
+  }
+
   /** It is there, and this busy. */
   told({ load }: { readonly load: Load }, costs: PassCosts | null = null): void {
     this.#load = load;
     this.#fresh = 0;
-    this.#pauseMs = 0;
-    this.#downUntil = Number.NEGATIVE_INFINITY;
+    this.answered();
     if (costs !== null) this.#costs = costs;
   }
 
   /** It could not be reached, or was lost: what it knew is gone where it has to start again. */
   failed(now: number): void {
-    this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
-    this.#downUntil = now + this.#pauseMs;
+    // All its sessions tell of the same failure.
+    if (now >= this.#downUntil) {
+      this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
+      this.#downUntil = now + this.#pauseMs;
+    }
     this.#load = null;
     this.#fresh = 0;
     this.prefixes.forget();

@@ -16,12 +16,22 @@ export interface PoolOptions {
   /** In [0, 1). */
   readonly random: () => number;
   readonly sleep: (ms: number, signal: CancelSignal) => Promise<void>;
+  /** How long a stream that was lost looks for another gpu-worker, ms; the last round over all of them may end later. */
+  readonly resumeMs: number;
 }
 
 /** What another gpu-worker may do better. */
-const ELSEWHERE: ReadonlySet<ErrorCode> = new Set(["engine_unavailable", "engine_lost", "overloaded", "timeout"]);
-/** Pauses between rounds over all gpu-workers once a stream was lost: one that starts again is there in some seconds. */
-const ROUND_PAUSES_MS = [250, 500, 1_000, 2_000, 4_000, 4_000, 4_000];
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
+  "engine_unavailable",
+  "engine_lost",
+  "overloaded",
+  "timeout",
+  "bad_frame",
+  "protocol_mismatch",
+]);
+/** First and longest pause between two rounds over all gpu-workers, ms; each is twice the last. */
+const FIRST_ROUND_PAUSE_MS = 250;
+const LONGEST_ROUND_PAUSE_MS = 4_000;
 
 /** An opened session, and where. */
 export interface Placed {
@@ -52,24 +62,28 @@ export class PooledEngine implements StepEngine {
 
   /** As `#round`, again and again for a while. */
   async #again(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
-    for (const pause of ROUND_PAUSES_MS) {
+    const { now, sleep, resumeMs } = this.#options;
+    const until = now() + resumeMs;
+    for (let pause = FIRST_ROUND_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_ROUND_PAUSE_MS)) {
       try {
         return await this.#round(spec, signal);
       } catch (error) {
-        if (!isElsewhere(error)) throw error;
+        if (!isElsewhere(error) || now() + pause > until) throw error;
       }
-      await this.#options.sleep(pause, signal);
+      await sleep(pause, signal);
     }
-    return await this.#round(spec, signal);
   }
 
-  /** Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it. */
+  /**
+   * Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it, or of one that is only
+   * busy, as it knows when to come again.
+   */
   async #round(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
     const { now, random } = this.#options;
     const members = await this.#current(signal);
     const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
     const candidates = members.map((member) => member.candidate(marks, now()));
-    let first: unknown = null;
+    let refusal: StepError | null = null;
     for (const url of rank(candidates, spec.prompt.length, random)) {
       const member = this.#members.get(url)!;
       try {
@@ -79,12 +93,16 @@ export class PooledEngine implements StepEngine {
         member.prefixes.note(marks);
         return { member, session };
       } catch (error) {
-        if (!isElsewhere(error)) throw error;
+        if (!isElsewhere(error)) {
+          member.unsent();
+          throw error;
+        }
         if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now());
-        first ??= error;
+        else member.answered();
+        if (refusal === null || (error.code === "overloaded" && refusal.code !== "overloaded")) refusal = error;
       }
     }
-    throw first ?? noEngine();
+    throw refusal ?? noEngine();
   }
 
   async #current(signal: CancelSignal): Promise<Member[]> {

@@ -1,7 +1,7 @@
 import { advance, type DecodeState, INITIAL_STATE } from "../../shared/decode/advance.ts";
 import type { Block } from "../../shared/decode/block.ts";
 import { canDraft, type DraftingSession, type RunEnd, type RunRequest } from "../../shared/decode/drafting-session.ts";
-import { type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
+import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import type { TokenId } from "../../shared/ids.ts";
@@ -14,10 +14,14 @@ export interface Resumption {
   lost(placed: Placed): void;
 }
 
-/** The engine is gone, or its model is. */
-const LOST: ReadonlySet<ErrorCode> = new Set(["engine_lost", "engine_unavailable"]);
-/** Times that one stream may lose its engine: beyond that it is likely the stream's own doing. */
+/** The engine is gone, or its model is, or what it says can no longer be trusted. */
+const LOST: ReadonlySet<ErrorCode> = new Set(["engine_lost", "engine_unavailable", "bad_frame"]);
+/** Times that one stream may lose its engine without getting on: beyond that it is likely the stream's own doing. */
 const MAX_LOSSES = 4;
+/** Tokens that are getting on. */
+const PROGRESS = 64;
+/** Of the step that was lost nothing was verified. */
+const UNVERIFIED = CERTAIN + 1;
 
 /**
  * A session that survives its engine: what was committed is opened elsewhere, and the first token there is the outcome of
@@ -33,6 +37,9 @@ export class ResumingSession implements DraftingSession {
   /** Steps made before this engine's first. */
   #base = 0;
   #losses = 0;
+  /** Length of the text at the first of them. */
+  #lostAt = 0;
+  #paused = false;
   #closed = false;
 
   constructor(spec: OpenSpec, placed: Placed, resumption: Resumption) {
@@ -62,18 +69,21 @@ export class ResumingSession implements DraftingSession {
       this.#text.push(...result.accepted.map((node) => draft.tokens[node]!), result.bonus);
       return result;
     } catch (error) {
-      return await this.#resume(error, index + 1);
+      return { ...(await this.#resume(error, index + 1)), threshold: UNVERIFIED };
     }
   }
 
   async *run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null> {
     const progress: Progress = { state: INITIAL_STATE, blocks: 0 };
+    this.#paused = false;
     while (progress.state.finish === null) {
       try {
         return yield* this.#relay(request, progress, signal);
       } catch (error) {
         const result = await this.#resume(error, 0);
         yield resumedBlock(request, progress, result);
+        // Whoever paused the engine that was lost has not paused this one.
+        if (this.#paused && progress.state.finish === null) return { result, steps: this.#base };
       }
     }
     return null;
@@ -103,6 +113,7 @@ export class ResumingSession implements DraftingSession {
   }
 
   pause(): void {
+    this.#paused = true;
     const { session } = this.#placed;
     if (canDraft(session)) session.pause();
   }
@@ -115,7 +126,12 @@ export class ResumingSession implements DraftingSession {
   /** The first result of another engine; throws `error` where that is none of a lost one. */
   async #resume(error: unknown, base: number): Promise<StepResult> {
     const lost = error instanceof StepError && LOST.has(error.code);
-    if (!lost || this.#closed || ++this.#losses > MAX_LOSSES) throw error;
+    if (!lost || this.#closed) throw error;
+    if (this.#losses === 0 || this.#text.length >= this.#lostAt + PROGRESS) {
+      this.#lostAt = this.#text.length;
+      this.#losses = 0;
+    }
+    if (++this.#losses > MAX_LOSSES) throw error;
     this.#resumption.lost(this.#placed);
     this.#placed.session.close();
     const placed = await this.#resumption.again(Uint32Array.from(this.#text));

@@ -2,7 +2,7 @@ import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts
 import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
 import type { TokenId } from "../ids.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
-import { advance, type DecodeLimits, type DecodeState, INITIAL_STATE } from "./advance.ts";
+import { advance, type DecodeLimits, type DecodeState, follow, INITIAL_STATE } from "./advance.ts";
 import type { Block } from "./block.ts";
 import { Drafter, type DraftSize } from "./drafter.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
@@ -74,8 +74,8 @@ export class Loop {
           this.#steps = value.steps;
           return;
         }
-        const { committed, finish } = value;
-        this.#state = { committed: this.#state.committed + committed.length, finish };
+        const { committed } = value;
+        this.#state = follow(this.#state, this.#limits, value);
         this.#backlog.push(committed.map(({ token }) => token));
         yield { ...value, index: this.#calls++ };
       }

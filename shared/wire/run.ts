@@ -73,13 +73,22 @@ export function decodeEcho(fields: Fields): Echo {
   return { stamp, heldMs: heldMs!, load };
 }
 
-/** Its index is left out, as blocks of a run count from 0; times are float16. */
-export function blockFields({ committed, drafted, verified, finish, timing }: Block): unknown[] {
+/** Steps are counted up to here and again from 0: enough to tell that no block is lost or comes twice. */
+const BLOCK_NUMBERS = 128;
+
+/** The number of a block by that of its step in the session. */
+export function blockNumber(step: number): number {
+  return step % BLOCK_NUMBERS;
+}
+
+/** Times are float16. */
+export function blockFields({ index, committed, drafted, verified, finish, timing }: Block): unknown[] {
   const last = committed.at(-1);
   const logProbs = committed.every((token) => token.logProbs !== null)
     ? committed.map((token) => token.logProbs!)
     : null;
   return [
+    blockNumber(index),
     ...pack.tokens(committed.map(({ token }) => token)),
     last?.kind === "bonus",
     drafted,
@@ -90,7 +99,9 @@ export function blockFields({ committed, drafted, verified, finish, timing }: Bl
   ];
 }
 
+/** `index` is the block's number only. */
 export function decodeBlock(fields: Fields): Block {
+  const index = fields.integer(0, BLOCK_NUMBERS - 1);
   const tokens = fields.tokens(1, LIMITS.draftNodes + 1);
   const bonus = fields.flag();
   const drafted = fields.integer(0, LIMITS.draftNodes);
@@ -102,7 +113,7 @@ export function decodeBlock(fields: Fields): Block {
     const kind = bonus && i === tokens.length - 1 ? "bonus" : "accepted";
     return { token, kind, logProbs: logProbs?.[i] ?? null };
   });
-  return { index: 0, committed, drafted, verified, cachedTokens: 0, finish, timing };
+  return { index, committed, drafted, verified, cachedTokens: 0, finish, timing };
 }
 
 function decodeTiming(fields: Fields): StepTiming {

@@ -37,6 +37,8 @@ const HELP = [
   "ngram train",
   "deploy",
   "check",
+  "sim",
+  "chaos",
 ];
 
 test.concurrent.each(HELP)("%s --help", async (line) => {
@@ -55,6 +57,8 @@ const MISTAKES = [
   "bundle tiny other",
   "bundle tiny --precision int3",
   "bench other",
+  "sim --seed x",
+  "chaos --workers 0",
   "bench calibrate",
   "bench decode --rounds x",
   "bench neural --frob",

@@ -137,7 +137,7 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
   block: { type: "block", block: BLOCK, echo: null },
   "block with a stamp returned": {
     type: "block",
-    block: { ...BLOCK, committed: BLOCK.committed.slice(1) },
+    block: { ...BLOCK, index: 127, committed: BLOCK.committed.slice(1) },
     echo: { stamp: 300, heldMs: 2.5, load: LOAD },
   },
   "the last block, with what was verified and log-probabilities": {
