@@ -4,7 +4,7 @@ import type { Rescorer } from "../rescore/rescorer.ts";
 import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
 import type { DraftSize } from "./drafter.ts";
-import { canDraft, type DraftingSession, type RunRequest } from "./drafting-session.ts";
+import { canDraft, type DraftingSession, type EngineEstimates, type RunRequest } from "./drafting-session.ts";
 import { Loop } from "./loop.ts";
 import { HERE, type Place, type Placement } from "./placement.ts";
 
@@ -44,7 +44,11 @@ export interface StepEvent extends Block {
 export async function* decode(engine: StepEngine, request: DecodeRequest): AsyncGenerator<StepEvent, void> {
   const { spec, signal, now, tokenizerHash } = request;
   const openedAt = now();
-  const session = await engine.open(spec, signal);
+  let begun: RunRequest | null = null;
+  const session = await engine.open(spec, signal, (known) => {
+    begun = runAhead(request, known);
+    return begun;
+  });
   // Between two steps nobody else listens, and in workerd no code after an await runs once the client is gone.
   const onAbort = () => session.close();
   signal.addEventListener("abort", onAbort);
@@ -58,8 +62,14 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
     let event: StepEvent = { ...loop.first(), place: "edge", wallMs: now() - openedAt };
     yield event;
     while (event.finish === null) {
-      if (request.elsewhere !== null && canDraft(session) && placement.choose(session.roundTripMs) === "gpu") {
-        for await (event of follow(session, loop, request, request.elsewhere)) yield event;
+      const { elsewhere } = request;
+      if (
+        elsewhere !== null &&
+        canDraft(session) &&
+        (begun !== null || placement.choose(session.roundTripMs) === "gpu")
+      ) {
+        begun = null;
+        for await (event of follow(session, loop, request, elsewhere)) yield event;
         continue;
       }
       const draftedAt = now();
@@ -73,6 +83,13 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
     signal.removeEventListener("abort", onAbort);
     session.close();
   }
+}
+
+/** What the engine is to do after the prefill without being asked again. */
+function runAhead({ elsewhere, limits }: DecodeRequest, known: EngineEstimates): RunRequest | null {
+  const maxTokens = limits.maxTokens - 1;
+  if (elsewhere === null || maxTokens === 0 || elsewhere.placement.beforehand(known) !== "gpu") return null;
+  return { ...elsewhere.run, limits: { ...limits, maxTokens } };
 }
 
 /** Blocks that the engine drafts itself, until the end or until that is better done here. */

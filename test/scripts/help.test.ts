@@ -66,6 +66,8 @@ const MISTAKES = [
   "bench rescore --alpha 2",
   "eval",
   "eval --frob",
+  "eval --replay trace --rtt 40",
+  "eval --prompts rows --rtt 40 --step-ms 5",
   "eval --suite other",
   "tune --alphas x",
   "report --frob",
