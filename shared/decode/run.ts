@@ -14,6 +14,8 @@ export interface DecodeRequest extends DraftSize {
   readonly rescorer: Rescorer;
   /** Hex SHA-256 the engine's tokenizer must have; null trusts it. */
   readonly tokenizerHash: string | null;
+  /** Where this runs; default "edge". */
+  readonly here?: Place;
   /** How the engine drafts where it is to do so itself, and who decides that; null: always here. */
   readonly elsewhere: Elsewhere | null;
   /** Cancels the running step and ends the session, also between two steps. */
@@ -42,7 +44,7 @@ export interface StepEvent extends Block {
  * Rejects with the engine's StepError, or "protocol_mismatch" where the tokenizers differ.
  */
 export async function* decode(engine: StepEngine, request: DecodeRequest): AsyncGenerator<StepEvent, void> {
-  const { spec, signal, now, tokenizerHash } = request;
+  const { spec, signal, now, tokenizerHash, here = "edge" } = request;
   const openedAt = now();
   let begun: RunRequest | null = null;
   const session = await engine.open(spec, signal, (known) => {
@@ -59,7 +61,7 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
     const loop = new Loop(session, request);
     const placement = request.elsewhere?.placement ?? HERE;
     placement.opened(session.bundle.costs);
-    let event: StepEvent = { ...loop.first(), place: "edge", wallMs: now() - openedAt };
+    let event: StepEvent = { ...loop.first(), place: here, wallMs: now() - openedAt };
     yield event;
     while (event.finish === null) {
       const { elsewhere } = request;
@@ -75,7 +77,7 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
       const draftedAt = now();
       const draft = loop.draft();
       const sentAt = now();
-      event = { ...(await loop.step(draft, signal)), place: "edge", wallMs: now() - sentAt };
+      event = { ...(await loop.step(draft, signal)), place: here, wallMs: now() - sentAt };
       placement.observe(event, sentAt - draftedAt);
       yield event;
     }

@@ -19,6 +19,7 @@ export interface ServiceOptions {
 export interface Service {
   readonly url: string;
   readonly gpuWorker: GpuWorker;
+  readonly gpuKey: string;
   client(options?: ClientOptions): OpenAI;
   /** POSTs JSON, or a string as it is. */
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
@@ -52,6 +53,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   return {
     url: edge.url,
     gpuWorker,
+    gpuKey: KEY,
     client: (more = {}) => new OpenAI({ baseURL: `${edge.url}/v1`, apiKey: "any", maxRetries: 0, ...more }),
     post: (path, body, init = {}) =>
       fetch(`${edge.url}${path}`, {
