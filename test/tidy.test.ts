@@ -79,8 +79,8 @@ describe("imports", () => {
     // The compiler of the kernel, which is loaded where there is no compiled one yet.
     const compiler = "gpu-worker/integer/kernel.ts -> assemblyscript/asc";
     // OpenAI's routes are the edge's, wherever they are answered.
-    const routes = "gpu-worker/api/api.ts -> edge/app.ts";
-    expect(importsAgainst("gpu-worker/", inside)).toEqual([routes, compiler]);
+    const routes = ["app", "config"].map((name) => `gpu-worker/api/api.ts -> edge/${name}.ts`);
+    expect(importsAgainst("gpu-worker/", inside)).toEqual([...routes, compiler]);
   });
 
   test("of models/ and train/ do not reach the servers", () => {

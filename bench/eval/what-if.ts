@@ -34,7 +34,10 @@ export interface WhatIf {
  * What each placement would give: a step takes `stepMs` beside the model and a round trip more from the edge. Rescoring
  * is left out, as it costs the same at both places.
  */
-export function whatIf({ rttMs, stepMs }: Distance, methods: Readonly<Record<string, MethodSummary>>): WhatIf {
+export function whatIf(
+  { rttMs, stepMs }: Distance,
+  methods: Readonly<Record<string, Pick<MethodSummary, "block_efficiency">>>,
+): WhatIf {
   const estimates = { roundTripMs: rttMs, stepMs, draftMs: 0, gain: 0 };
   const chosen = placeOf("edge", estimates);
   const rates = (tokensPerStep: number): PlacementRates => {

@@ -1,6 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createApp } from "../../edge/app.ts";
+import { readConfig } from "../../edge/config.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { Metrics } from "../metrics.ts";
@@ -26,19 +27,13 @@ export type Api = (request: Request) => Promise<Response>;
 export function createApi({ engine, metrics, bundleDir, maxStreams, log }: ApiOptions): Api {
   const { model } = engine.bundle;
   const app = createApp({
-    config: {
-      gpuWorkerUrls: [],
-      gpuWorkerKey: "",
-      // The server has checked the key.
-      apiKeyHashes: [],
-      trustConnectingIp: false,
-      corsOrigins: [],
-      allowedHosts: null,
-      models: [model],
-      // Nothing limits the rate of one who has the key.
-      rateLimit: { requests: Number.MAX_SAFE_INTEGER, periodS: 1 },
-      streams: { perCaller: maxStreams, total: maxStreams },
-    },
+    // Whoever comes here has shown the key; no browser has business here.
+    config: readConfig({
+      GPU_WORKER_KEY: "not called",
+      DEFAULT_MODEL: model,
+      MAX_STREAMS: String(maxStreams),
+      MAX_STREAMS_TOTAL: String(maxStreams),
+    }),
     here: "gpu",
     engine: counted(engine, metrics),
     engineInfo: async () => engine.bundle,

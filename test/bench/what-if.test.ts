@@ -1,11 +1,10 @@
 import { expect, test } from "vitest";
-import type { MethodSummary } from "../../bench/eval/summary.ts";
 import { formatWhatIf, whatIf } from "../../bench/eval/what-if.ts";
 
 const METHODS = {
-  none: { block_efficiency: 2 } as MethodSummary,
-  tree: { block_efficiency: 4 } as MethodSummary,
-  unused: { block_efficiency: null } as MethodSummary,
+  none: { block_efficiency: 2 },
+  tree: { block_efficiency: 4 },
+  unused: { block_efficiency: null },
 };
 
 test("a far edge waits a round trip for each step, and auto does not", () => {
