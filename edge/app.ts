@@ -1,6 +1,7 @@
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
+import type { Place } from "../shared/decode/placement.ts";
 import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
@@ -18,6 +19,8 @@ import { Bundles, type ReadFile } from "./text/bundles.ts";
 export interface AppDeps {
   readonly config: Config;
   readonly engine: StepEngine;
+  /** Where this code runs: "gpu" beside the model, where nothing is left to be placed; default "edge". */
+  readonly here?: Place;
   /** What the engine serves now. Rejects with StepError where it cannot be reached. */
   readonly engineInfo: (signal: CancelSignal) => Promise<BundleInfo>;
   /** Files of bundles, `<bundle>/<path>`. */

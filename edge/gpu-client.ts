@@ -1,5 +1,5 @@
 import type { Block } from "../shared/decode/block.ts";
-import type { DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import type { Ahead, DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
 import { blend } from "../shared/decode/placement.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type {
@@ -7,6 +7,7 @@ import type {
   CancelSignal,
   Load,
   OpenSpec,
+  PassCosts,
   StepEngine,
   StepResult,
   StepSession,
@@ -43,22 +44,37 @@ export function createGpuClient(
   now: () => number = () => performance.now(),
 ): StepEngine {
   const trip = new RoundTrip();
+  let costs: PassCosts | null = null;
   return {
-    async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
+    async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
       if (signal.aborted) throw cancelled();
       const socket = await deadline(connect(signal), deadlines.connectMs, (late) => late.close(1000, "too late"));
       const link = new Link(socket, deadlines.silenceMs);
+      const sentAt = now();
       link.send({ type: "open", version: PROTOCOL_VERSION, spec });
+      const run = ahead?.({ roundTripMs: trip.ms, costs }) ?? null;
+      if (run !== null) beginRun(link, run);
       const opened = await link.receive(deadlines.openMs, signal);
       if (opened.type !== "opened") throw link.fail(unexpected());
       link.opened = true;
-      return new GpuSession(link, opened, deadlines.stepMs, trip, now);
+      costs = opened.bundle.costs;
+      trip.observe(now() - sentAt - engineTime(opened.result));
+      return new GpuSession(link, opened, { stepMs: deadlines.stepMs, running: run !== null }, trip, now);
     },
   };
 }
 
 /** Tokens that a run may be ahead of its reader: some round trips' worth, and what a stop string at worst throws away. */
 const RUN_CREDIT = 256;
+
+function beginRun(link: Link, request: RunRequest): void {
+  link.send({ type: "run", request, credit: RUN_CREDIT });
+  link.unasked = true;
+}
+
+function engineTime({ timing }: StepResult): number {
+  return timing.queueMs + timing.modelMs + timing.engineMs;
+}
 
 class GpuSession implements DraftingSession {
   readonly bundle: BundleInfo;
@@ -71,8 +87,17 @@ class GpuSession implements DraftingSession {
   readonly #stepMs: number;
   readonly #trip: RoundTrip;
   readonly #now: () => number;
+  /** Whether the engine drafts. */
+  #running: boolean;
 
-  constructor(link: Link, opened: OpenedMessage, stepMs: number, trip: RoundTrip, now: () => number) {
+  /** `running`: a run was asked for together with the opening. */
+  constructor(
+    link: Link,
+    opened: OpenedMessage,
+    { stepMs, running }: { readonly stepMs: number; readonly running: boolean },
+    trip: RoundTrip,
+    now: () => number,
+  ) {
     this.bundle = opened.bundle;
     this.cachedTokens = opened.cachedTokens;
     this.opened = opened.result;
@@ -81,6 +106,7 @@ class GpuSession implements DraftingSession {
     this.#stepMs = stepMs;
     this.#trip = trip;
     this.#now = now;
+    this.#running = running;
   }
 
   get roundTripMs(): number | null {
@@ -92,8 +118,7 @@ class GpuSession implements DraftingSession {
     this.#link.send({ type: "step", index, draft });
     const reply = await this.#link.receive(this.#stepMs, signal);
     if (reply.type !== "stepped" || reply.index !== index) throw this.#link.fail(unexpected());
-    const { queueMs, modelMs, engineMs } = reply.result.timing;
-    this.#trip.observe(this.#now() - sentAt - queueMs - modelMs - engineMs);
+    this.#trip.observe(this.#now() - sentAt - engineTime(reply.result));
     this.load = reply.result.load;
     this.#steps = index + 1;
     return reply.result;
@@ -102,14 +127,15 @@ class GpuSession implements DraftingSession {
   async *run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null> {
     const stamps = new Stamps(this.#now);
     const link = this.#link;
-    link.send({ type: "run", request, credit: RUN_CREDIT });
-    link.unasked = true;
+    if (!this.#running) beginRun(link, request);
+    this.#running = true;
     let taken = 0;
     for (let index = 0; ; index++) {
       const inTime = link.waits;
       const reply = await link.receive(this.#stepMs, signal);
       if (reply.type === "paused" && reply.end.steps === this.#steps) {
         link.unasked = false;
+        this.#running = false;
         return reply.end;
       }
       if (reply.type !== "block" || reply.block.index !== blockNumber(this.#steps)) throw link.fail(unexpected());

@@ -1,4 +1,4 @@
-import { Placement } from "../shared/decode/placement.ts";
+import { type Place, Placement } from "../shared/decode/placement.ts";
 import type { DecodeRequest, Elsewhere } from "../shared/decode/run.ts";
 import { StepError } from "../shared/errors.ts";
 import type { TokenId } from "../shared/ids.ts";
@@ -24,8 +24,16 @@ const COMPLETIONS_MAX_TOKENS = 16;
  */
 const CHARACTERS_PER_TOKEN = 16;
 
-/** Loads what the request needs and tokenizes it, for `tenant` (OpenSpec). Throws StepError naming the field at fault. */
-export async function prepare(params: CompletionParams, bundles: Bundles, tenant: string): Promise<Prepared> {
+/**
+ * Loads what the request needs and tokenizes it, for `tenant` (OpenSpec), to be decoded `here`. Throws StepError naming
+ * the field at fault.
+ */
+export async function prepare(
+  params: CompletionParams,
+  bundles: Bundles,
+  tenant: string,
+  here: Place = "edge",
+): Promise<Prepared> {
   const manifest = await bundles.manifest(params.model);
   const plan = planDraft(params.speculation, manifest);
   const bundle = await bundles.bundle(manifest.name);
@@ -53,8 +61,9 @@ export async function prepare(params: CompletionParams, bundles: Bundles, tenant
       maxNodes: plan.maxNodes,
       autoNodes: plan.autoNodes,
       tokenizerHash: manifest.tokenizer.sha256,
+      here,
       elsewhere: {
-        placement: new Placement(params.speculation.placement),
+        placement: new Placement(here === "gpu" ? here : params.speculation.placement),
         run: {
           rescorer: plan.rescorer,
           pack: plan.pack?.sha256 ?? null,

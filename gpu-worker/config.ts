@@ -6,7 +6,7 @@ const KEY_LENGTH = 16;
 const integer = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
 
 /** Environment variables; an empty one counts as absent. */
-const environment = z.object({
+export const environment = z.object({
   GPU_WORKER_KEY: z
     .string({ error: "is required: the key that the edge presents" })
     .min(KEY_LENGTH, `must have at least ${KEY_LENGTH} characters`),

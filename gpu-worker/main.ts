@@ -1,3 +1,4 @@
+import { createApi } from "./api/api.ts";
 import { type Config, readConfig } from "./config.ts";
 import { Drafting } from "./drafting.ts";
 import { SessionEngine } from "./engine/engine.ts";
@@ -48,7 +49,8 @@ async function main(): Promise<void> {
     },
   });
   engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
-  server.serve(engine, await Drafting.of(bundleDir));
+  const api = createApi({ engine, metrics: server.metrics, bundleDir, maxStreams: maxSessions, log });
+  server.serve(engine, await Drafting.of(bundleDir), api);
   console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);
   if (model.notice !== null) console.log(`gpu-worker: ${model.notice}`);
 }

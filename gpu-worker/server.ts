@@ -5,7 +5,10 @@ import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { type BundleInfo, IDLE, type Load, type StepEngine } from "../shared/engine.ts";
+import { ERRORS, type ErrorCode } from "../shared/errors.ts";
 import { LIMITS } from "../shared/limits.ts";
+import type { Api } from "./api/api.ts";
+import { answerBy } from "./api/node-http.ts";
 import type { Drafting } from "./drafting.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
@@ -38,8 +41,8 @@ export interface GpuServer {
   readonly url: string;
   /** For the engine to tell what it does. */
   readonly metrics: Metrics;
-  /** From here on it is ready. */
-  serve(engine: Served, drafting: Drafts): void;
+  /** From here on it is ready. `api` answers OpenAI's routes. */
+  serve(engine: Served, drafting: Drafts, api?: Api): void;
   /** Takes no more, lets running steps end for at most `graceMs`, then cuts off what is left. */
   close(graceMs: number): Promise<void>;
 }
@@ -52,6 +55,8 @@ const DEFAULTS = {
   pingMs: 2_500,
   log: () => undefined,
 };
+
+const OPENAI_PATHS = /^\/v1\/(chat\/completions|completions|models(\/[^/]*)?)$/;
 
 /** The least that `maxPending` is where nothing else is said. */
 const MIN_PENDING = 128;
@@ -84,7 +89,9 @@ class Server implements GpuServer {
   readonly #refusals: RefusalLog;
   readonly #pending: PendingConnections;
   readonly #heartbeat: NodeJS.Timeout;
-  #served: { readonly engine: Served; readonly drafting: Drafts } | null = null;
+  /** Of those who showed the key and were not upgraded. */
+  readonly #answering = new Set<Socket>();
+  #served: { readonly engine: Served; readonly drafting: Drafts; readonly api: Api | null } | null = null;
   #closing = false;
 
   constructor(options: ServerOptions) {
@@ -119,8 +126,8 @@ class Server implements GpuServer {
     return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   }
 
-  serve(engine: Served, drafting: Drafts): void {
-    this.#served = { engine, drafting };
+  serve(engine: Served, drafting: Drafts, api?: Api): void {
+    this.#served = { engine, drafting, api: api ?? null };
   }
 
   async close(graceMs: number): Promise<void> {
@@ -133,6 +140,7 @@ class Server implements GpuServer {
     const cutOff = setTimeout(() => {
       for (const socket of this.#sockets) socket.terminate();
       this.#pending.terminate();
+      for (const socket of this.#answering) socket.destroy();
     }, graceMs);
     await closed;
     clearTimeout(cutOff);
@@ -141,8 +149,9 @@ class Server implements GpuServer {
 
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#pending.answering(request.socket);
-    // One request a connection, and no route wants a body: whatever else a peer sends is never waited for.
+    // One request a connection, and none but OpenAI's routes want a body: whatever else a peer sends is never waited for.
     response.setHeader("connection", "close");
+    if (OPENAI_PATHS.test(pathOf(request))) return this.#complete(request, response);
     if (request.method !== "GET" && request.method !== "HEAD") return reply(response, 405, { error: "GET only" });
     switch (pathOf(request)) {
       case "/healthz":
@@ -168,6 +177,25 @@ class Server implements GpuServer {
       default:
         return reply(response, 404, { error: "no such path" });
     }
+  }
+
+  /** OpenAI's routes, for those with the key. */
+  async #complete(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    if (!this.#admits(request)) {
+      this.#refusals.note("wrong key", addressOf(socket));
+      return reply(response, 401, openAiError("The API key is not valid.", "invalid_api_key"));
+    }
+    const api = this.#ready?.api ?? null;
+    if (api === null) {
+      const message = this.#closing ? "The gpu-worker is stopping." : "The model is not loaded yet.";
+      return reply(response, 503, openAiError(message, "engine_unavailable"), { "retry-after": "1" });
+    }
+    // From here on the limits of completions hold.
+    this.#pending.release(socket);
+    this.#answering.add(socket);
+    socket.once("close", () => this.#answering.delete(socket));
+    await answerBy(api, request, response);
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -233,6 +261,11 @@ function addressOf(socket: Duplex): string | undefined {
 
 function pathOf(request: IncomingMessage): string {
   return (request.url ?? "/").split("?", 1)[0]!;
+}
+
+/** What keeps a request from OpenAI's routes, in their shape. */
+function openAiError(message: string, code: ErrorCode): object {
+  return { error: { message, type: ERRORS[code].type, param: null, code } };
 }
 
 function reply(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {

@@ -32,8 +32,8 @@ const ALIVE_MS = 1_000;
 const GOING_AWAY = 1001;
 
 /**
- * One WebSocket, one session. It answers one message at a time and takes no other meanwhile but what steers a run, so
- * neither side's buffers can fill.
+ * One WebSocket, one session. It answers one message at a time and takes no other meanwhile but what steers a run, or
+ * asks for one with the opening, so neither side's buffers can fill.
  */
 export class StepSocket {
   readonly #socket: PeerSocket;
@@ -45,6 +45,8 @@ export class StepSocket {
   /** Whether the peer has asked for a run, and the one that is being made. */
   #ran = false;
   #run: Run | null = null;
+  /** Asked for while the session is being opened. */
+  #early: RunMessage | null = null;
   #state: "idle" | "busy" | "ended" = "idle";
   #draining = false;
   #answered = true;
@@ -101,6 +103,7 @@ export class StepSocket {
         this.#steer(message);
         return;
       }
+      if (this.#state === "busy" && this.#waits(message)) return;
       if (this.#state === "busy") throw new StepError("bad_frame", "A message before the reply to the last.");
       this.#state = "busy";
       clearTimeout(this.#timer);
@@ -110,6 +113,13 @@ export class StepSocket {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** A run may be asked for together with the opening. */
+  #waits(message: ClientMessage): boolean {
+    if (message.type !== "run" || this.#session !== null || this.#early !== null) return false;
+    this.#early = message;
+    return true;
   }
 
   /** What comes after a run has ended by itself is too late to matter. */
@@ -126,6 +136,8 @@ export class StepSocket {
       this.#session = await ServedSession.open(this.#served.engine, message.spec, this.#metrics, signal);
       const { bundle, cachedTokens, opened } = this.#session;
       this.#send({ type: "opened", bundle, cachedTokens, result: opened });
+      const run = this.#early;
+      if (run !== null && !run.request.limits.eosTokens.includes(opened.bonus)) await this.#drive(this.#session, run);
       return;
     }
     if (this.#session === null) throw new StepError("bad_frame", "The session is not open yet.");

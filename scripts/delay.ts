@@ -4,6 +4,8 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 /** A stretch of wire of its own length before a server on this machine. */
 export interface Wire {
   readonly url: string;
+  /** Passed on so far, both ways. */
+  readonly bytes: number;
   close(): Promise<void>;
 }
 
@@ -11,11 +13,13 @@ export interface Wire {
 export async function startWire(target: string, roundTripMs: number): Promise<Wire> {
   const { hostname, port } = new URL(target);
   const open = new Set<Socket>();
+  let bytes = 0;
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (near) => {
     const far = connect({ host: hostname, port: Number(port), noDelay: true, allowHalfOpen: true });
     for (const socket of [near, far]) {
       open.add(socket);
       socket.on("close", () => open.delete(socket));
+      socket.on("data", (data) => (bytes += data.length));
     }
     relay(near, far, roundTripMs / 2);
     relay(far, near, roundTripMs / 2);
@@ -24,6 +28,9 @@ export async function startWire(target: string, roundTripMs: number): Promise<Wi
   await once(server, "listening");
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    get bytes() {
+      return bytes;
+    },
     async close() {
       const closed = once(server, "close");
       server.close();

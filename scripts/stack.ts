@@ -3,7 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assembleAssets } from "./assets.ts";
-import { startWire } from "./delay.ts";
+import { startWire, type Wire } from "./delay.ts";
 import { buildEdge, type Edge, type EdgeOptions, startEdge } from "./edge.ts";
 import { type GpuWorker, startGpuWorker } from "./gpu-worker.ts";
 import { freePort, waitUntilReady } from "./net.ts";
@@ -41,8 +41,15 @@ export interface Stack {
   readonly gpuWorker: GpuWorker;
   readonly gpuWorkers: readonly GpuWorker[];
   readonly gpuKey: string;
+  /** Another edge before the same gpu-workers, `rttMs` away from them; it is closed with the stack. */
+  edgeAt(rttMs: number): Promise<DistantEdge>;
   /** Stops the edge, then the gpu-worker; safe to call twice. */
   close(): Promise<void>;
+}
+
+export interface DistantEdge extends Edge {
+  /** One to each gpu-worker. */
+  readonly wires: readonly Wire[];
 }
 
 /** Starts the whole service on this machine. Nothing is left running or lying about when it rejects. */
@@ -66,14 +73,29 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
-    const urls = await wires(gpuWorkers, options.rttMs ?? 0, closers);
-    const own = { GPU_WORKER_URL: urls.join(), GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
-    const vars = { ...options.vars, ...own };
-    const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
-    const edge = await startEdge({ workerDir, assetsDir, host, port, vars, ...limit });
-    closers.push(() => edge.close());
-    await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
-    return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, close };
+    const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number) => {
+      const urls = workers.map(({ url }) => url).join();
+      const own = { GPU_WORKER_URL: urls, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+      const vars = { ...options.vars, ...own };
+      const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
+      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...limit });
+      closers.push(() => edge.close());
+      await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
+      return edge;
+    };
+    const wiresOf = async (rttMs: number) => {
+      const wires = await Promise.all(gpuWorkers.map(({ url }) => startWire(url, rttMs)));
+      closers.push(() => Promise.all(wires.map((wire) => wire.close())));
+      return wires;
+    };
+    const edgeAt = async (rttMs: number): Promise<DistantEdge> => {
+      const wires = await wiresOf(rttMs);
+      return { ...(await addEdge(wires, 0)), wires };
+    };
+    const { rttMs = 0 } = options;
+    const nearest = rttMs === 0 ? gpuWorkers : await wiresOf(rttMs);
+    const edge = await addEdge(nearest, port);
+    return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, edgeAt, close };
   } catch (error) {
     await close();
     throw error;
@@ -91,14 +113,6 @@ async function gpuPorts({ gpuPort = 0, workers = 1 }: StackOptions): Promise<num
     ports.push(await freePort("127.0.0.1", gpuPort === 0 ? 0 : gpuPort + i, "--gpu-port"));
   }
   return ports;
-}
-
-/** Addresses of the gpu-workers for the edge, at the end of a wire where there is a delay. */
-async function wires(workers: readonly GpuWorker[], rttMs: number, closers: (() => Promise<unknown>)[]) {
-  if (rttMs === 0) return workers.map(({ url }) => url);
-  const all = await Promise.all(workers.map(({ url }) => startWire(url, rttMs)));
-  closers.push(() => Promise.all(all.map((wire) => wire.close())));
-  return all.map(({ url }) => url);
 }
 
 /** Last started, first closed; one failure does not keep the others open. */

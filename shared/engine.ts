@@ -1,3 +1,4 @@
+import type { Ahead } from "./decode/drafting-session.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { LogProb, NodeIndex, TokenId } from "./ids.ts";
 import type { Lattice } from "./lattice.ts";
@@ -141,5 +142,6 @@ export interface CancelSignal {
 
 /** The seam between decoding and the model. Rejects with StepError. */
 export interface StepEngine {
-  open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession>;
+  /** `ahead` is asked of engines that can draft. */
+  open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession>;
 }

@@ -1,3 +1,4 @@
+import type { Ahead } from "../../shared/decode/drafting-session.ts";
 import type { CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import { Member } from "./member.ts";
@@ -51,8 +52,8 @@ export class PooledEngine implements StepEngine {
     this.#options = options;
   }
 
-  async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
-    const placed = await this.#round(spec, signal);
+  async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
+    const placed = await this.#round(spec, signal, ahead);
     return new ResumingSession(spec, placed, {
       again: (text) => this.#again({ ...spec, prompt: text }, signal),
       told: ({ member }, told) => member.told(told),
@@ -78,7 +79,7 @@ export class PooledEngine implements StepEngine {
    * Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it, or of one that is only
    * busy, as it knows when to come again.
    */
-  async #round(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
+  async #round(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<Placed> {
     const { now, random } = this.#options;
     const members = await this.#current(signal);
     const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
@@ -88,7 +89,7 @@ export class PooledEngine implements StepEngine {
       const member = this.#members.get(url)!;
       try {
         member.sent();
-        const session = await member.engine.open(spec, signal);
+        const session = await member.engine.open(spec, signal, ahead);
         member.told(session.opened, session.bundle.costs);
         member.prefixes.note(marks);
         return { member, session };

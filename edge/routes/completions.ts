@@ -23,7 +23,7 @@ export async function completionsRoute(
   try {
     const completion = new Completion({
       params,
-      prepared: await prepare(params, services.bundles, await tenantOf(c.get("caller"))),
+      prepared: await prepare(params, services.bundles, await tenantOf(c.get("caller")), services.here),
       engine: services.engine,
       signal: cancel.signal,
       now: services.now,

@@ -1,4 +1,4 @@
-import type { CancelSignal, Load, StepResult, StepSession } from "../engine.ts";
+import type { CancelSignal, Load, PassCosts, StepResult, StepSession } from "../engine.ts";
 import type { RescorerSpec } from "../rescore/index.ts";
 import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
@@ -13,6 +13,18 @@ export interface RunRequest extends DraftSize {
   /** Whether blocks tell what was verified. */
   readonly verified: boolean;
 }
+
+/** What an engine is known by before a session is opened there; null: it has not been heard of. */
+export interface EngineEstimates {
+  readonly roundTripMs: number | null;
+  readonly costs: PassCosts | null;
+}
+
+/**
+ * The run that is to begin with the first token, so that the second does not wait for a round trip either; null: none.
+ * The session's first call must then be `run`.
+ */
+export type Ahead = (known: EngineEstimates) => RunRequest | null;
 
 /** What to go on from after a run. */
 export interface RunEnd {
@@ -30,7 +42,8 @@ export interface DraftingSession extends StepSession {
   /**
    * Steps that the engine makes by itself from the last result on, until the completion ends, which the last block
    * says, or until `pause`. It runs ahead of its reader by a bounded number of tokens. The numbers of its blocks count
-   * from 0; null is returned after the last one, where it got to otherwise. No step may be asked for meanwhile. Rejects with StepError, "unsupported" where the engine lacks the pack.
+   * from 0; null is returned after the last one, where it got to otherwise. No step may be asked for meanwhile.
+   * Rejects with StepError, "unsupported" where the engine lacks the pack.
    */
   run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null>;
   /** Ends a run with the step that it makes. */

@@ -1,4 +1,5 @@
 import type { PassCosts, StepTiming } from "../engine.ts";
+import type { EngineEstimates } from "./drafting-session.ts";
 
 /** Who drafts: the caller of the engine, a round trip away, or the engine itself. */
 export type Place = "edge" | "gpu";
@@ -55,6 +56,12 @@ export class Placement {
   /** The last choice, and what it was made by. */
   get chosen(): { readonly place: Place; readonly mode: PlacementMode; readonly estimates: PlacementEstimates } {
     return { place: this.#place, mode: this.#mode, estimates: this.#estimates };
+  }
+
+  /** Where the first draft after the prefill is made, by what was known of the engine before. */
+  beforehand({ roundTripMs, costs }: EngineEstimates): Place {
+    if (costs !== null) this.opened(costs);
+    return this.choose(roundTripMs);
   }
 
   /** Told what passes cost at the engine, before there was a step. */

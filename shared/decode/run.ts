@@ -4,7 +4,7 @@ import type { Rescorer } from "../rescore/rescorer.ts";
 import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
 import type { DraftSize } from "./drafter.ts";
-import { canDraft, type DraftingSession, type RunRequest } from "./drafting-session.ts";
+import { canDraft, type DraftingSession, type EngineEstimates, type RunRequest } from "./drafting-session.ts";
 import { Loop } from "./loop.ts";
 import { HERE, type Place, type Placement } from "./placement.ts";
 
@@ -14,6 +14,8 @@ export interface DecodeRequest extends DraftSize {
   readonly rescorer: Rescorer;
   /** Hex SHA-256 the engine's tokenizer must have; null trusts it. */
   readonly tokenizerHash: string | null;
+  /** Where this runs; default "edge". */
+  readonly here?: Place;
   /** How the engine drafts where it is to do so itself, and who decides that; null: always here. */
   readonly elsewhere: Elsewhere | null;
   /** Cancels the running step and ends the session, also between two steps. */
@@ -42,9 +44,13 @@ export interface StepEvent extends Block {
  * Rejects with the engine's StepError, or "protocol_mismatch" where the tokenizers differ.
  */
 export async function* decode(engine: StepEngine, request: DecodeRequest): AsyncGenerator<StepEvent, void> {
-  const { spec, signal, now, tokenizerHash } = request;
+  const { spec, signal, now, tokenizerHash, here = "edge" } = request;
   const openedAt = now();
-  const session = await engine.open(spec, signal);
+  let begun: RunRequest | null = null;
+  const session = await engine.open(spec, signal, (known) => {
+    begun = runAhead(request, known);
+    return begun;
+  });
   // Between two steps nobody else listens, and in workerd no code after an await runs once the client is gone.
   const onAbort = () => session.close();
   signal.addEventListener("abort", onAbort);
@@ -55,17 +61,23 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
     const loop = new Loop(session, request);
     const placement = request.elsewhere?.placement ?? HERE;
     placement.opened(session.bundle.costs);
-    let event: StepEvent = { ...loop.first(), place: "edge", wallMs: now() - openedAt };
+    let event: StepEvent = { ...loop.first(), place: here, wallMs: now() - openedAt };
     yield event;
     while (event.finish === null) {
-      if (request.elsewhere !== null && canDraft(session) && placement.choose(session.roundTripMs) === "gpu") {
-        for await (event of follow(session, loop, request, request.elsewhere)) yield event;
+      const { elsewhere } = request;
+      if (
+        elsewhere !== null &&
+        canDraft(session) &&
+        (begun !== null || placement.choose(session.roundTripMs) === "gpu")
+      ) {
+        begun = null;
+        for await (event of follow(session, loop, request, elsewhere)) yield event;
         continue;
       }
       const draftedAt = now();
       const draft = loop.draft();
       const sentAt = now();
-      event = { ...(await loop.step(draft, signal)), place: "edge", wallMs: now() - sentAt };
+      event = { ...(await loop.step(draft, signal)), place: here, wallMs: now() - sentAt };
       placement.observe(event, sentAt - draftedAt);
       yield event;
     }
@@ -73,6 +85,13 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
     signal.removeEventListener("abort", onAbort);
     session.close();
   }
+}
+
+/** What the engine is to do after the prefill without being asked again. */
+function runAhead({ elsewhere, limits }: DecodeRequest, known: EngineEstimates): RunRequest | null {
+  const maxTokens = limits.maxTokens - 1;
+  if (elsewhere === null || maxTokens === 0 || elsewhere.placement.beforehand(known) !== "gpu") return null;
+  return { ...elsewhere.run, limits: { ...limits, maxTokens } };
 }
 
 /** Blocks that the engine drafts itself, until the end or until that is better done here. */

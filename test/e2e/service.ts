@@ -24,6 +24,7 @@ export interface Service {
   /** The first of `gpuWorkers`. */
   readonly gpuWorker: GpuWorker;
   readonly gpuWorkers: readonly GpuWorker[];
+  readonly gpuKey: string;
   client(options?: ClientOptions): OpenAI;
   /** POSTs JSON, or a string as it is. */
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
