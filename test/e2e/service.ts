@@ -52,6 +52,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     edge,
     gpuWorker,
     gpuWorkers,
+    gpuKey: KEY,
     client: (more = {}) => new OpenAI({ baseURL: `${edge.url}/v1`, apiKey: "any", maxRetries: 0, ...more }),
     post: (path, body, init = {}) =>
       fetch(`${edge.url}${path}`, {
