@@ -1,12 +1,9 @@
 import * as z from "zod";
+import { workerUrl } from "./fleet/registry.ts";
 
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
-  GPU_WORKER_URL: z
-    .string()
-    .default("")
-    .transform(list)
-    .pipe(z.array(z.url({ protocol: /^https?$/ }))),
+  GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(workerUrl)),
   GPU_WORKER_KEY: z.string().min(1),
   API_KEYS: z
     .string()
@@ -60,7 +57,7 @@ export function readConfig(env: unknown): Config {
   }
   const { data } = parsed;
   return {
-    gpuWorkerUrls: data.GPU_WORKER_URL.map((url) => url.replace(/\/$/, "")),
+    gpuWorkerUrls: data.GPU_WORKER_URL,
     gpuWorkerKey: data.GPU_WORKER_KEY,
     apiKeyHashes: data.API_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,

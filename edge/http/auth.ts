@@ -9,7 +9,7 @@ export interface Caller {
 
 /** A caller's name for the engine, which is told neither keys nor addresses. */
 export async function tenantOf({ id }: Caller): Promise<string> {
-  return (await sha256Hex(new Uint8Array(new TextEncoder().encode(`tenant ${id}`)))).slice(0, 32);
+  return (await hashOf(`tenant ${id}`)).slice(0, 32);
 }
 
 /**
@@ -23,13 +23,29 @@ export async function authenticate(headers: Headers, config: Config): Promise<Ca
     const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
     return { id: `ip:${address === null ? "unknown" : network(address)}` };
   }
-  const key = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
-  if (key === undefined) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
-  const hash = await sha256Hex(new Uint8Array(new TextEncoder().encode(key)));
+  const key = bearerKey(headers);
+  if (key === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
+  const hash = await hashOf(key);
   // Every configured hash is compared in full, so that time tells nothing about them.
   const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
   if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
   return { id: `key:${hash.slice(0, 16)}` };
+}
+
+/** Lets only those pass who have the gpu-workers' key. Throws StepError "invalid_api_key". */
+export async function authenticateWorker(headers: Headers, { gpuWorkerKey }: Config): Promise<void> {
+  const hashes = [bearerKey(headers) ?? "", gpuWorkerKey].map(hashOf);
+  const [presented = "", known = ""] = await Promise.all(hashes);
+  if (!equalHex(presented, known)) throw new StepError("invalid_api_key", "Send the gpu-workers' key.");
+}
+
+function bearerKey(headers: Headers): string | null {
+  // A gpu-worker's key may hold spaces.
+  return /^Bearer +(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1] ?? null;
+}
+
+async function hashOf(text: string): Promise<string> {
+  return await sha256Hex(new Uint8Array(new TextEncoder().encode(text)));
 }
 
 /** An IPv4 address as it is; of an IPv6 address the first 64 bits, as its owner chooses the others. */

@@ -57,7 +57,7 @@ export interface CompletionParams {
 
 /** Checks a chat body. Throws StepError (400) naming the field at fault. */
 export function parseChat(body: unknown): CompletionParams {
-  const wire: ChatBody = check(chatBody, body);
+  const wire: ChatBody = check(chatBody, supported(body));
   const logprobs = wire.logprobs ?? false;
   if (wire.top_logprobs != null && !logprobs) throw invalid("top_logprobs", "it needs logprobs: true");
   if (wire.max_tokens != null && wire.max_completion_tokens != null && wire.max_tokens !== wire.max_completion_tokens) {
@@ -75,7 +75,7 @@ export function parseChat(body: unknown): CompletionParams {
 
 /** Checks a completions body. Throws StepError (400) naming the field at fault. */
 export function parseCompletion(body: unknown): CompletionParams {
-  const wire: CompletionBody = check(completionBody, body);
+  const wire: CompletionBody = check(completionBody, supported(body));
   return {
     ...commonParams(wire),
     api: "completions",
@@ -140,14 +140,28 @@ function textInput(text: string): Input {
   return { kind: "text", text };
 }
 
-function check<T>(schema: z.ZodType<T>, body: unknown): T {
+/** What of a body is looked at, its lists bounded. Throws as `check` does. */
+function supported(body: unknown): unknown {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return body;
+  checkSizes({ ...body });
+  return withoutRefused({ ...body });
+}
+
+/** A checked body. Throws StepError (400) naming the field at fault. */
+export function check<T>(schema: z.ZodType<T>, body: unknown): T {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new StepError("invalid_request", "The body must be a JSON object.");
   }
-  checkSizes({ ...body });
-  const parsed = schema.safeParse(withoutRefused({ ...body }));
+  const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
   throw zodFault(parsed.error.issues);
+}
+
+/** A checked value that came by itself, under its name. Throws as `check` does. */
+export function checkField<T>(name: string, schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw zodFault(parsed.error.issues, [name]);
 }
 
 export function invalid(param: string, reason: string): StepError {
