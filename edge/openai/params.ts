@@ -50,6 +50,8 @@ export interface CompletionParams {
   readonly stop: readonly string[];
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Whether the sizes of stream chunks tell nothing of what they hold. */
+  readonly pad: boolean;
   /** Alternatives per token; null without log-probabilities. */
   readonly logProbs: number | null;
   readonly speculation: SpeculationParams;
@@ -89,6 +91,7 @@ export function parseCompletion(body: unknown): CompletionParams {
 function commonParams(wire: ChatBody | CompletionBody) {
   const stream = wire.stream ?? false;
   if (wire.stream_options != null && !stream) throw invalid("stream_options", "it needs stream: true");
+  if (wire.stream_options?.pad) checkPad(wire);
   const speculation = wire.speculation ?? {};
   const rescorer = speculation.rescorer ?? {};
   return {
@@ -99,6 +102,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
     stop: typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []),
     stream,
     includeUsage: wire.stream_options?.include_usage ?? false,
+    pad: (wire.stream_options?.pad || wire.stream_options?.include_obfuscation) ?? false,
     speculation: {
       enabled: speculation.enabled ?? true,
       heads: speculation.heads ?? null,
@@ -116,6 +120,12 @@ function commonParams(wire: ChatBody | CompletionBody) {
       trace: speculation.trace ?? false,
     },
   };
+}
+
+/** Both grow by what was accepted, and there is no bound worth filling up to. */
+function checkPad({ speculation, logprobs }: ChatBody | CompletionBody): void {
+  const shown = speculation?.trace ? "speculation.trace" : logprobs != null && logprobs !== false ? "logprobs" : null;
+  if (shown !== null) throw invalid("stream_options.pad", `it cannot hide the size of ${shown}; leave one of them out`);
 }
 
 function chatMessage(message: ChatBody["messages"][number]): ChatMessage {

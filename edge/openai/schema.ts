@@ -76,7 +76,14 @@ const common = {
     .nullish(),
   stream: z.boolean().nullish(),
   stream_options: z
-    .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
+    .strictObject({
+      include_usage: z.boolean().nullish(),
+      include_obfuscation: z.boolean().nullish().meta({ description: "Fills chunks up with noise, as `pad` does." }),
+      pad: z
+        .boolean()
+        .nullish()
+        .meta({ description: "Sizes of chunks tell nothing of how many tokens were accepted." }),
+    })
     .nullish(),
   speculation: speculation.nullish(),
 };
