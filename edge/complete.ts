@@ -1,5 +1,6 @@
 import { decode, type StepEvent } from "../shared/decode/run.ts";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
+import type { TokenId } from "../shared/ids.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import { padded, TextGate } from "./openai/padding.ts";
 import type { CompletionParams } from "./openai/params.ts";
@@ -114,14 +115,19 @@ export class Completion {
 
   async *#steps(): AsyncGenerator<{ readonly event: StepEvent; readonly step: TextStep }, void> {
     const transcript = new Transcript(this.#prepared.bundle.tokenizer, this.#params.stop);
+    const { recollection } = this.#prepared;
+    const kept: TokenId[] = [];
     const request = { ...this.#prepared.request, signal: this.#signal, now: this.#now };
     for await (const event of decode(this.#engine, request)) {
       if (event.index === 0) this.#firstTokenAt = this.#now();
       const step = transcript.push(event);
       this.#stats.record(event, step.kept);
+      if (recollection !== null) kept.push(...event.committed.slice(0, step.kept).map(({ token }) => token));
       yield { event, step };
-      if (step.finish !== null) return;
+      if (step.finish !== null) break;
     }
+    // Nothing waits for it but the end: whoever has read that finds it remembered.
+    await recollection?.remember(request.spec.prompt, kept);
   }
 
   #chunk(parts: Partial<ChunkParts>): ReturnType<typeof chunkOf> {

@@ -19,6 +19,12 @@ const environment = z.object({
     .pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
+  MEMORY_EXPIRY_S: z.coerce
+    .number()
+    .int()
+    .positive()
+    .max(366 * 86_400)
+    .default(7 * 86_400),
   MAX_STREAMS: z.coerce.number().int().positive().default(8),
   MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
@@ -46,6 +52,8 @@ export interface Config {
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
   readonly streams: StreamLimits;
+  /** How long a text of a tenant's memory is kept. */
+  readonly memoryMs: number;
 }
 
 /** Throws Error naming the variables at fault, never their values. */
@@ -66,6 +74,7 @@ export function readConfig(env: unknown): Config {
     allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
+    memoryMs: data.MEMORY_EXPIRY_S * 1000,
     streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
 }

@@ -10,14 +10,18 @@ import { createGpuClient } from "./gpu-client.ts";
 import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
+import type { MemoryStore } from "./memory/memory.ts";
+import type { TenantMemory } from "./memory/memory-object.ts";
 
 export { FleetRegistry } from "./fleet/registry-object.ts";
+export { TenantMemory } from "./memory/memory-object.ts";
 
 /** Bindings of wrangler.toml; the variables are checked by config.ts. */
 interface Env {
   readonly ASSETS: Fetcher;
   readonly LIMIT?: RateLimiter;
   readonly FLEET?: DurableObjectNamespace<FleetRegistry>;
+  readonly MEMORY?: DurableObjectNamespace<TenantMemory>;
 }
 
 /** One app per isolate, so that tokenizers and packs are loaded once. */
@@ -31,6 +35,7 @@ function appOf(env: Env): Hono<AppEnv> {
     config,
     ...fleetOf(config, registry),
     registry,
+    memory: memoryOf(env, config),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -57,6 +62,19 @@ function registryOf({ FLEET }: Env): Registry | null {
     register: async (worker) => await stub().register(worker),
     remove: async (url) => await stub().remove(url),
     list: async () => await stub().list(),
+  };
+}
+
+function memoryOf({ MEMORY }: Env, { memoryMs }: Config): ((name: string) => MemoryStore) | null {
+  if (MEMORY === undefined) return null;
+  return (name) => {
+    const stub = MEMORY.get(MEMORY.idFromName(name));
+    return {
+      recall: async (tokenizer) => await stub.recall(tokenizer),
+      remember: async (epoch, tokenizer, text) => await stub.remember(epoch, tokenizer, text, memoryMs),
+      size: async () => await stub.size(),
+      forget: async () => await stub.forget(),
+    };
   };
 }
 

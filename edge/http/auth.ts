@@ -2,9 +2,12 @@ import { StepError } from "../../shared/errors.ts";
 import type { Config } from "../config.ts";
 import { sha256Hex } from "../text/bundles.ts";
 
-/** Who calls: what limits are counted by. Holds no key, only a part of its hash. */
+/** Who calls. Holds no key, only what was made of its hash. */
 export interface Caller {
+  /** What limits are counted by. */
   readonly id: string;
+  /** Names what is remembered of this key alone; null without a key. */
+  readonly memoryName: string | null;
 }
 
 /** A caller's name for the engine, which is told neither keys nor addresses. */
@@ -21,7 +24,7 @@ export async function authenticate(headers: Headers, config: Config): Promise<Ca
   const { apiKeyHashes: keyHashes } = config;
   if (keyHashes.length === 0) {
     const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
-    return { id: `ip:${address === null ? "unknown" : network(address)}` };
+    return { id: `ip:${address === null ? "unknown" : network(address)}`, memoryName: null };
   }
   const key = bearerKey(headers);
   if (key === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
@@ -29,7 +32,7 @@ export async function authenticate(headers: Headers, config: Config): Promise<Ca
   // Every configured hash is compared in full, so that time tells nothing about them.
   const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
   if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
-  return { id: `key:${hash.slice(0, 16)}` };
+  return { id: `key:${hash.slice(0, 16)}`, memoryName: await hashOf(`memory ${hash}`) };
 }
 
 /** Lets only those pass who have the gpu-workers' key. Throws StepError "invalid_api_key". */

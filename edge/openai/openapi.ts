@@ -112,6 +112,10 @@ export function openApiDocument() {
           parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
         },
       },
+      "/v1/memory": {
+        get: operation("How much is remembered of this API key's texts"),
+        delete: operation("Removes all of it"),
+      },
       "/fleet/workers": {
         get: operation("Gpu-workers registered now; with the gpu-workers' key, as all of this path"),
         post: {

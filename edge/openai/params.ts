@@ -29,6 +29,7 @@ export interface SpeculationParams {
     readonly alpha: number | null;
     readonly pBest: number | null;
     readonly prompt: boolean | null;
+    readonly memory: boolean;
   };
   readonly placement: PlacementMode;
   readonly trace: boolean;
@@ -115,6 +116,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
         alpha: rescorer.alpha ?? null,
         pBest: rescorer.p_best ?? null,
         prompt: rescorer.prompt ?? null,
+        memory: rescorer.memory ?? false,
       },
       placement: speculation.placement ?? "auto",
       trace: speculation.trace ?? false,

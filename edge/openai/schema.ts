@@ -32,6 +32,9 @@ const rescorer = z
       .max(LIMITS.pBest)
       .nullish()
       .meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
+    memory: z.boolean().nullish().meta({
+      description: "Copies of this API key's earlier texts take part, too, and this one is remembered. Default false.",
+    }),
     prompt: z
       .boolean()
       .nullish()
