@@ -5,14 +5,18 @@ import type { Place } from "../shared/decode/placement.ts";
 import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
+import type { Registry } from "./fleet/registry.ts";
 import { authenticate, type Caller } from "./http/auth.ts";
 import { asStepError, errorResponse, isFault } from "./http/errors.ts";
 import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
+import type { MemoryStore } from "./memory/memory.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { parseChat, parseCompletion } from "./openai/params.ts";
 import { completionsRoute } from "./routes/completions.ts";
+import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
 import { readyRoute } from "./routes/health.ts";
+import { forgetRoute, memoryRoute } from "./routes/memory.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
 import { Bundles, type ReadFile } from "./text/bundles.ts";
 
@@ -23,6 +27,10 @@ export interface AppDeps {
   readonly here?: Place;
   /** What the engine serves now. Rejects with StepError where it cannot be reached. */
   readonly engineInfo: (signal: CancelSignal) => Promise<BundleInfo>;
+  /** Where gpu-workers register; null where none does. */
+  readonly registry: Registry | null;
+  /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
+  readonly memory: ((name: string) => MemoryStore) | null;
   /** Files of bundles, `<bundle>/<path>`. */
   readonly readFile: ReadFile;
   /** Everything that is no route: the demo page and its files. */
@@ -82,10 +90,17 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   app.get("/healthz", (c) => c.json({ status: "ok" }));
   app.get("/readyz", (c) => readyRoute(c, services));
   app.get("/openapi.json", (c) => c.json(openApiDocument()));
+  app.get("/v1/memory", (c) => memoryRoute(c, services));
+  app.delete("/v1/memory", (c) => forgetRoute(c, services));
+  app.get("/fleet/workers", (c) => listWorkersRoute(c, services));
+  app.post("/fleet/workers", (c) => registerWorkerRoute(c, services));
+  app.delete("/fleet/workers", (c) => removeWorkerRoute(c, services));
   allowOnly(app, "POST", ["/v1/chat/completions", "/v1/completions"]);
   allowOnly(app, "GET", ["/v1/models", "/v1/models/:id", "/healthz", "/readyz", "/openapi.json"]);
+  allowOnly(app, "GET, DELETE", ["/v1/memory"]);
+  allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
   // Bundle files lie among the assets for this Worker's own use.
-  for (const path of ["/v1/*", "/bundles/*"]) {
+  for (const path of ["/v1/*", "/fleet/*", "/bundles/*"]) {
     app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
   }
   app.all("*", (c) => assetRoute(c, deps.assets));
@@ -101,7 +116,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
 function corsOf(config: Config) {
   return cors({
     origin: config.corsOrigins.includes("*") ? "*" : (origin) => (allowsOrigin(config, origin) ? origin : null),
-    allowMethods: ["GET", "HEAD", "POST"],
+    allowMethods: ["GET", "HEAD", "POST", "DELETE"],
     exposeHeaders: EXPOSED_HEADERS,
     maxAge: 86_400,
   });
@@ -115,7 +130,7 @@ async function assetRoute(c: AppContext, assets: AppDeps["assets"]): Promise<Res
   return response;
 }
 
-/** Other methods of a known path: 405 with the right one. */
+/** Other methods of a known path: 405 with the right ones. */
 function allowOnly(app: Hono<AppEnv>, method: string, paths: readonly string[]): void {
   for (const path of paths) {
     app.all(path, (c) => wrongMethod(c, method));

@@ -1,6 +1,8 @@
 import { decode, type StepEvent } from "../shared/decode/run.ts";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
+import type { TokenId } from "../shared/ids.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
+import { padded, TextGate } from "./openai/padding.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
   type ChunkParts,
@@ -86,16 +88,25 @@ export class Completion {
   }
 
   /** The completion as stream chunks. The first one comes with the first token. */
-  async *chunks(): AsyncGenerator<unknown, void> {
+  async *chunks(): AsyncGenerator<object, void> {
+    if (!this.#params.pad) return yield* this.#plainChunks(null);
+    for await (const chunk of this.#plainChunks(new TextGate())) yield padded(chunk);
+  }
+
+  /** With a gate there is one chunk for every step, whatever there is to say, of a bounded length. */
+  async *#plainChunks(gate: TextGate | null): AsyncGenerator<object, void> {
     const { speculation, logProbs, api } = this.#params;
     let finish: TextStep["finish"] = null;
     for await (const { event, step } of this.#steps()) {
       finish = step.finish;
       if (event.index === 0 && api === "chat") yield this.#chunk({ text: null });
       const trace = speculation.trace ? this.#trace(event, step) : null;
-      if (step.text === "" && trace === null && (logProbs === null || step.entries.length === 0)) continue;
-      yield this.#chunk({ text: step.text, logProbs: this.#logProbs(step.entries), trace });
+      const text = gate === null ? step.text : gate.pass(step.text);
+      const silent = text === "" && trace === null && (logProbs === null || step.entries.length === 0);
+      if (silent && gate === null) continue;
+      yield this.#chunk({ text, logProbs: this.#logProbs(step.entries), trace });
     }
+    while (gate !== null && !gate.empty) yield this.#chunk({ text: gate.pass("") });
     const metrics = this.#metrics();
     const { includeUsage } = this.#context;
     yield this.#chunk({ text: "", finish: finish ?? "length", metrics: includeUsage ? null : metrics });
@@ -104,14 +115,19 @@ export class Completion {
 
   async *#steps(): AsyncGenerator<{ readonly event: StepEvent; readonly step: TextStep }, void> {
     const transcript = new Transcript(this.#prepared.bundle.tokenizer, this.#params.stop);
+    const { recollection } = this.#prepared;
+    const kept: TokenId[] = [];
     const request = { ...this.#prepared.request, signal: this.#signal, now: this.#now };
     for await (const event of decode(this.#engine, request)) {
       if (event.index === 0) this.#firstTokenAt = this.#now();
       const step = transcript.push(event);
       this.#stats.record(event, step.kept);
+      if (recollection !== null) kept.push(...event.committed.slice(0, step.kept).map(({ token }) => token));
       yield { event, step };
-      if (step.finish !== null) return;
+      if (step.finish !== null) break;
     }
+    // Nothing waits for it but the end: whoever has read that finds it remembered.
+    await recollection?.remember(request.spec.prompt, kept);
   }
 
   #chunk(parts: Partial<ChunkParts>): ReturnType<typeof chunkOf> {

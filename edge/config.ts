@@ -1,12 +1,9 @@
 import * as z from "zod";
+import { workerUrl } from "./fleet/registry.ts";
 
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
-  GPU_WORKER_URL: z
-    .string()
-    .default("")
-    .transform(list)
-    .pipe(z.array(z.url({ protocol: /^https?$/ }))),
+  GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(workerUrl)),
   GPU_WORKER_KEY: z.string().min(1),
   API_KEYS: z
     .string()
@@ -23,6 +20,12 @@ const environment = z.object({
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
   RESUME_MAX_S: z.coerce.number().nonnegative().default(20),
+  MEMORY_EXPIRY_S: z.coerce
+    .number()
+    .int()
+    .positive()
+    .max(366 * 86_400)
+    .default(7 * 86_400),
   MAX_STREAMS: z.coerce.number().int().positive().default(8),
   MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
@@ -52,6 +55,8 @@ export interface Config {
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
   readonly streams: StreamLimits;
+  /** How long a text of a tenant's memory is kept. */
+  readonly memoryMs: number;
 }
 
 /** Throws Error naming the variables at fault, never their values. */
@@ -63,7 +68,7 @@ export function readConfig(env: unknown): Config {
   }
   const { data } = parsed;
   return {
-    gpuWorkerUrls: data.GPU_WORKER_URL.map((url) => url.replace(/\/$/, "")),
+    gpuWorkerUrls: data.GPU_WORKER_URL,
     gpuWorkerKey: data.GPU_WORKER_KEY,
     resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,
@@ -73,6 +78,7 @@ export function readConfig(env: unknown): Config {
     allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
+    memoryMs: data.MEMORY_EXPIRY_S * 1000,
     streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
 }

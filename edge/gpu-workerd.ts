@@ -37,8 +37,10 @@ async function reach(
   headers: Record<string, string>,
   signal?: AbortSignal,
 ): Promise<Response> {
+  const sent = { ...headers, authorization: `Bearer ${key}` };
   try {
-    return await fetch(url, { headers: { ...headers, authorization: `Bearer ${key}` }, ...(signal ? { signal } : {}) });
+    // Followed, a redirection would let a gpu-worker choose what else the edge calls.
+    return await fetch(url, { headers: sent, redirect: "manual", ...(signal ? { signal } : {}) });
   } catch {
     throw new StepError("engine_unavailable", UNAVAILABLE);
   }

@@ -4,6 +4,7 @@ import { StepError } from "../shared/errors.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
 import { createRescorer } from "../shared/rescore/index.ts";
+import { type MemoryStore, Recollection } from "./memory/memory.ts";
 import { type CompletionParams, invalid } from "./openai/params.ts";
 import { planDraft } from "./openai/speculation.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
@@ -12,6 +13,8 @@ import type { Bundle, Bundles } from "./text/bundles.ts";
 export interface Prepared {
   readonly bundle: Bundle;
   readonly promptTokens: number;
+  /** Where the request is to be remembered; null: nowhere. */
+  readonly recollection: Recollection | null;
   readonly request: Omit<DecodeRequest, "signal" | "now"> & { readonly elsewhere: Elsewhere };
 }
 
@@ -24,14 +27,20 @@ const COMPLETIONS_MAX_TOKENS = 16;
  */
 const CHARACTERS_PER_TOKEN = 16;
 
-/**
- * Loads what the request needs and tokenizes it, for `tenant` (OpenSpec), to be decoded `here`. Throws StepError naming
- * the field at fault.
- */
+/** Whose request it is. */
+export interface Tenant {
+  /** OpenSpec.tenant. */
+  readonly name: string;
+  /** What is remembered of it; null where nothing is. */
+  readonly memory: MemoryStore | null;
+  readonly logError: (error: unknown) => void;
+}
+
+/** Loads what the request needs and tokenizes it, to be decoded `here`. Throws StepError naming the field at fault. */
 export async function prepare(
   params: CompletionParams,
   bundles: Bundles,
-  tenant: string,
+  tenant: Tenant,
   here: Place = "edge",
 ): Promise<Prepared> {
   const manifest = await bundles.manifest(params.model);
@@ -41,9 +50,13 @@ export async function prepare(
   const prompt = promptTokens(params, bundle, contextTokens);
   const maxTokens = completionRoom(params, prompt.length, contextTokens);
   const pack = plan.pack === null ? null : await bundles.pack(manifest, plan.pack);
+  const rescorer = createRescorer(plan.rescorer, pack, manifest.calibration);
+  const recollection = plan.memory ? await recollectionOf(tenant, manifest.tokenizer.sha256) : null;
+  if (recollection !== null) rescorer.recall?.(recollection.texts);
   return {
     bundle,
     promptTokens: prompt.length,
+    recollection,
     request: {
       spec: {
         model: manifest.name,
@@ -54,10 +67,10 @@ export async function prepare(
         logProbs: params.logProbs,
         neural: plan.neural,
         fixed: !plan.autoNodes,
-        tenant,
+        tenant: tenant.name,
       },
       limits: { maxTokens, eosTokens: manifest.eosTokens },
-      rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),
+      rescorer,
       maxNodes: plan.maxNodes,
       autoNodes: plan.autoNodes,
       tokenizerHash: manifest.tokenizer.sha256,
@@ -75,6 +88,11 @@ export async function prepare(
       },
     },
   };
+}
+
+async function recollectionOf({ memory, logError }: Tenant, tokenizer: string): Promise<Recollection> {
+  if (memory === null) throw invalid("speculation.rescorer.memory", "it needs a deployment with API keys");
+  return await Recollection.of(memory, tokenizer, logError);
 }
 
 function promptTokens({ input }: CompletionParams, bundle: Bundle, contextTokens: number): TokenId[] {

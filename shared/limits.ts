@@ -24,6 +24,13 @@ export const LIMITS = {
   draftNodes: 63,
   /** Tokens that an engine which drafts itself may be ahead of its reader. */
   runCredit: 1024,
+  /** What is remembered of one tenant: earlier texts, and tokens in all of them. */
+  memoryTexts: 256,
+  memoryTokens: 16_384,
+  /** Gpu-workers registered at once, and characters of an address and of a model's name. */
+  fleetWorkers: 64,
+  urlLength: 512,
+  nameLength: 128,
   /** Characters of a tenant's name on the wire. */
   tenantLength: 64,
   /** Alternatives reported per token. */

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { ERRORS } from "../../shared/errors.ts";
+import { registration } from "../fleet/registry.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "./refuse.ts";
 import { chatBody, completionBody } from "./schema.ts";
 
@@ -91,6 +92,7 @@ export function openApiDocument() {
     ChatCompletion: chatCompletion,
     Completion: completion,
     Error: errorBody,
+    Registration: registration,
   };
   return {
     openapi: "3.1.0",
@@ -103,16 +105,31 @@ export function openApiDocument() {
     paths: {
       "/v1/chat/completions": { post: completionOperation("Chat completion", "ChatRequest", "ChatCompletion") },
       "/v1/completions": { post: completionOperation("Text completion", "CompletionRequest", "Completion") },
-      "/v1/models": { get: getOperation("Models served, with their speculation defaults") },
+      "/v1/models": { get: operation("Models served, with their speculation defaults") },
       "/v1/models/{id}": {
         get: {
-          ...getOperation("One model"),
+          ...operation("One model"),
           parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
         },
       },
-      "/healthz": { get: getOperation("The edge runs") },
-      "/readyz": { get: getOperation("The engine is reachable and serves the model deployed here") },
-      "/openapi.json": { get: getOperation("This document") },
+      "/v1/memory": {
+        get: operation("How much is remembered of this API key's texts"),
+        delete: operation("Removes all of it"),
+      },
+      "/fleet/workers": {
+        get: operation("Gpu-workers registered now; with the gpu-workers' key, as all of this path"),
+        post: {
+          ...operation("A gpu-worker registers for 15 s, or renews that"),
+          requestBody: { required: true, content: { "application/json": { schema: ref("Registration") } } },
+        },
+        delete: {
+          ...operation("A gpu-worker takes no more"),
+          parameters: [{ name: "url", in: "query", required: true, schema: { type: "string" } }],
+        },
+      },
+      "/healthz": { get: operation("The edge runs") },
+      "/readyz": { get: operation("The engine is reachable and serves the model deployed here") },
+      "/openapi.json": { get: operation("This document") },
     },
     components: {
       securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
@@ -142,7 +159,7 @@ function completionOperation(summary: string, request: string, response: string)
   };
 }
 
-function getOperation(summary: string) {
+function operation(summary: string) {
   return {
     summary,
     responses: {

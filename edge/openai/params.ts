@@ -29,6 +29,7 @@ export interface SpeculationParams {
     readonly alpha: number | null;
     readonly pBest: number | null;
     readonly prompt: boolean | null;
+    readonly memory: boolean;
   };
   readonly placement: PlacementMode;
   readonly trace: boolean;
@@ -50,6 +51,8 @@ export interface CompletionParams {
   readonly stop: readonly string[];
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Whether the sizes of stream chunks tell nothing of what they hold. */
+  readonly pad: boolean;
   /** Alternatives per token; null without log-probabilities. */
   readonly logProbs: number | null;
   readonly speculation: SpeculationParams;
@@ -57,7 +60,7 @@ export interface CompletionParams {
 
 /** Checks a chat body. Throws StepError (400) naming the field at fault. */
 export function parseChat(body: unknown): CompletionParams {
-  const wire: ChatBody = check(chatBody, body);
+  const wire: ChatBody = check(chatBody, supported(body));
   const logprobs = wire.logprobs ?? false;
   if (wire.top_logprobs != null && !logprobs) throw invalid("top_logprobs", "it needs logprobs: true");
   if (wire.max_tokens != null && wire.max_completion_tokens != null && wire.max_tokens !== wire.max_completion_tokens) {
@@ -75,7 +78,7 @@ export function parseChat(body: unknown): CompletionParams {
 
 /** Checks a completions body. Throws StepError (400) naming the field at fault. */
 export function parseCompletion(body: unknown): CompletionParams {
-  const wire: CompletionBody = check(completionBody, body);
+  const wire: CompletionBody = check(completionBody, supported(body));
   return {
     ...commonParams(wire),
     api: "completions",
@@ -89,6 +92,7 @@ export function parseCompletion(body: unknown): CompletionParams {
 function commonParams(wire: ChatBody | CompletionBody) {
   const stream = wire.stream ?? false;
   if (wire.stream_options != null && !stream) throw invalid("stream_options", "it needs stream: true");
+  if (wire.stream_options?.pad) checkPad(wire);
   const speculation = wire.speculation ?? {};
   const rescorer = speculation.rescorer ?? {};
   return {
@@ -99,6 +103,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
     stop: typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []),
     stream,
     includeUsage: wire.stream_options?.include_usage ?? false,
+    pad: (wire.stream_options?.pad || wire.stream_options?.include_obfuscation) ?? false,
     speculation: {
       enabled: speculation.enabled ?? true,
       heads: speculation.heads ?? null,
@@ -111,11 +116,18 @@ function commonParams(wire: ChatBody | CompletionBody) {
         alpha: rescorer.alpha ?? null,
         pBest: rescorer.p_best ?? null,
         prompt: rescorer.prompt ?? null,
+        memory: rescorer.memory ?? false,
       },
       placement: speculation.placement ?? "auto",
       trace: speculation.trace ?? false,
     },
   };
+}
+
+/** Both grow by what was accepted, and there is no bound worth filling up to. */
+function checkPad({ speculation, logprobs }: ChatBody | CompletionBody): void {
+  const shown = speculation?.trace ? "speculation.trace" : logprobs != null && logprobs !== false ? "logprobs" : null;
+  if (shown !== null) throw invalid("stream_options.pad", `it cannot hide the size of ${shown}; leave one of them out`);
 }
 
 function chatMessage(message: ChatBody["messages"][number]): ChatMessage {
@@ -140,14 +152,28 @@ function textInput(text: string): Input {
   return { kind: "text", text };
 }
 
-function check<T>(schema: z.ZodType<T>, body: unknown): T {
+/** What of a body is looked at, its lists bounded. Throws as `check` does. */
+function supported(body: unknown): unknown {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) return body;
+  checkSizes({ ...body });
+  return withoutRefused({ ...body });
+}
+
+/** A checked body. Throws StepError (400) naming the field at fault. */
+export function check<T>(schema: z.ZodType<T>, body: unknown): T {
   if (typeof body !== "object" || body === null || Array.isArray(body)) {
     throw new StepError("invalid_request", "The body must be a JSON object.");
   }
-  checkSizes({ ...body });
-  const parsed = schema.safeParse(withoutRefused({ ...body }));
+  const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
   throw zodFault(parsed.error.issues);
+}
+
+/** A checked value that came by itself, under its name. Throws as `check` does. */
+export function checkField<T>(name: string, schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw zodFault(parsed.error.issues, [name]);
 }
 
 export function invalid(param: string, reason: string): StepError {

@@ -32,6 +32,9 @@ const rescorer = z
       .max(LIMITS.pBest)
       .nullish()
       .meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
+    memory: z.boolean().nullish().meta({
+      description: "Copies of this API key's earlier texts take part, too, and this one is remembered. Default false.",
+    }),
     prompt: z
       .boolean()
       .nullish()
@@ -76,7 +79,14 @@ const common = {
     .nullish(),
   stream: z.boolean().nullish(),
   stream_options: z
-    .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
+    .strictObject({
+      include_usage: z.boolean().nullish(),
+      include_obfuscation: z.boolean().nullish().meta({ description: "Fills chunks up with noise, as `pad` does." }),
+      pad: z
+        .boolean()
+        .nullish()
+        .meta({ description: "Sizes of chunks tell nothing of how many tokens were accepted." }),
+    })
     .nullish(),
   speculation: speculation.nullish(),
 };

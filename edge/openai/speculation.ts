@@ -15,6 +15,8 @@ export interface DraftPlan {
   readonly rescorer: RescorerSpec;
   /** Weight of the local rescorer, which the engine runs; null: none. */
   readonly neural: number | null;
+  /** Whether the tenant's earlier texts take part. */
+  readonly memory: boolean;
   /** The pack `rescorer` looks at, if it does. */
   readonly pack: PackEntry | null;
 }
@@ -40,6 +42,7 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
     autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || rescorer.type === "tree"),
     rescorer,
     neural: params.enabled ? neuralAlpha(type, params.rescorer, manifest) : null,
+    memory: params.enabled && usesMemory(rescorer, params.rescorer),
     pack: rescorer.type === "none" || rescorer.alpha === 0 ? null : pack,
   };
 }
@@ -84,12 +87,20 @@ function rescorerSpec(
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }
   const order = wanted.order ?? Math.min(defaults.order, pack?.order ?? defaults.order);
-  const prompt = wanted.prompt ?? defaults.prompt ?? false;
+  const prompt = wanted.prompt ?? (wanted.memory || (defaults.prompt ?? false));
   if (type === "ngram") return { type, order, alpha, pBest: wanted.pBest ?? defaults.pBest, prompt };
   if (manifest.calibration == null) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no calibration, which 'tree' needs`);
   }
   return { type, order, alpha, prompt };
+}
+
+/** What is remembered takes part as copies do. Throws StepError (400) where these are left out. */
+function usesMemory(rescorer: RescorerSpec, { memory }: SpeculationParams["rescorer"]): boolean {
+  if (memory && (rescorer.type === "none" || !rescorer.prompt)) {
+    throw invalid("speculation.rescorer.memory", "it needs type 'ngram' or 'tree', with prompt: true");
+  }
+  return memory;
 }
 
 /** What a request may name as `rescorer.type`. */

@@ -7,7 +7,7 @@ import { checkRate } from "../http/limits.ts";
 import { KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
 import type { CompletionParams } from "../openai/params.ts";
 import { serverTiming } from "../openai/responses.ts";
-import { prepare } from "../prepare.ts";
+import { prepare, type Tenant } from "../prepare.ts";
 
 /** POST /v1/chat/completions and /v1/completions; `parse` tells their bodies apart. */
 export async function completionsRoute(
@@ -23,7 +23,7 @@ export async function completionsRoute(
   try {
     const completion = new Completion({
       params,
-      prepared: await prepare(params, services.bundles, await tenantOf(c.get("caller")), services.here),
+      prepared: await prepare(params, services.bundles, await callerAsTenant(c, services), services.here),
       engine: services.engine,
       signal: cancel.signal,
       now: services.now,
@@ -39,6 +39,15 @@ export async function completionsRoute(
     release();
     throw error;
   }
+}
+
+async function callerAsTenant(c: AppContext, { memory, logError }: Services): Promise<Tenant> {
+  const caller = c.get("caller");
+  return {
+    name: await tenantOf(caller),
+    memory: caller.memoryName === null ? null : (memory?.(caller.memoryName) ?? null),
+    logError: (error) => logError(c.get("requestId"), error),
+  };
 }
 
 /**

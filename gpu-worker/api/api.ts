@@ -43,6 +43,8 @@ export function createApi({ engine, metrics, bundleDir, maxStreams, log }: ApiOp
     },
     assets: async () => new Response(null, { status: 404 }),
     limiter: null,
+    registry: null,
+    memory: null,
     now: () => performance.now(),
     date: () => Date.now(),
     logError: (id, error) => log(`${id}: ${error instanceof Error ? error.stack : String(error)}`),

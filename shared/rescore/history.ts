@@ -26,6 +26,15 @@ export class History {
     return { depth: 0, lm: this.lmState, prompt, token: this.newest, rank: COMMITTED, run };
   }
 
+  /** Earlier texts of the same tenant, the oldest first, before anything is committed: copies may come from them, too. */
+  recall(texts: readonly ArrayLike<TokenId>[]): void {
+    if (this.prompt === null) return;
+    for (const text of texts) {
+      for (let i = 0; i < text.length; i++) this.prompt.push(text[i]!);
+      this.prompt.separate();
+    }
+  }
+
   /** The prompt first, then what each step committed. */
   commit(tokens: ArrayLike<TokenId>): void {
     const { model } = this;

@@ -26,6 +26,7 @@ export function promptRescorer(spec: RescorerSpec & { type: "ngram" }, pack: Ngr
   const tree = new PathTree(new Continuations(history), mixture(spec.alpha));
 
   return {
+    recall: (texts: readonly ArrayLike<TokenId>[]) => history.recall(texts),
     commit: (tokens: ArrayLike<TokenId>) => history.commit(tokens),
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);

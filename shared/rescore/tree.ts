@@ -31,6 +31,7 @@ export function treeRescorer(
 
   return {
     calibrated: true,
+    recall: (texts: readonly ArrayLike<TokenId>[]) => history.recall(texts),
     commit: (tokens: ArrayLike<TokenId>) => history.commit(tokens),
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);

@@ -4,8 +4,8 @@ import type { Fields } from "./fields.ts";
 import * as pack from "./packed.ts";
 import { times } from "./result.ts";
 
-/** Characters of a model's or provider's name. */
-export const NAME_LENGTH = 128;
+/** Of a model's or provider's name. */
+export const NAME_LENGTH = LIMITS.nameLength;
 
 /** What opens a session, and what is served, as fields of a frame (codec.ts). */
 export function specFields(spec: OpenSpec): unknown[] {

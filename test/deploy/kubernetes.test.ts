@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import * as z from "zod";
-import { environment, readConfig } from "../../gpu-worker/config.ts";
+import { readConfig, variables } from "../../gpu-worker/config.ts";
 import { Metrics } from "../../gpu-worker/metrics.ts";
 import { startServer } from "../../gpu-worker/server.ts";
 import { ROOT } from "../../scripts/paths.ts";
@@ -150,7 +150,7 @@ describe("the Kubernetes manifests", () => {
     const given = Object.fromEntries(
       container().env.map((one) => [one.name, "value" in one ? one.value : "the secret's value"]),
     );
-    expect(Object.keys(environment.shape)).toEqual(expect.arrayContaining(Object.keys(given)));
+    expect(Object.keys(variables.shape)).toEqual(expect.arrayContaining(Object.keys(given)));
     const config = readConfig(given);
     expect(config.port).toBe(container().ports[0].containerPort);
     expect(config.host).toBe("0.0.0.0");

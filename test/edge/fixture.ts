@@ -146,6 +146,8 @@ export function testApp(options: TestAppOptions = {}): TestApp {
     }),
     engine,
     engineInfo: async () => info,
+    registry: null,
+    memory: null,
     readFile: async (path) => files.get(path) ?? null,
     assets: async () => new Response("asset", { status: 200 }),
     limiter: null,

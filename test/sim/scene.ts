@@ -57,15 +57,20 @@ export function randomRequest(random: Random, engine: FakeEngine): RandomRequest
   const neural = random.pick([null, 0, 1, random.unit()]);
   const { model } = engine.bundle;
   const calibration = randomCalibration(() => random.unit());
-  const made = createRescorer(rescorer, packFor(vocabSize), calibration);
   const maxNodes = random.pick([0, 1, 2, 8, 63, random.int(0, 63)]);
   const autoNodes = random.chance(0.4);
   const fixed = !autoNodes;
   const spec = { model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null, neural, fixed };
+  const drafting = createRescorer(rescorer, packFor(vocabSize), calibration);
+  // Earlier texts of the same tenant: some of them like this one, and some not.
+  const earlier = Array.from({ length: random.pick([0, 0, 1, 5]) }, () =>
+    Array.from({ length: random.int(0, 80) }, () => random.int(0, vocabSize - 1)),
+  );
+  drafting.recall?.([...earlier, ...(random.chance(0.2) ? [plainTokens(engine, prompt, { limits }, sampling)] : [])]);
   const request = {
     spec: { ...spec, tenant: "" },
     limits,
-    rescorer: made,
+    rescorer: drafting,
     maxNodes,
     autoNodes,
     tokenizerHash: engine.bundle.tokenizerHash,
