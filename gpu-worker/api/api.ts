@@ -79,7 +79,9 @@ function counted(engine: StepEngine, metrics: Metrics): StepEngine {
   };
 }
 
+/** A client that leaves is no failure. */
 function failed(metrics: Metrics, error: unknown): never {
-  metrics.failed(error instanceof StepError ? error.code : "internal");
+  const code = error instanceof StepError ? error.code : "internal";
+  if (code !== "client_closed") metrics.failed(code);
   throw error;
 }
