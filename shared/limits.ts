@@ -26,6 +26,8 @@ export const LIMITS = {
   runCredit: 1024,
   /** Characters of a tenant's name on the wire. */
   tenantLength: 64,
+  /** A grammar's text, in ASCII or else in UTF-8. */
+  grammarBytes: 64 << 10,
   /** Alternatives reported per token. */
   topLogProbs: 20,
   /** N-gram order. */
@@ -37,4 +39,7 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.draftNodes < 255, "a parent fits one byte, 255 is the root");
-assert(LIMITS.frameBytes > LIMITS.contextTokens * 4 + 1024, "a frame holds the longest prompt");
+assert(
+  LIMITS.frameBytes > LIMITS.contextTokens * 4 + LIMITS.grammarBytes + 1024,
+  "a frame holds the longest prompt and the largest grammar",
+);
