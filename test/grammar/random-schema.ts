@@ -87,7 +87,7 @@ function numberBounds(random: Random, whole: boolean): Schema {
   };
   const [low, high] = [one(), one()].sort((a, b) => a - b);
   // Apart enough to hold a whole number whatever is strict.
-  const top = high! - low! < 3 ? high! + 3 : high!;
+  const top = high! - low! < 3 ? Math.ceil(high!) + 3 : high!;
   return {
     ...(random.chance(0.6) ? { [random.chance(0.3) ? "exclusiveMinimum" : "minimum"]: low } : {}),
     ...(random.chance(0.6) ? { [random.chance(0.3) ? "exclusiveMaximum" : "maximum"]: top } : {}),
