@@ -3,6 +3,7 @@ import { type DraftTree, EMPTY_TREE } from "../shared/draft-tree.ts";
 import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
+import { LogitAdjuster } from "./adjust.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
 import { tokenLogProbs } from "./log-probs.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
@@ -11,7 +12,7 @@ import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
 /** What a session keeps to for its whole life. */
-export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural">;
+export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural" | "answered">;
 
 /** A session as it begins, or as it goes on after its computed part was lost. */
 export interface RunnerSession {
@@ -69,6 +70,8 @@ interface Session {
   rooted: boolean;
   /** The committed text, for heads that copy from it; null where no head runs or none copies. */
   readonly sources: CopySources | null;
+  /** null: tokens are chosen by the logits as they are. */
+  readonly adjuster: LogitAdjuster | null;
   /** null: the lattices stay as the heads give them. */
   readonly local: LocalRescorer | null;
 }
@@ -94,7 +97,9 @@ export class ModelRunner implements Runner {
     const local = LocalRescorer.for(spec, this.#neural);
     const rooted = text.length > promptTokens;
     local?.commit(rooted ? text.subarray(0, -1) : text);
-    this.#sessions.set(id, { spec, text: [...text], pages: [...pages], length: cached, rooted, sources, local });
+    const adjuster = LogitAdjuster.for(spec.sampling, text, promptTokens - (spec.answered ?? 0));
+    const start = { spec, text: [...text], pages: [...pages], length: cached, rooted };
+    this.#sessions.set(id, { ...start, sources, adjuster, local });
   }
 
   async run(items: readonly RunnerItem[]): Promise<PassResult> {
@@ -195,9 +200,9 @@ interface Chosen {
   readonly logProbs: readonly TokenLogProbs[] | null;
 }
 
-function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: Session): Segment {
+function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted, adjuster }: Session): Segment {
   const table = Int32Array.from(pages);
-  const logits = spec.sampling.temperature > 0 || spec.logProbs !== null;
+  const logits = spec.sampling.temperature > 0 || adjuster !== null || spec.logProbs !== null;
   if ("rows" in work) {
     const end = length + work.rows;
     const due = !rooted && end === text.length;
@@ -213,18 +218,26 @@ function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: 
 }
 
 /** The path of `work` that the model itself would have taken; `first` is the number of the segment's first wanted row. */
-function choose({ work }: RunnerItem, { spec, text }: Session, forward: Forward, first: number): Chosen {
+function choose({ work }: RunnerItem, session: Session, forward: Forward, first: number): Chosen {
+  const { spec, text } = session;
   const draft = "draft" in work ? work.draft : EMPTY_TREE;
   const logProbs: TokenLogProbs[] = [];
   const { accepted, bonus } = longestPath(draft, (node, depth) => {
     const row = first + node + 1;
-    const { sampling } = spec;
-    const greedy = sampling.temperature === 0;
-    const token = greedy ? forward.argmax[row]! : sampleToken(forward.logits(row), sampling, text.length + depth);
+    const token = tokenAfter(forward, row, session, text.length + depth);
     if (spec.logProbs !== null) logProbs.push(tokenLogProbs(forward.logits(row), token, spec.logProbs));
     return token;
   });
   const last = first + (accepted.at(-1) ?? -1) + 1;
   const committed = accepted.map((node) => draft.tokens[node]!);
   return { row: last, accepted, committed, bonus, logProbs: spec.logProbs === null ? null : logProbs };
+}
+
+/** The model's own token after a row. Asked for along a path only: what is chosen becomes part of the text. */
+function tokenAfter(forward: Forward, row: number, { spec, adjuster }: Session, position: number): TokenId {
+  if (adjuster === null && spec.sampling.temperature === 0) return forward.argmax[row]!;
+  const logits = forward.logits(row);
+  const token = sampleToken(adjuster === null ? logits : adjuster.adjust(logits), spec.sampling, position);
+  adjuster?.push(token);
+  return token;
 }

@@ -10,6 +10,12 @@ export const LIMITS = {
   /** Stop strings in one request, and their length in UTF-16 units. */
   stopStrings: 4,
   stopLength: 256,
+  /** Tokens whose logits one request may bias, and by how much at most. */
+  biases: 300,
+  bias: 100,
+  /** Presence and frequency penalties, either way; the repetition penalty's largest factor. */
+  penalty: 2,
+  repetition: 10,
   /** Committed tokens (prompt and completion) of one session. */
   contextTokens: 8192,
   /** Completion tokens of one request. */
@@ -37,4 +43,4 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.draftNodes < 255, "a parent fits one byte, 255 is the root");
-assert(LIMITS.frameBytes > LIMITS.contextTokens * 4 + 1024, "a frame holds the longest prompt");
+assert(LIMITS.frameBytes > (LIMITS.contextTokens + 2 * LIMITS.biases) * 4 + 1024, "a frame holds the longest prompt");
