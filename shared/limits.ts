@@ -18,8 +18,9 @@ export const LIMITS = {
   repetition: 10,
   /** Committed tokens (prompt and completion) of one session. */
   contextTokens: 8192,
-  /** Completion tokens of one request. */
-  completionTokens: 4096,
+  /** Completions of one request: prompts times choices of each; and how many of them are decoded at once. */
+  choices: 16,
+  choicesAtOnce: 4,
   /** Lattice columns: heads 2..H. */
   latticeHeads: 16,
   /** Candidates per lattice column. */
