@@ -10,7 +10,7 @@ import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { parseChat, parseCompletion } from "./openai/params.ts";
-import { completionsRoute } from "./routes/completions.ts";
+import { completionsRoute, IGNORED_HEADER } from "./routes/completions.ts";
 import { readyRoute } from "./routes/health.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
 import { Bundles, type ReadFile } from "./text/bundles.ts";
@@ -46,6 +46,7 @@ export type AppContext = Context<AppEnv>;
 const EXPOSED_HEADERS = [
   "x-request-id",
   "server-timing",
+  IGNORED_HEADER,
   "retry-after",
   "x-ratelimit-limit-requests",
   "x-ratelimit-remaining-requests",

@@ -1,21 +1,46 @@
 import { Placement } from "../shared/decode/placement.ts";
 import type { DecodeRequest, Elsewhere } from "../shared/decode/run.ts";
+import type { OpenSpec } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
+import type { NgramModel } from "../shared/ngram/model.ts";
 import { createRescorer } from "../shared/rescore/index.ts";
-import { type CompletionParams, invalid } from "./openai/params.ts";
-import { planDraft } from "./openai/speculation.ts";
+import { invalid } from "./openai/check.ts";
+import type { CompletionParams, Input } from "./openai/params.ts";
+import { type DraftPlan, planDraft } from "./openai/speculation.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
+import { Detokenizer } from "./text/detokenize.ts";
 
 /** A request ready to decode; `signal` and the clock are the caller's. */
 export interface Prepared {
   readonly bundle: Bundle;
+  /** Tokens of all prompts. */
   readonly promptTokens: number;
+  /** Most nodes of a draft; 0 where speculation is off. */
+  readonly maxNodes: number;
+  readonly stop: readonly string[];
+  /** At least one; all of the first prompt come first. */
+  readonly choices: readonly PreparedChoice[];
+}
+
+/** One completion to be made. */
+export interface PreparedChoice {
+  /** Text before the completion. */
+  readonly echo: string;
+  /** Number of an earlier choice of the same prompt; null for the first one. */
+  readonly sharesWith: number | null;
   readonly request: Omit<DecodeRequest, "signal" | "now"> & { readonly elsewhere: Elsewhere };
 }
 
-/** Completion tokens where the completions API names none, as OpenAI's. */
+/** What prepares: OpenSpec's tenant, and the bundles served. */
+export interface Preparing {
+  readonly bundles: Bundles;
+  readonly tenant: string;
+}
+
+/** Completion tokens where a request names none; the completions API's as OpenAI's. */
+const CHAT_MAX_TOKENS = 1024;
 const COMPLETIONS_MAX_TOKENS = 16;
 
 /**
@@ -24,94 +49,118 @@ const COMPLETIONS_MAX_TOKENS = 16;
  */
 const CHARACTERS_PER_TOKEN = 16;
 
-/** Loads what the request needs and tokenizes it, for `tenant` (OpenSpec). Throws StepError naming the field at fault. */
-export async function prepare(params: CompletionParams, bundles: Bundles, tenant: string): Promise<Prepared> {
+/** Loads what the request needs and tokenizes it. Throws StepError naming the field at fault. */
+export async function prepare(params: CompletionParams, { bundles, tenant }: Preparing): Promise<Prepared> {
   const manifest = await bundles.manifest(params.model);
   const plan = planDraft(params.speculation, manifest);
+  checkBias(params, manifest.architecture.vocabSize);
   const bundle = await bundles.bundle(manifest.name);
   const contextTokens = Math.min(manifest.architecture.contextTokens, LIMITS.contextTokens);
-  const prompt = promptTokens(params, bundle, contextTokens);
-  const maxTokens = completionRoom(params, prompt.length, contextTokens);
+  const prompts = tokenized(params, bundle, contextTokens);
   const pack = plan.pack === null ? null : await bundles.pack(manifest, plan.pack);
+  const seed = params.seed ?? randomSeed();
+  const choices = prompts.flatMap((prompt, at) => {
+    const maxTokens = completionTokens(params, prompt.length, contextTokens);
+    const echo = params.echo ? textOf(params.inputs[at]!, bundle) : "";
+    return Array.from({ length: params.n }, (_, i): PreparedChoice => {
+      const sampling = { ...params.sampling, seed: (seed + i) % 2 ** 32 };
+      const spec = { model: manifest.name, prompt, sampling, logProbs: params.logProbs, tenant };
+      const sharesWith = i === 0 ? null : at * params.n;
+      return { echo, sharesWith, request: requestOf({ params, plan, bundle, pack, maxTokens }, spec) };
+    });
+  });
+  const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
+  return { bundle, promptTokens, maxNodes: plan.maxNodes, stop: params.stop, choices };
+}
+
+interface Parts {
+  readonly params: CompletionParams;
+  readonly plan: DraftPlan;
+  readonly bundle: Bundle;
+  readonly pack: NgramModel | null;
+  readonly maxTokens: number;
+}
+
+function requestOf(
+  { params, plan, bundle, pack, maxTokens }: Parts,
+  spec: Pick<OpenSpec, "model" | "prompt" | "sampling" | "logProbs" | "tenant">,
+): PreparedChoice["request"] {
+  const { manifest } = bundle;
+  const { heads, topK, neural, maxNodes, autoNodes } = plan;
+  const limits = { maxTokens, eosTokens: manifest.eosTokens };
   return {
-    bundle,
-    promptTokens: prompt.length,
-    request: {
-      spec: {
-        model: manifest.name,
-        prompt: Uint32Array.from(prompt),
-        heads: plan.heads,
-        topK: plan.topK,
-        sampling: { temperature: params.temperature, topP: params.topP, seed: params.seed ?? randomSeed() },
-        logProbs: params.logProbs,
-        neural: plan.neural,
-        fixed: !plan.autoNodes,
-        tenant,
-      },
-      limits: { maxTokens, eosTokens: manifest.eosTokens },
-      rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),
-      maxNodes: plan.maxNodes,
-      autoNodes: plan.autoNodes,
-      tokenizerHash: manifest.tokenizer.sha256,
-      elsewhere: {
-        placement: new Placement(params.speculation.placement),
-        run: {
-          rescorer: plan.rescorer,
-          pack: plan.pack?.sha256 ?? null,
-          maxNodes: plan.maxNodes,
-          autoNodes: plan.autoNodes,
-          limits: { maxTokens, eosTokens: manifest.eosTokens },
-          verified: params.speculation.trace,
-        },
+    spec: { ...spec, heads, topK, neural, fixed: !autoNodes },
+    limits,
+    rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),
+    maxNodes,
+    autoNodes,
+    tokenizerHash: manifest.tokenizer.sha256,
+    elsewhere: {
+      placement: new Placement(params.speculation.placement),
+      run: {
+        rescorer: plan.rescorer,
+        pack: plan.pack?.sha256 ?? null,
+        maxNodes,
+        autoNodes,
+        limits,
+        verified: params.speculation.trace,
       },
     },
   };
 }
 
-function promptTokens({ input }: CompletionParams, bundle: Bundle, contextTokens: number): TokenId[] {
-  const { tokenizer, manifest } = bundle;
+function checkBias({ sampling }: CompletionParams, vocabSize: number): void {
+  const outside = sampling.adjust?.biasTokens.find((token) => token >= vocabSize);
+  if (outside !== undefined) throw invalid(`logit_bias.${outside}`, `the vocabulary ends at ${vocabSize - 1}`);
+}
+
+/** Token ids of every input. */
+function tokenized(params: CompletionParams, bundle: Bundle, contextTokens: number): Uint32Array[] {
+  const characters = params.inputs.reduce((sum, input) => sum + charactersOf(input), 0);
+  if (characters > contextTokens * CHARACTERS_PER_TOKEN) {
+    throw tooLong(params.inputParam, `at least ${Math.floor(characters / CHARACTERS_PER_TOKEN)}`, contextTokens);
+  }
+  return params.inputs.map((input, at) => {
+    const param = params.inputs.length > 1 ? `${params.inputParam}[${at}]` : params.inputParam;
+    const tokens = tokensOf(input, param, bundle);
+    if (tokens.length >= contextTokens) throw tooLong(param, String(tokens.length), contextTokens);
+    return Uint32Array.from(tokens);
+  });
+}
+
+function charactersOf(input: Input): number {
+  if (input.kind === "tokens") return 0;
+  if (input.kind === "text") return input.text.length;
+  return input.messages.reduce((sum, { content }) => sum + content.length, 0);
+}
+
+function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt }: Bundle): readonly TokenId[] {
   if (input.kind === "tokens") {
     const outside = input.tokens.findIndex((token) => token >= tokenizer.size);
-    if (outside >= 0) throw invalid(`prompt[${outside}]`, `the vocabulary ends at ${tokenizer.size - 1}`);
-    return [...input.tokens];
-  }
-  const texts = input.kind === "text" ? [input.text] : input.messages.map((m) => m.content);
-  const characters = texts.reduce((sum, text) => sum + text.length, 0);
-  if (characters > contextTokens * CHARACTERS_PER_TOKEN) {
-    throw tooLong(inputParam(input.kind), `at least ${Math.floor(characters / CHARACTERS_PER_TOKEN)}`, contextTokens);
+    if (outside >= 0) throw invalid(`${param}[${outside}]`, `the vocabulary ends at ${tokenizer.size - 1}`);
+    return input.tokens;
   }
   if (input.kind === "messages") {
-    if (bundle.chatPrompt === null) {
-      throw new StepError(
-        "unsupported",
-        `Model '${manifest.name}' has no chat template; use /v1/completions.`,
-        "messages",
-      );
-    }
-    return bundle.chatPrompt(input.messages);
+    if (chatPrompt !== null) return chatPrompt(input.messages);
+    throw new StepError("unsupported", `Model '${manifest.name}' has no chat template; use /v1/completions.`, param);
   }
   // A raw prompt is the whole context as its author wants it, so control tokens in it count.
   const tokens = tokenizer.encodeMarked(input.text);
   return manifest.bosToken === null ? tokens : [manifest.bosToken, ...tokens];
 }
 
-/** Completion tokens allowed: those asked for, which must fit, or a default cut to what fits. */
-function completionRoom(params: CompletionParams, promptLength: number, contextTokens: number): number {
-  const room = contextTokens - promptLength;
-  if (room < 1) throw tooLong(inputParam(params.input.kind), String(promptLength), contextTokens);
-  if (params.maxTokens !== null && params.maxTokens > room) {
-    throw new StepError(
-      "context_length_exceeded",
-      `The context holds ${contextTokens} tokens: the prompt has ${promptLength}, and ${params.maxTokens} more do not fit.`,
-      params.maxTokensParam,
-    );
-  }
-  const fallback = params.api === "chat" ? LIMITS.completionTokens : COMPLETIONS_MAX_TOKENS;
-  return params.maxTokens ?? Math.min(room, fallback);
+/** A raw prompt as text. */
+function textOf(input: Input, { tokenizer }: Bundle): string {
+  if (input.kind === "text") return input.text;
+  if (input.kind === "messages") return "";
+  const detokenizer = new Detokenizer(tokenizer);
+  return input.tokens.map((token) => detokenizer.push(token)).join("") + detokenizer.end();
 }
 
-function inputParam(kind: CompletionParams["input"]["kind"]): string {
-  return kind === "messages" ? "messages" : "prompt";
+/** Completion tokens allowed: those asked for, or a default, cut to what the context leaves. */
+function completionTokens({ api, maxTokens }: CompletionParams, promptLength: number, contextTokens: number): number {
+  const fallback = api === "completions" ? COMPLETIONS_MAX_TOKENS : CHAT_MAX_TOKENS;
+  return Math.min(maxTokens ?? fallback, contextTokens - promptLength);
 }
 
 function tooLong(param: string, tokens: string, contextTokens: number): StepError {

@@ -2,19 +2,24 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StepError } from "../shared/errors.ts";
+import { GrammarError } from "../shared/grammar/expression.ts";
+import type { Grammars } from "../shared/grammar/grammars.ts";
+import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { loadPack } from "../shared/ngram/format.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
 import { createRescorer, type RescorerSpec } from "../shared/rescore/index.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
+import { readGrammars } from "./grammars.ts";
 
-type Parts = Pick<BundleManifest, "packs" | "calibration">;
+type Parts = Pick<BundleManifest, "packs" | "calibration" | "tokenizer" | "eosTokens">;
 
 /** What drafts beside the model: the rescorers of shared/ with this bundle's packs, each loaded when first asked for. */
 export class Drafting {
   readonly #bundleDir: string;
   readonly #manifest: Parts;
   readonly #packs = new Map<string, Promise<NgramModel>>();
+  #grammars: Promise<Grammars> | null = null;
 
   private constructor(bundleDir: string, manifest: Parts) {
     this.#bundleDir = bundleDir;
@@ -32,6 +37,19 @@ export class Drafting {
     const { calibration } = this.#manifest;
     if (spec.type === "tree" && calibration == null) throw lacks("a calibration");
     return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration);
+  }
+
+  /** Rejects with StepError "invalid_request" where the grammar is none. */
+  async grammar(source: string): Promise<TokenGrammar> {
+    const { tokenizer, eosTokens } = this.#manifest;
+    this.#grammars ??= readGrammars(join(this.#bundleDir, tokenizer.path), eosTokens);
+    const grammars = await this.#grammars;
+    try {
+      return grammars.of(source);
+    } catch (error) {
+      if (!(error instanceof GrammarError)) throw error;
+      throw new StepError("invalid_request", `The grammar cannot be used: ${error.message}.`, "grammar");
+    }
   }
 
   async #pack(hash: string): Promise<NgramModel> {

@@ -108,7 +108,7 @@ export class StepSocket {
     const { signal } = this.#gone;
     if (message.type === "open") {
       if (this.#session !== null) throw new StepError("bad_frame", "The session is already open.");
-      this.#session = await ServedSession.open(this.#served.engine, message.spec, this.#metrics, signal);
+      this.#session = await ServedSession.open(this.#served, message.spec, this.#metrics, signal);
       const { bundle, cachedTokens, opened } = this.#session;
       this.#send({ type: "opened", bundle, cachedTokens, result: opened });
       return;

@@ -10,10 +10,17 @@ export const LIMITS = {
   /** Stop strings in one request, and their length in UTF-16 units. */
   stopStrings: 4,
   stopLength: 256,
+  /** Tokens whose logits one request may bias, and by how much at most. */
+  biases: 300,
+  bias: 100,
+  /** Presence and frequency penalties, either way; the repetition penalty's largest factor. */
+  penalty: 2,
+  repetition: 10,
   /** Committed tokens (prompt and completion) of one session. */
   contextTokens: 8192,
-  /** Completion tokens of one request. */
-  completionTokens: 4096,
+  /** Completions of one request: prompts times choices of each; and how many of them are decoded at once. */
+  choices: 16,
+  choicesAtOnce: 4,
   /** Lattice columns: heads 2..H. */
   latticeHeads: 16,
   /** Candidates per lattice column. */
@@ -26,7 +33,7 @@ export const LIMITS = {
   runCredit: 1024,
   /** Characters of a tenant's name on the wire. */
   tenantLength: 64,
-  /** A grammar's text, in ASCII or else in UTF-8. */
+  /** A grammar's text, which is ASCII. */
   grammarBytes: 64 << 10,
   /** Alternatives reported per token. */
   topLogProbs: 20,
@@ -40,6 +47,6 @@ export const LIMITS = {
 
 assert(LIMITS.draftNodes < 255, "a parent fits one byte, 255 is the root");
 assert(
-  LIMITS.frameBytes > LIMITS.contextTokens * 4 + LIMITS.grammarBytes + 1024,
+  LIMITS.frameBytes > (LIMITS.contextTokens + 2 * LIMITS.biases) * 4 + LIMITS.grammarBytes + 1024,
   "a frame holds the longest prompt and the largest grammar",
 );

@@ -170,6 +170,8 @@ export function serverTiming({ timings }: Metrics): string {
 export type LogProbsBody = ChatLogProbs | CompletionLogProbs | null;
 
 export interface ChunkParts {
+  /** Of the choice. */
+  readonly index: number;
   /** null: the first chunk of a chat, which names the role. */
   readonly text: string | null;
   readonly finish: FinishReason | null;
@@ -180,12 +182,12 @@ export interface ChunkParts {
 
 /** One content chunk. `usage` is null in all chunks but the last where usage was asked for, else absent. */
 export function chunkOf(context: ResponseContext, parts: ChunkParts) {
-  const { text, finish, logProbs } = parts;
+  const { index, text, finish, logProbs } = parts;
   const delta = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
   const choice =
     context.api === "chat"
-      ? { index: 0, delta, logprobs: logProbs, finish_reason: finish }
-      : { index: 0, text: text ?? "", logprobs: logProbs, finish_reason: finish };
+      ? { index, delta, logprobs: logProbs, finish_reason: finish }
+      : { index, text: text ?? "", logprobs: logProbs, finish_reason: finish };
   return {
     ...head(context, true),
     choices: [choice],
@@ -199,33 +201,33 @@ export function usageChunk(context: ResponseContext, usage: Usage, metrics: Metr
   return { ...head(context, true), choices: [], usage, metrics };
 }
 
-export interface FullParts {
+export interface ChoiceParts {
   readonly text: string;
   readonly finish: FinishReason;
   readonly logProbs: LogProbsBody;
+}
+
+export interface FullParts {
+  readonly choices: readonly ChoiceParts[];
   readonly usage: Usage;
   readonly metrics: Metrics;
   readonly steps: readonly StepTrace[] | null;
 }
 
-export function fullBody(context: ResponseContext, parts: FullParts) {
-  const { text, finish, logProbs, usage, metrics, steps } = parts;
-  const choice =
-    context.api === "chat"
-      ? {
-          index: 0,
-          message: { role: "assistant", content: text, refusal: null },
-          logprobs: logProbs,
-          finish_reason: finish,
-        }
-      : { index: 0, text, logprobs: logProbs, finish_reason: finish };
+export function fullBody(context: ResponseContext, { choices, usage, metrics, steps }: FullParts) {
   return {
     ...head(context, false),
-    choices: [choice],
+    choices: choices.map((choice, index) => choiceBody(context, choice, index)),
     usage,
     metrics,
     ...(steps === null ? {} : { speculation: { steps } }),
   };
+}
+
+function choiceBody({ api }: ResponseContext, { text, finish, logProbs }: ChoiceParts, index: number) {
+  const rest = { logprobs: logProbs, finish_reason: finish };
+  if (api === "completions") return { index, text, ...rest };
+  return { index, message: { role: "assistant", content: text, refusal: null }, ...rest };
 }
 
 function head(context: ResponseContext, chunk: boolean) {

@@ -5,8 +5,9 @@ import { LIMITS } from "../../shared/limits.ts";
  * Bounds a body's lists before anything looks at what is in them: checking makes objects of every element at fault,
  * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
-export function checkSizes({ messages, prompt, stop }: Readonly<Record<string, unknown>>): void {
+export function checkSizes({ messages, prompt, stop, logit_bias }: Readonly<Record<string, unknown>>): void {
   atMost(LIMITS.stopStrings, "stop", stop);
+  if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
   if (Array.isArray(prompt)) checkPrompt(prompt);
   if (!Array.isArray(messages)) return;
   atMost(LIMITS.chatMessages, "messages", messages);
@@ -21,17 +22,20 @@ export function checkSizes({ messages, prompt, stop }: Readonly<Record<string, u
 }
 
 function checkPrompt(prompt: readonly unknown[]): void {
-  if (prompt.length > 1 && typeof prompt[0] === "string") {
-    throw new StepError("unsupported", "Several prompts in one request are not supported.", "prompt");
-  }
-  if (prompt.length > LIMITS.contextTokens) {
-    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; the prompt has ${prompt.length}.`;
-    throw new StepError("context_length_exceeded", message, "prompt");
-  }
+  if (typeof prompt[0] === "string" || Array.isArray(prompt[0])) {
+    atMost(LIMITS.choices, "prompt", prompt);
+    for (const [index, one] of prompt.entries()) if (Array.isArray(one)) checkTokens(`prompt[${index}]`, one);
+  } else checkTokens("prompt", prompt);
 }
 
-function atMost(most: number, param: string, list: unknown): void {
-  if (Array.isArray(list) && list.length > most) throw tooMany(param, most, "items");
+function checkTokens(param: string, tokens: readonly unknown[]): void {
+  if (tokens.length <= LIMITS.contextTokens) return;
+  const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; the prompt has ${tokens.length}.`;
+  throw new StepError("context_length_exceeded", message, param);
+}
+
+function atMost(most: number, param: string, list: unknown, what = "items"): void {
+  if (Array.isArray(list) && list.length > most) throw tooMany(param, most, what);
 }
 
 function tooMany(param: string, most: number, what: string): StepError {

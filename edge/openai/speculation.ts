@@ -1,7 +1,8 @@
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry, RescorerType } from "../../shared/manifest.ts";
 import type { RescorerSpec } from "../../shared/rescore/index.ts";
-import { invalid, type SpeculationParams } from "./params.ts";
+import { invalid } from "./check.ts";
+import type { SpeculationParams } from "./params.ts";
 
 /** How one request drafts, with the bundle's defaults filled in. */
 export interface DraftPlan {

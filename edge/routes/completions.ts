@@ -1,3 +1,4 @@
+import { LIMITS } from "../../shared/limits.ts";
 import type { AppContext, Services } from "../app.ts";
 import { Completion } from "../complete.ts";
 import { tenantOf } from "../http/auth.ts";
@@ -9,6 +10,9 @@ import type { CompletionParams } from "../openai/params.ts";
 import { serverTiming } from "../openai/responses.ts";
 import { prepare } from "../prepare.ts";
 
+/** Names the fields that were sent and change nothing. */
+export const IGNORED_HEADER = "x-ignored-fields";
+
 /** POST /v1/chat/completions and /v1/completions; `parse` tells their bodies apart. */
 export async function completionsRoute(
   c: AppContext,
@@ -18,13 +22,17 @@ export async function completionsRoute(
   const receivedAt = services.now();
   await checkRate(services.limiter, c.get("caller"), services.config);
   const params = parse(await readJson(c.req.raw));
-  const release = services.slots.take(c.get("caller"));
+  const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
+  const { count, release } = services.slots.takeSome(c.get("caller"), most);
   const cancel = followAbort(c.req.raw.signal, release);
+  if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
   try {
+    const tenant = await tenantOf(c.get("caller"));
     const completion = new Completion({
       params,
-      prepared: await prepare(params, services.bundles, await tenantOf(c.get("caller"))),
+      prepared: await prepare(params, { bundles: services.bundles, tenant }),
       engine: services.engine,
+      width: count,
       signal: cancel.signal,
       now: services.now,
       receivedAt,

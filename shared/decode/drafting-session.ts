@@ -10,6 +10,8 @@ export interface RunRequest extends DraftSize {
   /** The n-gram pack it looks at: hex SHA-256 of the file; null without one. */
   readonly pack: string | null;
   readonly limits: DecodeLimits;
+  /** Whether drafts are made by the session's grammar, where there is one. */
+  readonly guided: boolean;
   /** Whether blocks tell what was verified. */
   readonly verified: boolean;
 }

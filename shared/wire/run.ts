@@ -20,9 +20,17 @@ const HASH_LENGTH = 64;
 const LONGEST_MS = 65_504;
 
 /** How a run drafts, and its blocks, as fields of a frame (codec.ts). */
-export function runFields({ rescorer, pack: hash, maxNodes, autoNodes, limits, verified }: RunRequest): unknown[] {
+export function runFields({
+  rescorer,
+  pack: hash,
+  maxNodes,
+  autoNodes,
+  limits,
+  guided,
+  verified,
+}: RunRequest): unknown[] {
   const { maxTokens, eosTokens } = limits;
-  return [rescorerFields(rescorer), hash, maxNodes, autoNodes, maxTokens, ...pack.tokens(eosTokens), verified];
+  return [rescorerFields(rescorer), hash, maxNodes, autoNodes, maxTokens, ...pack.tokens(eosTokens), guided, verified];
 }
 
 /** Throws StepError "bad_frame", as all that follows. */
@@ -33,7 +41,9 @@ export function decodeRun(fields: Fields): RunRequest {
   const autoNodes = fields.flag();
   const maxTokens = fields.integer(1, LIMITS.contextTokens);
   const eosTokens = [...fields.tokens(0, EOS_TOKENS)];
-  return { rescorer, pack: hash, maxNodes, autoNodes, limits: { maxTokens, eosTokens }, verified: fields.flag() };
+  const guided = fields.flag();
+  const limits = { maxTokens, eosTokens };
+  return { rescorer, pack: hash, maxNodes, autoNodes, limits, guided, verified: fields.flag() };
 }
 
 function rescorerFields(rescorer: RescorerSpec): unknown[] {

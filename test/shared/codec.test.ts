@@ -15,20 +15,26 @@ describe("what is sent arrives", () => {
 
   test("also the longest prompt", () => {
     const prompt = new Uint32Array(LIMITS.contextTokens).fill(200_000);
-    const message = { type: "open", version: 3, spec: { ...SPEC, prompt } } as const;
+    const message = { type: "open", version: 4, spec: { ...SPEC, prompt } } as const;
     expect(decodeClient(encodeClient(message))).toEqual(message);
   });
 });
 
 /** These bytes are the protocol: a change here is a new PROTOCOL_VERSION. */
 const BYTES: Readonly<Record<string, string>> = {
-  open: "9e0003a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c2a0",
+  open: "dc00100004a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c2a000c0",
   "open with a large vocabulary and log-probabilities":
-    "9e0003a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14c0c2a0",
+    "dc00100004a474696e7904c404000001000001cb3fe6666666666666cb3fee666666666666ceffffffff14c0c2a000c0",
   "open with a local rescorer":
-    "9e0003a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0cb3fd0000000000000c2a0",
+    "dc00100004a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0cb3fd0000000000000c2a000c0",
   "open of a tenant, with drafts of a fixed size":
-    "9e0003a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c3a430613162",
+    "dc00100004a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c3a43061316200c0",
+  "open of a session that goes on from another one's":
+    "dc00100004a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c2a002c0",
+  "open with all that changes how tokens are chosen":
+    "dc00100004a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c2a0009328cb3fd00000000000009604c4080700000070110100c4080000c8c200002040cb3ff4000000000000cbbfe000000000000002",
+  "open with a bias alone":
+    "dc00100004a474696e7902c40601000200ffff0810cb3fe6666666666666cb3fee666666666666ceffffffffc0c0c2a00093c0c09604c4080700000070110100c4080000c8c200002040010000",
   "step without a draft": "96010002c400c400c400",
   "step with a chain": "9601cd012c02c406050006000700c403ff0001c403ffffff",
   "step with a tree": "9601ce0001117004c40c050000000600000070110100c403ffff01c40303ff80",
