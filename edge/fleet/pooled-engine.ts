@@ -48,7 +48,7 @@ export class PooledEngine implements StepEngine {
         const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
         return this.#again({ ...spec, prompt: text, answered }, signal);
       },
-      told: ({ member }, result) => member.told(result),
+      told: ({ member }, told) => member.told(told),
       lost: ({ member }) => member.failed(this.#options.now()),
     });
   }

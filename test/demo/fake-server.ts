@@ -123,6 +123,7 @@ function blocks({ speculation }: Asked, endless: boolean): StepTrace[] {
       bonus: taken.at(-1) ?? null,
       drafted,
       rejected: drafted.length - accepted.length,
+      place: "edge",
       step_ms: step === 0 ? 31.4 : 12.3,
       model_ms: 11.9,
     });

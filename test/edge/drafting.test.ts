@@ -181,6 +181,7 @@ async function asked(
     },
     limits: { maxTokens: 40, eosTokens: [IM_END] },
     rescorer,
+    elsewhere: null,
     maxNodes,
     autoNodes,
     tokenizerHash: null,

@@ -54,6 +54,7 @@ export function randomScene(seed: number): Scene {
     maxNodes,
     autoNodes,
     tokenizerHash: engine.bundle.tokenizerHash,
+    elsewhere: null,
     now: () => 0,
   };
   const copies = rescorer.type !== "none" && rescorer.prompt === true;
