@@ -5,14 +5,17 @@ import type { CompletionParams } from "./openai/params.ts";
 import {
   type ChunkParts,
   chunkOf,
+  finishOf,
   fullBody,
   type LogProbsBody,
   type Metrics,
   type ResponseContext,
+  type ToolCall,
   usageChunk,
 } from "./openai/responses.ts";
 import type { StepTrace } from "./openai/trace.ts";
-import type { TokenEntry } from "./text/transcript.ts";
+import { type CallPart, type Parsed, ToolCallParser } from "./text/tool-calls.ts";
+import type { TextStep, TokenEntry } from "./text/transcript.ts";
 
 export interface CompletionOptions extends DecodingOptions {
   readonly params: CompletionParams;
@@ -48,6 +51,8 @@ export class Completion {
     const { trace } = this.#params.speculation;
     const choices = this.#options.prepared.choices.map(({ echo }) => ({
       text: echo,
+      parser: this.#params.callsTools ? new ToolCallParser() : null,
+      calls: [] as ToolCall[],
       // decode() ends only by finishing or by an error.
       finish: "length" as FinishReason,
       entries: [] as TokenEntry[],
@@ -55,14 +60,18 @@ export class Completion {
     const traces: StepTrace[] = [];
     for await (const one of this.#decoding.steps()) {
       const choice = choices[one.index]!;
-      choice.text += one.step.text;
+      const { content, calls } = contentOf(choice.parser, one.step);
+      choice.text += content;
+      gather(choice.calls, calls);
       choice.finish = one.step.finish ?? choice.finish;
       choice.entries.push(...one.step.entries);
       if (trace) traces.push(this.#decoding.trace(one));
     }
     const metrics = this.#decoding.metrics(trace);
     const body = fullBody(this.#context, {
-      choices: choices.map(({ text, finish, entries }) => ({ text, finish, logProbs: this.#logProbs(entries) })),
+      choices: choices.map(({ text, calls, finish, entries }) => {
+        return { text, calls, finish: finishOf(finish, calls.length), logProbs: this.#logProbs(entries) };
+      }),
       usage: this.#decoding.usage(),
       metrics,
       steps: trace ? traces : null,
@@ -73,29 +82,34 @@ export class Completion {
   /** The completion as stream chunks. The first one comes with the first token. */
   async *chunks(): AsyncGenerator<unknown, void> {
     const { includeUsage } = this.#context;
-    let unfinished = this.#options.prepared.choices.length;
+    const { choices } = this.#options.prepared;
+    let unfinished = choices.length;
+    const parsers = choices.map(() => (this.#params.callsTools ? new ToolCallParser() : null));
     for await (const one of this.#decoding.steps()) {
-      yield* this.#stepChunks(one);
       const { index, step } = one;
+      const parser = parsers[index] ?? null;
+      yield* this.#stepChunks(one, contentOf(parser, step));
       if (step.finish === null) continue;
       const last = --unfinished === 0 && !includeUsage;
-      yield this.#chunk(index, { finish: step.finish, metrics: last ? this.#metrics() : null });
+      const finish = finishOf(step.finish, parser?.calls ?? 0);
+      yield this.#chunk(index, { finish, metrics: last ? this.#metrics() : null });
     }
     if (includeUsage) yield usageChunk(this.#context, this.#decoding.usage(), this.#metrics());
   }
 
-  *#stepChunks(one: ChoiceStep): Generator<unknown, void> {
+  *#stepChunks(one: ChoiceStep, { content: text, calls }: Parsed): Generator<unknown, void> {
     const { speculation, logProbs, api } = this.#params;
     const { index, choice, event, step } = one;
     if (event.index === 0 && api === "chat") yield this.#chunk(index, { text: null });
     if (event.index === 0 && choice.echo !== "") yield this.#chunk(index, { text: choice.echo });
     const trace = speculation.trace ? this.#decoding.trace(one) : null;
-    if (step.text === "" && trace === null && (logProbs === null || step.entries.length === 0)) return;
-    yield this.#chunk(index, { text: step.text, logProbs: this.#logProbs(step.entries), trace });
+    const silent = text === "" && calls.length === 0;
+    if (silent && trace === null && (logProbs === null || step.entries.length === 0)) return;
+    yield this.#chunk(index, { text, calls, logProbs: this.#logProbs(step.entries), trace });
   }
 
   #chunk(index: number, parts: Partial<ChunkParts>): ReturnType<typeof chunkOf> {
-    const none = { text: "", finish: null, logProbs: null, trace: null, metrics: null };
+    const none = { text: "", calls: [], finish: null, logProbs: null, trace: null, metrics: null };
     return chunkOf(this.#context, { index, ...none, ...parts });
   }
 
@@ -107,5 +121,21 @@ export class Completion {
 
   #metrics(): Metrics {
     return this.#decoding.metrics(this.#params.speculation.trace);
+  }
+}
+
+/** What a step shows, with calls taken out where there may be some. */
+function contentOf(parser: ToolCallParser | null, { text, finish }: TextStep): Parsed {
+  if (parser === null) return { content: text, calls: [] };
+  const parsed = parser.push(text);
+  if (finish === null) return parsed;
+  const rest = parser.end();
+  return { content: parsed.content + rest.content, calls: [...parsed.calls, ...rest.calls] };
+}
+
+function gather(calls: ToolCall[], parts: readonly CallPart[]): void {
+  for (const part of parts) {
+    if ("name" in part) calls.push({ name: part.name, arguments: "" });
+    else calls[part.index] = { ...calls[part.index]!, arguments: calls[part.index]!.arguments + part.arguments };
   }
 }

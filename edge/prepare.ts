@@ -2,6 +2,7 @@ import { Placement } from "../shared/decode/placement.ts";
 import type { DecodeRequest, Elsewhere } from "../shared/decode/run.ts";
 import type { OpenSpec } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
+import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
@@ -9,6 +10,7 @@ import { createRescorer } from "../shared/rescore/index.ts";
 import { invalid } from "./openai/check.ts";
 import type { CompletionParams, Input } from "./openai/params.ts";
 import { type DraftPlan, planDraft } from "./openai/speculation.ts";
+import { named } from "./openai/structured.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
 import { Detokenizer } from "./text/detokenize.ts";
 
@@ -58,15 +60,17 @@ export async function prepare(params: CompletionParams, { bundles, tenant }: Pre
   const contextTokens = Math.min(manifest.architecture.contextTokens, LIMITS.contextTokens);
   const prompts = tokenized(params, bundle, contextTokens);
   const pack = plan.pack === null ? null : await bundles.pack(manifest, plan.pack);
+  const grammar = grammarOf(params, bundle);
   const seed = params.seed ?? randomSeed();
   const choices = prompts.flatMap((prompt, at) => {
     const maxTokens = completionTokens(params, prompt.length, contextTokens);
     const echo = params.echo ? textOf(params.inputs[at]!, bundle) : "";
     return Array.from({ length: params.n }, (_, i): PreparedChoice => {
       const sampling = { ...params.sampling, seed: (seed + i) % 2 ** 32 };
-      const spec = { model: manifest.name, prompt, sampling, logProbs: params.logProbs, tenant };
+      const held = params.grammar === null ? {} : { grammar: params.grammar.source };
+      const spec = { model: manifest.name, prompt, sampling, logProbs: params.logProbs, tenant, ...held };
       const sharesWith = i === 0 ? null : at * params.n;
-      return { echo, sharesWith, request: requestOf({ params, plan, bundle, pack, maxTokens }, spec) };
+      return { echo, sharesWith, request: requestOf({ params, plan, bundle, pack, maxTokens, grammar }, spec) };
     });
   });
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
@@ -79,19 +83,31 @@ interface Parts {
   readonly bundle: Bundle;
   readonly pack: NgramModel | null;
   readonly maxTokens: number;
+  /** null: any text. */
+  readonly grammar: TokenGrammar | null;
+}
+
+/** Throws StepError naming the field that asks for a grammar which cannot be had. */
+function grammarOf({ grammar }: CompletionParams, { grammars }: Bundle): TokenGrammar | null {
+  if (grammar === null) return null;
+  return named(grammar.param, () => grammars.of(grammar.source));
 }
 
 function requestOf(
-  { params, plan, bundle, pack, maxTokens }: Parts,
-  spec: Pick<OpenSpec, "model" | "prompt" | "sampling" | "logProbs" | "tenant">,
+  { params, plan, bundle, pack, maxTokens, grammar }: Parts,
+  spec: Pick<OpenSpec, "model" | "prompt" | "sampling" | "logProbs" | "tenant" | "grammar">,
 ): PreparedChoice["request"] {
   const { manifest } = bundle;
-  const { heads, topK, neural, maxNodes, autoNodes } = plan;
+  const { heads, topK, neural, autoNodes } = plan;
+  const { forced } = params.speculation;
+  // What a grammar forces goes on beyond the heads.
+  const maxNodes = forced && grammar !== null && autoNodes ? LIMITS.draftNodes : plan.maxNodes;
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
   return {
     spec: { ...spec, heads, topK, neural, fixed: !autoNodes },
     limits,
     rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),
+    guide: forced ? grammar : null,
     maxNodes,
     autoNodes,
     tokenizerHash: manifest.tokenizer.sha256,
@@ -103,6 +119,7 @@ function requestOf(
         maxNodes,
         autoNodes,
         limits,
+        guided: forced,
         verified: params.speculation.trace,
       },
     },
@@ -131,7 +148,10 @@ function tokenized(params: CompletionParams, bundle: Bundle, contextTokens: numb
 function charactersOf(input: Input): number {
   if (input.kind === "tokens") return 0;
   if (input.kind === "text") return input.text.length;
-  return input.messages.reduce((sum, { content }) => sum + content.length, 0);
+  const tools = input.tools.length === 0 ? 0 : JSON.stringify(input.tools).length;
+  return input.messages.reduce((sum, { content, calls = [] }) => {
+    return sum + content.length + calls.reduce((args, call) => args + call.arguments.length, 0);
+  }, tools);
 }
 
 function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt }: Bundle): readonly TokenId[] {
@@ -141,7 +161,7 @@ function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt
     return input.tokens;
   }
   if (input.kind === "messages") {
-    if (chatPrompt !== null) return chatPrompt(input.messages);
+    if (chatPrompt !== null) return chatPrompt(input.messages, input.tools);
     throw new StepError("unsupported", `Model '${manifest.name}' has no chat template; use /v1/completions.`, param);
   }
   // A raw prompt is the whole context as its author wants it, so control tokens in it count.

@@ -7,6 +7,12 @@ export const LIMITS = {
   /** Messages in one chat request, and text parts in all of them together. */
   chatMessages: 256,
   contentParts: 1024,
+  /** Tools of one request, also calls in one message. */
+  tools: 128,
+  /** Characters of a name or id that a caller gives. */
+  nameLength: 256,
+  /** Texts that an answer may be one of. */
+  guidedChoices: 1000,
   /** Stop strings in one request, and their length in UTF-16 units. */
   stopStrings: 4,
   stopLength: 256,

@@ -7,14 +7,18 @@ import { supportedFields, unsupported } from "./refuse.ts";
 import { samplingOf, seedOf } from "./sampling.ts";
 import { type ChatBody, type CompletionBody, chatBody, completionBody, type SpeculationBody } from "./schema.ts";
 import { checkSizes } from "./sizes.ts";
+import { grammarSource, structuredOf } from "./structured.ts";
+import { type Tool, type Tools, toolsOf, withTools } from "./tools.ts";
 
 export interface ChatMessage {
-  readonly role: "system" | "user" | "assistant";
+  readonly role: "system" | "user" | "assistant" | "tool";
   readonly content: string;
+  /** Of an assistant's message; left out: none. */
+  readonly calls?: readonly { readonly id: string; readonly name: string; readonly arguments: string }[];
 }
 
 export type Input =
-  | { readonly kind: "messages"; readonly messages: readonly ChatMessage[] }
+  | { readonly kind: "messages"; readonly messages: readonly ChatMessage[]; readonly tools: readonly Tool[] }
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "tokens"; readonly tokens: readonly number[] };
 
@@ -33,6 +37,8 @@ export interface SpeculationParams {
     readonly prompt: boolean | null;
   };
   readonly placement: PlacementMode;
+  /** Whether drafts heed the answer's grammar. */
+  readonly forced: boolean;
   readonly trace: boolean;
 }
 
@@ -60,6 +66,10 @@ export interface CompletionParams {
   /** Alternatives per token; null without log-probabilities. */
   readonly logProbs: number | null;
   readonly speculation: SpeculationParams;
+  /** The grammar that the answer is held to, and the request field that asks for it; null: any text. */
+  readonly grammar: { readonly source: string; readonly param: string } | null;
+  /** Whether calls of tools are to be taken out of the answer's text. */
+  readonly callsTools: boolean;
   /** Fields that were sent and change nothing. */
   readonly ignored: readonly string[];
 }
@@ -73,10 +83,11 @@ export function parseChat(body: unknown): CompletionParams {
   if (wire.max_tokens != null && wire.max_completion_tokens != null && wire.max_tokens !== wire.max_completion_tokens) {
     throw invalid("max_tokens", "it differs from max_completion_tokens; send one of them");
   }
+  const tools = toolsOf(wire);
   return bounded({
-    ...commonParams(wire),
+    ...commonParams(wire, tools),
     api: "chat",
-    inputs: [{ kind: "messages", messages: wire.messages.map(chatMessage) }],
+    inputs: [{ kind: "messages", messages: wire.messages.map(chatMessage), tools: tools?.tools ?? [] }],
     inputParam: "messages",
     echo: false,
     maxTokens: wire.max_completion_tokens ?? wire.max_tokens ?? null,
@@ -93,7 +104,7 @@ export function parseCompletion(body: unknown): CompletionParams {
   // It would take the log-probabilities of the prompt, which is never run row by row.
   if (echo && wire.logprobs != null) throw unsupported("echo");
   return bounded({
-    ...commonParams(wire),
+    ...commonParams(wire, null),
     api: "completions",
     inputs: promptInputs(wire.prompt),
     inputParam: "prompt",
@@ -119,19 +130,25 @@ function bounded(params: CompletionParams): CompletionParams {
   return params;
 }
 
-function commonParams(wire: ChatBody | CompletionBody) {
+function commonParams(wire: ChatBody | CompletionBody, tools: Tools | null) {
   const stream = wire.stream ?? false;
   const includeUsage = wire.stream_options?.include_usage ?? false;
   if (includeUsage && !stream) throw invalid("stream_options", "it needs stream: true");
+  const content = structuredOf(wire);
+  const stop = typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []);
+  if (content !== null && stop.length > 0) throw invalid("stop", `where an answer ends is for ${content.param} to say`);
+  const structured = tools === null ? content : withTools(tools, content);
   return {
     model: wire.model ?? null,
     n: wire.n ?? 1,
     sampling: samplingOf(wire),
     seed: wire.seed == null ? null : seedOf(wire.seed),
-    stop: typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []),
+    stop,
     stream,
     includeUsage,
     speculation: speculationOf(wire.speculation ?? {}),
+    grammar: structured === null ? null : { source: grammarSource(structured), param: structured.param },
+    callsTools: tools !== null,
   };
 }
 
@@ -151,13 +168,21 @@ function speculationOf(speculation: SpeculationBody): SpeculationParams {
       prompt: rescorer.prompt ?? null,
     },
     placement: speculation.placement ?? "auto",
+    forced: speculation.forced ?? true,
     trace: speculation.trace ?? false,
   };
 }
 
-function chatMessage(message: ChatBody["messages"][number]): ChatMessage {
-  const { role, content } = message;
+function chatMessage(message: ChatBody["messages"][number], index: number): ChatMessage {
+  const { role, content, tool_calls: made } = message;
+  const calls = (made ?? []).map(({ id, function: { name, arguments: args } }) => ({ id, name, arguments: args }));
+  if (calls.length > 0 && role !== "assistant")
+    throw invalid(`messages[${index}].tool_calls`, "only an assistant calls");
+  if (message.tool_call_id != null && role !== "tool") {
+    throw invalid(`messages[${index}].tool_call_id`, "only a tool's message answers a call");
+  }
   return {
+    ...(calls.length > 0 ? { calls } : {}),
     // OpenAI renamed the system role for newer models; chat templates know only the old name.
     role: role === "developer" ? "system" : role,
     content: typeof content === "string" ? content : content.map((part) => part.text).join(""),

@@ -14,13 +14,10 @@ const equals =
     values.includes(v);
 
 const REFUSED: Readonly<Record<string, AsksForNothing>> = {
-  tools: empty,
-  tool_choice: equals("none", "auto"),
   functions: empty,
   function_call: equals("none", "auto"),
   audio: never,
   modalities: (v) => Array.isArray(v) && v.length === 1 && v[0] === "text",
-  response_format: (v) => typeof v === "object" && v !== null && "type" in v && v.type === "text",
   best_of: equals(1),
   suffix: equals(""),
   web_search_options: never,
@@ -41,7 +38,6 @@ const IGNORED: ReadonlySet<string> = new Set([
   "store",
   "safety_identifier",
   "service_tier",
-  "parallel_tool_calls",
   "prompt_cache_key",
   "prompt_cache_options",
   "prompt_cache_retention",
@@ -62,7 +58,7 @@ const IGNORED: ReadonlySet<string> = new Set([
 export const REFUSED_FIELDS: readonly string[] = Object.keys(REFUSED);
 export const IGNORED_FIELDS: readonly string[] = [...IGNORED];
 
-const REFUSED_IN_MESSAGES: readonly string[] = ["tool_calls", "tool_call_id", "function_call", "audio", "annotations"];
+const REFUSED_IN_MESSAGES: readonly string[] = ["function_call", "audio", "annotations"];
 const IGNORED_IN_MESSAGES: readonly string[] = ["id", "name", "reasoning_content", "reasoning"];
 
 export function unsupported(param: string): StepError {
@@ -78,7 +74,7 @@ export interface Supported {
 /** Throws StepError "unsupported", naming the first field refused. */
 export function supportedFields(body: Readonly<Record<string, unknown>>): Supported {
   const ignored = new Set<string>();
-  const unused = body.tool_choice === "none" ? ["tools", "functions"] : [];
+  const unused = body.tool_choice === "none" ? ["functions"] : [];
   const kept = fieldsOf(body, (name, value) => {
     if (IGNORED.has(name) || unused.includes(name)) {
       if (value !== null) ignored.add(name);
@@ -95,7 +91,7 @@ export function supportedFields(body: Readonly<Record<string, unknown>>): Suppor
   return { kept, ignored: [...ignored] };
 }
 
-/** A chat message without its empty tool and audio fields; anything but text is refused. */
+/** A chat message without its empty audio fields; anything but text is refused. */
 function plainMessage(message: unknown, at: string, ignored: Set<string>): unknown {
   if (typeof message !== "object" || message === null || Array.isArray(message)) return message;
   const kept = fieldsOf(message, (name, value) => {
@@ -107,7 +103,7 @@ function plainMessage(message: unknown, at: string, ignored: Set<string>): unkno
     if (value !== null && !empty(value)) throw unsupported(`${at}.${name}`);
     return false;
   });
-  if (kept.role === "tool" || kept.role === "function") throw unsupported(`${at}.role`);
+  if (kept.role === "function") throw unsupported(`${at}.role`);
   // As an answer that was only a tool call comes back.
   if (kept.role === "assistant" && kept.content == null) kept.content = "";
   if (Array.isArray(kept.content)) refuseParts(kept.content, `${at}.content`, "text");

@@ -3,16 +3,20 @@ import { PLACEMENTS } from "../../shared/decode/placement.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { RESCORER_TYPES } from "../../shared/manifest.ts";
 import { samplingFields } from "./sampling.ts";
+import { structuredFields } from "./structured.ts";
+import { toolCalls, toolFields } from "./tools.ts";
 
 /** Wire bodies, in OpenAI's snake_case. Unknown fields are errors; params.ts reports them by name. */
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
 const message = z.strictObject({
-  role: z.enum(["system", "developer", "user", "assistant"]),
+  role: z.enum(["system", "developer", "user", "assistant", "tool"]),
   content: z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
     error: "expected a string or an array of {type: 'text', text} parts",
   }),
+  tool_calls: toolCalls.nullish().meta({ description: "Calls that an assistant's message made." }),
+  tool_call_id: z.string().max(LIMITS.nameLength).nullish().meta({ description: "What a tool's message answers." }),
   refusal: z.null().optional().meta({ description: "Accepted so that a returned message can be sent back." }),
 });
 
@@ -59,6 +63,9 @@ const speculation = z
     placement: z.enum(PLACEMENTS).nullish().meta({
       description: "Who drafts: the edge, the gpu-worker, or whoever is faster by measured round trip (auto).",
     }),
+    forced: z.boolean().nullish().meta({
+      description: "false: drafts are made as if there were no grammar. Default true.",
+    }),
     trace: z.boolean().nullish().meta({ description: "Adds a `speculation` object to every chunk." }),
   })
   .meta({ description: "Drafting of this request. It changes speed only, never the text." });
@@ -82,6 +89,7 @@ const common = {
     .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
     .nullish(),
   speculation: speculation.nullish(),
+  ...structuredFields,
 };
 
 export const chatBody = z.strictObject({
@@ -90,6 +98,7 @@ export const chatBody = z.strictObject({
   max_completion_tokens: maxTokens,
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
+  ...toolFields,
 });
 
 export const completionBody = z.strictObject({

@@ -5,14 +5,26 @@ import { LIMITS } from "../../shared/limits.ts";
  * Bounds a body's lists before anything looks at what is in them: checking makes objects of every element at fault,
  * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
-export function checkSizes({ messages, prompt, stop, logit_bias }: Readonly<Record<string, unknown>>): void {
+export function checkSizes({
+  messages,
+  prompt,
+  stop,
+  logit_bias,
+  tools,
+  guided,
+}: Readonly<Record<string, unknown>>): void {
   atMost(LIMITS.stopStrings, "stop", stop);
   if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
+  atMost(LIMITS.tools, "tools", tools);
+  if (typeof guided === "object" && guided !== null && "choice" in guided) {
+    atMost(LIMITS.guidedChoices, "guided.choice", guided.choice);
+  }
   if (Array.isArray(prompt)) checkPrompt(prompt);
   if (!Array.isArray(messages)) return;
   atMost(LIMITS.chatMessages, "messages", messages);
   let parts = 0;
   for (const [index, message] of messages.entries()) {
+    atMost(LIMITS.tools, `messages[${index}].tool_calls`, message?.tool_calls);
     const content: unknown = message?.content;
     if (Array.isArray(content)) parts += content.length;
     if (parts > LIMITS.contentParts) {

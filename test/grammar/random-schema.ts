@@ -4,7 +4,15 @@ type Schema = Record<string, unknown>;
 
 const NAMES = ["name", "id", "kind", "größe", "a b", 'quo"te', "tags", "x", "value", "nested"];
 const FORMATS = ["date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"];
-const PATTERNS = ["^[A-Z]{2}-\\d{3}$", "^(foo|bar)+$", "ab?c", "^\\w+@\\w+$", '^[^"\\\\]{1,5}$', "^\\S+\\s\\S+$", "x|^y$"];
+const PATTERNS = [
+  "^[A-Z]{2}-\\d{3}$",
+  "^(foo|bar)+$",
+  "ab?c",
+  "^\\w+@\\w+$",
+  '^[^"\\\\]{1,5}$',
+  "^\\S+\\s\\S+$",
+  "x|^y$",
+];
 const LITERALS = ["red", "", 'a"b', "ü", 0, -1, 2.5, true, null, "line\nbreak", [1, "a"], { k: [null] }];
 
 /** A schema of what is supported, never deeper than `depth`. */
@@ -77,7 +85,10 @@ function oneOf(random: Random, depth: number): Schema {
 
 function bounds(random: Random, low: string, high: string, most: number): Schema {
   const least = random.int(0, most);
-  return { ...(random.chance(0.5) ? { [low]: least } : {}), ...(random.chance(0.5) ? { [high]: random.int(least, most) } : {}) };
+  return {
+    ...(random.chance(0.5) ? { [low]: least } : {}),
+    ...(random.chance(0.5) ? { [high]: random.int(least, most) } : {}),
+  };
 }
 
 function numberBounds(random: Random, whole: boolean): Schema {

@@ -1,7 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Ajv2020 } from "ajv/dist/2020.js";
-import addFormats from "ajv-formats";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Rules } from "../../edge/grammar/rules.ts";
 import { SchemaError } from "../../edge/grammar/schema-error.ts";
@@ -12,6 +10,7 @@ import { GrammarError } from "../../shared/grammar/expression.ts";
 import { TokenGrammar } from "../../shared/grammar/token-grammar.ts";
 import { Vocabulary } from "../../shared/grammar/vocabulary.ts";
 import { Random } from "../helpers/random.ts";
+import { schemaFault } from "./judge.ts";
 import { randomSchema } from "./random-schema.ts";
 import { randomText } from "./walk.ts";
 
@@ -22,14 +21,6 @@ beforeAll(async () => {
   table = createTokenizer(await readFile(join(await ensureBundle("tiny"), "tokenizer.json")));
   vocabulary = new Vocabulary(table, [2, 0]);
 });
-
-/** The judge: not one line of it is ours. */
-function validates(schema: object, text: string): string | null {
-  const ajv = new Ajv2020({ strict: false, validateFormats: true });
-  (addFormats as unknown as (ajv: Ajv2020) => void)(ajv);
-  const value: unknown = JSON.parse(text);
-  return ajv.validate(schema, value) ? null : ajv.errorsText();
-}
 
 function grammarOf(schema: unknown): TokenGrammar {
   const rules = new Rules();
@@ -61,7 +52,7 @@ describe("a schema's texts", () => {
         const text = randomText(grammar, table, random, 400);
         if (text === null) continue;
         written++;
-        expect(validates(schema, text), `seed ${seed}: ${text} against ${JSON.stringify(schema)}`).toBeNull();
+        expect(schemaFault(schema, text), `seed ${seed}: ${text} against ${JSON.stringify(schema)}`).toBeNull();
       }
     }
     expect(written).toBeGreaterThan(600);

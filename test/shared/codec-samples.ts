@@ -75,6 +75,7 @@ const RUN: RunRequest = {
   maxNodes: 0,
   autoNodes: false,
   limits: { maxTokens: 8192, eosTokens: [2] },
+  guided: false,
   verified: false,
 };
 
