@@ -4,6 +4,7 @@ import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
 import { benchRescore, RESCORE_HELP } from "./rescore.ts";
+import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
 
 interface Bench {
   readonly help: string;
@@ -18,6 +19,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },
   rescore: { help: RESCORE_HELP, run: benchRescore },
+  structured: { help: STRUCTURED_HELP, run: benchStructured },
 };
 
 const NAMES = Object.keys(BENCHES).join("|");

@@ -49,7 +49,7 @@ export class States {
   constructor(automaton: Automaton) {
     this.#automaton = automaton;
     const { nodes } = automaton;
-    this.#over = Uint8Array.from(nodes, (node) => Number(node.end && isLast(node)));
+    this.#over = placesOver(nodes);
     const cuts = new Set([0]);
     for (const { bytes } of nodes) for (const { low, high } of bytes) cuts.add(low).add(high + 1);
     for (let byte = 0; byte < 256; byte++) {
@@ -131,8 +131,20 @@ export class States {
   }
 }
 
-function isLast({ bytes, rules, free }: Node): boolean {
-  return bytes.length + rules.length + free.length === 0;
+/** [nodes] 1 where nothing can come but the rule's end. */
+function placesOver(nodes: readonly Node[]): Uint8Array {
+  const over = new Uint8Array(nodes.length);
+  const before: number[][] = nodes.map(() => []);
+  for (const [i, { free }] of nodes.entries()) for (const to of free) before[to]!.push(i);
+  const isOver = ({ bytes, rules, free, end }: Node) =>
+    bytes.length + rules.length === 0 && (end || free.length > 0) && free.every((to) => over[to] === 1);
+  const open = [...nodes.keys()].filter((i) => isOver(nodes[i]!));
+  for (let i = open.pop(); i !== undefined; i = open.pop()) {
+    if (over[i] === 1 || !isOver(nodes[i]!)) continue;
+    over[i] = 1;
+    open.push(...before[i]!);
+  }
+  return over;
 }
 
 function onlyByte(edges: readonly ByteEdge[]): number {

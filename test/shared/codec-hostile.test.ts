@@ -158,7 +158,9 @@ describe("values out of their range are bad_frame", () => {
     ["a repetition penalty of 0", { 15: [null, null, biased({ 3: 0 })] }],
     ["a frequency penalty out of range", { 15: [null, null, biased({ 4: -2.5 })] }],
     ["a presence penalty out of range", { 15: [null, null, biased({ 5: 2.5 })] }],
-    ["an element too many", { 16: null }],
+    ["a grammar that is no text", { 16: 5 }],
+    ["a grammar too large", { 16: "x".repeat(LIMITS.grammarBytes + 1) }],
+    ["an element too many", { 17: null }],
   ])("open with %s", (_, changes) => {
     expect(changed("client", open, changes)).toBe("bad_frame");
   });

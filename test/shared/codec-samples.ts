@@ -122,6 +122,7 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
     version: 4,
     spec: { ...SPEC, sampling: { ...SPEC.sampling, adjust: { ...ADJUST, repetition: 1, frequency: 0, presence: 0 } } },
   },
+  "open with a grammar": { type: "open", version: 4, spec: { ...SPEC, grammar: 'root ::= "a"' } },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
   "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
   "step with a tree": {
@@ -138,7 +139,13 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
   "run with a tree that grows by what pays, blocks telling it": {
     type: "run",
     credit: 1024,
-    request: { ...RUN, ...DRAFTED, rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true }, autoNodes: true },
+    request: {
+      ...RUN,
+      ...DRAFTED,
+      rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true },
+      autoNodes: true,
+      guided: true,
+    },
   },
   credit: { type: "credit", tokens: 32, stamp: 70_000 },
   pause: { type: "pause" },
