@@ -1,12 +1,16 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { RunRequest } from "../shared/decode/drafting-session.ts";
 import { StepError } from "../shared/errors.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { loadPack } from "../shared/ngram/format.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer, type RescorerSpec } from "../shared/rescore/index.ts";
+import { createRescorer } from "../shared/rescore/index.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
+
+/** What drafts of a run are made from. */
+export type Drafted = Pick<RunRequest, "rescorer" | "pack" | "prediction">;
 
 type Parts = Pick<BundleManifest, "packs" | "calibration">;
 
@@ -27,11 +31,11 @@ export class Drafting {
     return new Drafting(bundleDir, manifest);
   }
 
-  /** `pack`: SHA-256, hex. Rejects with StepError "unsupported" where this bundle lacks what it takes. */
-  async rescorer(spec: RescorerSpec, pack: string | null): Promise<Rescorer> {
+  /** Rejects with StepError "unsupported" where this bundle lacks what it takes. */
+  async rescorer({ rescorer: spec, pack, prediction }: Drafted): Promise<Rescorer> {
     const { calibration } = this.#manifest;
     if (spec.type === "tree" && calibration == null) throw lacks("a calibration");
-    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration);
+    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration, prediction);
   }
 
   async #pack(hash: string): Promise<NgramModel> {

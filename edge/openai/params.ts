@@ -38,13 +38,13 @@ export interface SpeculationParams {
 
 /** One completion request, checked as far as it can be without knowing the bundle. */
 export interface CompletionParams {
-  readonly api: "chat" | "completions";
+  readonly api: "chat" | "completions" | "responses";
   /** null: the default model. */
   readonly model: string | null;
   /** At least one. */
   readonly inputs: readonly Input[];
   /** Request field that holds them. */
-  readonly inputParam: "messages" | "prompt";
+  readonly inputParam: "messages" | "prompt" | "input";
   /** Completions of each input, at least 1. */
   readonly n: number;
   /** Whether a completion begins with its prompt. */
@@ -59,6 +59,8 @@ export interface CompletionParams {
   readonly includeUsage: boolean;
   /** Alternatives per token; null without log-probabilities. */
   readonly logProbs: number | null;
+  /** Text that drafts are copied from; null: none but what the prompt has. */
+  readonly prediction: string | null;
   readonly speculation: SpeculationParams;
   /** Fields that were sent and change nothing. */
   readonly ignored: readonly string[];
@@ -131,11 +133,13 @@ function commonParams(wire: ChatBody | CompletionBody) {
     stop: typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []),
     stream,
     includeUsage,
+    prediction: wire.prediction == null ? null : textOf(wire.prediction.content),
     speculation: speculationOf(wire.speculation ?? {}),
   };
 }
 
-function speculationOf(speculation: SpeculationBody): SpeculationParams {
+/** Null where nothing was said. */
+export function speculationOf(speculation: SpeculationBody): SpeculationParams {
   const rescorer = speculation.rescorer ?? {};
   return {
     enabled: speculation.enabled ?? true,
@@ -160,8 +164,12 @@ function chatMessage(message: ChatBody["messages"][number]): ChatMessage {
   return {
     // OpenAI renamed the system role for newer models; chat templates know only the old name.
     role: role === "developer" ? "system" : role,
-    content: typeof content === "string" ? content : content.map((part) => part.text).join(""),
+    content: textOf(content),
   };
+}
+
+function textOf(content: ChatBody["messages"][number]["content"]): string {
+  return typeof content === "string" ? content : content.map((part) => part.text).join("");
 }
 
 function promptInputs(prompt: CompletionBody["prompt"]): Input[] {

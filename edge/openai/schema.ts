@@ -8,11 +8,13 @@ import { samplingFields } from "./sampling.ts";
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
+const textContent = z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
+  error: "expected a string or an array of {type: 'text', text} parts",
+});
+
 const message = z.strictObject({
   role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
-    error: "expected a string or an array of {type: 'text', text} parts",
-  }),
+  content: textContent,
   refusal: z.null().optional().meta({ description: "Accepted so that a returned message can be sent back." }),
 });
 
@@ -39,7 +41,7 @@ const rescorer = z
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
 
-const speculation = z
+export const speculation = z
   .strictObject({
     enabled: z.boolean().nullish().meta({ description: "false: plain autoregressive decoding. Default true." }),
     heads: z
@@ -77,6 +79,10 @@ const common = {
       error: `expected 1 to ${LIMITS.stopStrings} strings of 1 to ${LIMITS.stopLength} characters`,
     })
     .nullish(),
+  prediction: z
+    .strictObject({ type: z.literal("content"), content: textContent })
+    .nullish()
+    .meta({ description: "What the answer is likely to repeat much of: drafts are copied from it." }),
   stream: z.boolean().nullish(),
   stream_options: z
     .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })

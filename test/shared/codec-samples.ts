@@ -139,6 +139,7 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
     credit: 1024,
     request: { ...RUN, ...DRAFTED, rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true }, autoNodes: true },
   },
+  "run with a prediction": { type: "run", credit: 1, request: { ...RUN, prediction: Uint32Array.of(3, 65_536) } },
   credit: { type: "credit", tokens: 32, stamp: 70_000 },
   pause: { type: "pause" },
 };
