@@ -1,5 +1,11 @@
 import * as z from "zod";
 
+const hashes = z
+  .string()
+  .default("")
+  .transform(list)
+  .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex")));
+
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
   GPU_WORKER_URL: z
@@ -8,11 +14,8 @@ const environment = z.object({
     .transform(list)
     .pipe(z.array(z.url({ protocol: /^https?$/ }))),
   GPU_WORKER_KEY: z.string().min(1),
-  API_KEYS: z
-    .string()
-    .default("")
-    .transform(list)
-    .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
+  API_KEYS: hashes,
+  METRICS_KEYS: hashes,
   TRUST_CONNECTING_IP: z.stringbool().default(false),
   CORS_ORIGINS: z.string().optional(),
   ALLOWED_HOSTS: z.string().default("").transform(list),
@@ -38,6 +41,8 @@ export interface Config {
   readonly gpuWorkerKey: string;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
+  /** SHA-256 of the keys that open /metrics, hex; empty: the API keys do. */
+  readonly metricsKeyHashes: readonly string[];
   /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
   readonly trustConnectingIp: boolean;
   /** Origins, beside the server's own, whose pages may call; "*" is any. */
@@ -63,6 +68,7 @@ export function readConfig(env: unknown): Config {
     gpuWorkerUrls: data.GPU_WORKER_URL.map((url) => url.replace(/\/$/, "")),
     gpuWorkerKey: data.GPU_WORKER_KEY,
     apiKeyHashes: data.API_KEYS,
+    metricsKeyHashes: data.METRICS_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,
     // Without keys nothing but the origin keeps any page a reader opens from calling.
     corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),

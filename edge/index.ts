@@ -5,7 +5,7 @@ import { type AppEnv, createApp } from "./app.ts";
 import { type Config, readConfig } from "./config.ts";
 import { firstAnswer, PooledEngine, sleep, type WorkerList } from "./fleet/pooled-engine.ts";
 import { createGpuClient } from "./gpu-client.ts";
-import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
+import { connectByFetch, fetchEngineInfo, fetchMetrics } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
 
@@ -53,6 +53,15 @@ function fleetOf({ gpuWorkerUrls, gpuWorkerKey }: Config) {
     }),
     engineInfo: (signal: CancelSignal) =>
       firstAnswer(workers, (url) => fetchEngineInfo(url, gpuWorkerKey, signal), signal),
+    engineMetrics: async (signal: CancelSignal) => {
+      const told = (await workers(signal)).map(async (url) => ({
+        worker: new URL(url).host,
+        text: await fetchMetrics(url, gpuWorkerKey),
+      }));
+      // Those that do not answer are missing, which the scraper's rules can tell.
+      const answers = await Promise.allSettled(told);
+      return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+    },
   };
 }
 

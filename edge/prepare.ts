@@ -54,11 +54,10 @@ const CHARACTERS_PER_TOKEN = 16;
 /** Loads what the request needs and tokenizes it. Throws StepError naming the field at fault. */
 export async function prepare(params: CompletionParams, { bundles, tenant }: Preparing): Promise<Prepared> {
   const manifest = await bundles.manifest(params.model);
-  const plan = planDraft(params.speculation, manifest);
+  const plan = planDraft(params.speculation, manifest, params.prediction !== null);
   checkBias(params, manifest.architecture.vocabSize);
-  const bundle = await bundles.bundle(manifest.name);
-  const contextTokens = Math.min(manifest.architecture.contextTokens, LIMITS.contextTokens);
-  const prompts = tokenized(params, bundle, contextTokens);
+  const { bundle, prompts, contextTokens } = await tokenize(params, bundles);
+  const prediction = predicted(params, bundle, contextTokens);
   const pack = plan.pack === null ? null : await bundles.pack(manifest, plan.pack);
   const grammar = grammarOf(params, bundle);
   const seed = params.seed ?? randomSeed();
@@ -70,11 +69,19 @@ export async function prepare(params: CompletionParams, { bundles, tenant }: Pre
       const held = params.grammar === null ? {} : { grammar: params.grammar.source };
       const spec = { model: manifest.name, prompt, sampling, logProbs: params.logProbs, tenant, ...held };
       const sharesWith = i === 0 ? null : at * params.n;
-      return { echo, sharesWith, request: requestOf({ params, plan, bundle, pack, maxTokens, grammar }, spec) };
+      const parts = { params, plan, bundle, pack, prediction, maxTokens, grammar };
+      return { echo, sharesWith, request: requestOf(parts, spec) };
     });
   });
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
   return { bundle, promptTokens, maxNodes: plan.maxNodes, stop: params.stop, choices };
+}
+
+/** The request's prompts as token ids, and how many tokens a context holds. Throws StepError, as all that follows. */
+export async function tokenize(params: CompletionParams, bundles: Bundles) {
+  const bundle = await bundles.bundle(params.model);
+  const contextTokens = Math.min(bundle.manifest.architecture.contextTokens, LIMITS.contextTokens);
+  return { bundle, prompts: tokenized(params, bundle, contextTokens), contextTokens };
 }
 
 interface Parts {
@@ -82,6 +89,7 @@ interface Parts {
   readonly plan: DraftPlan;
   readonly bundle: Bundle;
   readonly pack: NgramModel | null;
+  readonly prediction: Uint32Array | null;
   readonly maxTokens: number;
   /** null: any text. */
   readonly grammar: TokenGrammar | null;
@@ -94,7 +102,7 @@ function grammarOf({ grammar }: CompletionParams, { grammars }: Bundle): TokenGr
 }
 
 function requestOf(
-  { params, plan, bundle, pack, maxTokens, grammar }: Parts,
+  { params, plan, bundle, pack, prediction, maxTokens, grammar }: Parts,
   spec: Pick<OpenSpec, "model" | "prompt" | "sampling" | "logProbs" | "tenant" | "grammar">,
 ): PreparedChoice["request"] {
   const { manifest } = bundle;
@@ -106,7 +114,7 @@ function requestOf(
   return {
     spec: { ...spec, heads, topK, neural, fixed: !autoNodes },
     limits,
-    rescorer: createRescorer(plan.rescorer, pack, manifest.calibration),
+    rescorer: createRescorer(plan.rescorer, pack, manifest.calibration, prediction),
     guide: forced ? grammar : null,
     maxNodes,
     autoNodes,
@@ -118,12 +126,22 @@ function requestOf(
         pack: plan.pack?.sha256 ?? null,
         maxNodes,
         autoNodes,
+        ...(prediction === null ? {} : { prediction }),
         limits,
         guided: forced,
         verified: params.speculation.trace,
       },
     },
   };
+}
+
+/** Token ids of the prediction, as many as a context holds; null where there is none. */
+function predicted({ prediction }: CompletionParams, { tokenizer }: Bundle, contextTokens: number): Uint32Array | null {
+  if (prediction === null || prediction === "") return null;
+  if (prediction.length > contextTokens * CHARACTERS_PER_TOKEN) {
+    throw invalid("prediction.content", `at most ${contextTokens * CHARACTERS_PER_TOKEN} characters`);
+  }
+  return Uint32Array.from(tokenizer.encodePlain(prediction).slice(0, contextTokens));
 }
 
 function checkBias({ sampling }: CompletionParams, vocabSize: number): void {

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { RunRequest } from "../shared/decode/drafting-session.ts";
 import { StepError } from "../shared/errors.ts";
 import { GrammarError } from "../shared/grammar/expression.ts";
 import type { Grammars } from "../shared/grammar/grammars.ts";
@@ -8,9 +9,12 @@ import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { loadPack } from "../shared/ngram/format.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer, type RescorerSpec } from "../shared/rescore/index.ts";
+import { createRescorer } from "../shared/rescore/index.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
 import { readGrammars } from "./grammars.ts";
+
+/** What drafts of a run are made from. */
+export type Drafted = Pick<RunRequest, "rescorer" | "pack" | "prediction">;
 
 type Parts = Pick<BundleManifest, "packs" | "calibration" | "tokenizer" | "eosTokens">;
 
@@ -32,11 +36,11 @@ export class Drafting {
     return new Drafting(bundleDir, manifest);
   }
 
-  /** `pack`: SHA-256, hex. Rejects with StepError "unsupported" where this bundle lacks what it takes. */
-  async rescorer(spec: RescorerSpec, pack: string | null): Promise<Rescorer> {
+  /** Rejects with StepError "unsupported" where this bundle lacks what it takes. */
+  async rescorer({ rescorer: spec, pack, prediction }: Drafted): Promise<Rescorer> {
     const { calibration } = this.#manifest;
     if (spec.type === "tree" && calibration == null) throw lacks("a calibration");
-    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration);
+    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration, prediction);
   }
 
   /** Rejects with StepError "invalid_request" where the grammar is none. */

@@ -124,7 +124,7 @@ export class StepSocket {
 
   /** Drafts beside the model until the completion ends, the peer has enough of it, or this gpu-worker stops. */
   async #drive(session: ServedSession, { request, credit }: RunMessage): Promise<void> {
-    const rescorer = await this.#served.drafting.rescorer(request.rescorer, request.pack);
+    const rescorer = await this.#served.drafting.rescorer(request);
     const run = new Run(session.loop(request, rescorer), credit, () => performance.now());
     this.#run = run;
     if (this.#draining || this.#gone.signal.aborted) run.pause();

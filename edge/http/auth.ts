@@ -23,13 +23,27 @@ export async function authenticate(headers: Headers, config: Config): Promise<Ca
     const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
     return { id: `ip:${address === null ? "unknown" : network(address)}` };
   }
-  const key = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
-  if (key === undefined) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
-  const hash = await sha256Hex(new Uint8Array(new TextEncoder().encode(key)));
-  // Every configured hash is compared in full, so that time tells nothing about them.
-  const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
-  if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
+  const hash = await keyHash(headers);
+  if (hash === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
+  if (!isAmong(hash, keyHashes)) throw new StepError("invalid_api_key", "The API key is not valid.");
   return { id: `key:${hash.slice(0, 16)}` };
+}
+
+/** Whether a request carries one of the keys. */
+export async function hasKey(headers: Headers, hashes: readonly string[]): Promise<boolean> {
+  const hash = await keyHash(headers);
+  return hash !== null && isAmong(hash, hashes);
+}
+
+/** Of the bearer key; null where there is none. */
+async function keyHash(headers: Headers): Promise<string | null> {
+  const key = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
+  return key === undefined ? null : await sha256Hex(new Uint8Array(new TextEncoder().encode(key)));
+}
+
+/** Every hash is compared in full, so that time tells nothing about them. */
+function isAmong(hash: string, hashes: readonly string[]): boolean {
+  return hashes.filter((known) => equalHex(hash, known)).length > 0;
 }
 
 /** An IPv4 address as it is; of an IPv6 address the first 64 bits, as its owner chooses the others. */

@@ -44,13 +44,13 @@ export interface SpeculationParams {
 
 /** One completion request, checked as far as it can be without knowing the bundle. */
 export interface CompletionParams {
-  readonly api: "chat" | "completions";
+  readonly api: "chat" | "completions" | "responses";
   /** null: the default model. */
   readonly model: string | null;
   /** At least one. */
   readonly inputs: readonly Input[];
   /** Request field that holds them. */
-  readonly inputParam: "messages" | "prompt";
+  readonly inputParam: "messages" | "prompt" | "input";
   /** Completions of each input, at least 1. */
   readonly n: number;
   /** Whether a completion begins with its prompt. */
@@ -65,6 +65,8 @@ export interface CompletionParams {
   readonly includeUsage: boolean;
   /** Alternatives per token; null without log-probabilities. */
   readonly logProbs: number | null;
+  /** Text that drafts are copied from; null: none but what the prompt has. */
+  readonly prediction: string | null;
   readonly speculation: SpeculationParams;
   /** The grammar that the answer is held to, and the request field that asks for it; null: any text. */
   readonly grammar: { readonly source: string; readonly param: string } | null;
@@ -146,13 +148,15 @@ function commonParams(wire: ChatBody | CompletionBody, tools: Tools | null) {
     stop,
     stream,
     includeUsage,
+    prediction: wire.prediction == null ? null : textOf(wire.prediction.content),
     speculation: speculationOf(wire.speculation ?? {}),
     grammar: structured === null ? null : { source: grammarSource(structured), param: structured.param },
     callsTools: tools !== null,
   };
 }
 
-function speculationOf(speculation: SpeculationBody): SpeculationParams {
+/** Null where nothing was said. */
+export function speculationOf(speculation: SpeculationBody): SpeculationParams {
   const rescorer = speculation.rescorer ?? {};
   return {
     enabled: speculation.enabled ?? true,
@@ -185,8 +189,12 @@ function chatMessage(message: ChatBody["messages"][number], index: number): Chat
     ...(calls.length > 0 ? { calls } : {}),
     // OpenAI renamed the system role for newer models; chat templates know only the old name.
     role: role === "developer" ? "system" : role,
-    content: typeof content === "string" ? content : content.map((part) => part.text).join(""),
+    content: textOf(content),
   };
+}
+
+function textOf(content: ChatBody["messages"][number]["content"]): string {
+  return typeof content === "string" ? content : content.map((part) => part.text).join("");
 }
 
 function promptInputs(prompt: CompletionBody["prompt"]): Input[] {

@@ -10,11 +10,13 @@ import { toolCalls, toolFields } from "./tools.ts";
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
+const textContent = z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
+  error: "expected a string or an array of {type: 'text', text} parts",
+});
+
 const message = z.strictObject({
   role: z.enum(["system", "developer", "user", "assistant", "tool"]),
-  content: z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
-    error: "expected a string or an array of {type: 'text', text} parts",
-  }),
+  content: textContent,
   tool_calls: toolCalls.nullish().meta({ description: "Calls that an assistant's message made." }),
   tool_call_id: z.string().max(LIMITS.nameLength).nullish().meta({ description: "What a tool's message answers." }),
   refusal: z.null().optional().meta({ description: "Accepted so that a returned message can be sent back." }),
@@ -43,7 +45,7 @@ const rescorer = z
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
 
-const speculation = z
+export const speculation = z
   .strictObject({
     enabled: z.boolean().nullish().meta({ description: "false: plain autoregressive decoding. Default true." }),
     heads: z
@@ -84,6 +86,10 @@ const common = {
       error: `expected 1 to ${LIMITS.stopStrings} strings of 1 to ${LIMITS.stopLength} characters`,
     })
     .nullish(),
+  prediction: z
+    .strictObject({ type: z.literal("content"), content: textContent })
+    .nullish()
+    .meta({ description: "What the answer is likely to repeat much of: drafts are copied from it." }),
   stream: z.boolean().nullish(),
   stream_options: z
     .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })

@@ -1,18 +1,14 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 
+type Body = Readonly<Record<string, unknown>>;
+
 /**
  * Bounds a body's lists before anything looks at what is in them: checking makes objects of every element at fault,
  * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
-export function checkSizes({
-  messages,
-  prompt,
-  stop,
-  logit_bias,
-  tools,
-  guided,
-}: Readonly<Record<string, unknown>>): void {
+export function checkSizes(body: Body): void {
+  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided } = body;
   atMost(LIMITS.stopStrings, "stop", stop);
   if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
   atMost(LIMITS.tools, "tools", tools);
@@ -20,15 +16,22 @@ export function checkSizes({
     atMost(LIMITS.guidedChoices, "guided.choice", guided.choice);
   }
   if (Array.isArray(prompt)) checkPrompt(prompt);
+  const predicted = typeof prediction === "object" && prediction !== null && "content" in prediction;
+  if (predicted) atMost(LIMITS.contentParts, "prediction.content", prediction.content, "parts");
+  checkMessages("messages", messages);
+  checkMessages("input", input);
+}
+
+function checkMessages(param: string, messages: unknown): void {
   if (!Array.isArray(messages)) return;
-  atMost(LIMITS.chatMessages, "messages", messages);
+  atMost(LIMITS.chatMessages, param, messages);
   let parts = 0;
   for (const [index, message] of messages.entries()) {
-    atMost(LIMITS.tools, `messages[${index}].tool_calls`, message?.tool_calls);
+    atMost(LIMITS.tools, `${param}[${index}].tool_calls`, message?.tool_calls);
     const content: unknown = message?.content;
     if (Array.isArray(content)) parts += content.length;
     if (parts > LIMITS.contentParts) {
-      throw tooMany(`messages[${index}].content`, LIMITS.contentParts, "parts in all messages together");
+      throw tooMany(`${param}[${index}].content`, LIMITS.contentParts, "parts in all messages together");
     }
   }
 }

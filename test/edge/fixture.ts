@@ -146,6 +146,7 @@ export function testApp(options: TestAppOptions = {}): TestApp {
     }),
     engine,
     engineInfo: async () => info,
+    engineMetrics: async () => [],
     readFile: async (path) => files.get(path) ?? null,
     assets: async () => new Response("asset", { status: 200 }),
     limiter: null,

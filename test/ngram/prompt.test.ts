@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { LIMITS } from "../../shared/limits.ts";
-import { NO_MATCH, PROMPT_ORDER, PromptModel } from "../../shared/ngram/prompt.ts";
+import { NO_MATCH, PROMPT_ORDER, PROMPT_TOKENS, PromptModel } from "../../shared/ngram/prompt.ts";
 import { Random } from "../helpers/random.ts";
 
 const LONGEST = PROMPT_ORDER - 1;
@@ -117,8 +116,8 @@ describe("n-grams of the prompt", () => {
     }
   });
 
-  test("more tokens than a context holds are not learnt", () => {
-    const model = modelOf(Array.from({ length: LIMITS.contextTokens }, (_, i) => i));
+  test("more tokens than a context and a prediction hold are not learnt", () => {
+    const model = modelOf(Array.from({ length: PROMPT_TOKENS }, (_, i) => i));
     model.push(5);
     model.push(6);
     model.push(5);

@@ -147,6 +147,7 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
       guided: true,
     },
   },
+  "run with a prediction": { type: "run", credit: 1, request: { ...RUN, prediction: Uint32Array.of(3, 65_536) } },
   credit: { type: "credit", tokens: 32, stamp: 70_000 },
   pause: { type: "pause" },
 };
