@@ -5,6 +5,7 @@ import { benchDistance, DISTANCE_HELP } from "./distance.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
 import { benchRescore, RESCORE_HELP } from "./rescore.ts";
+import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
 
 interface Bench {
   readonly help: string;
@@ -20,6 +21,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },
   rescore: { help: RESCORE_HELP, run: benchRescore },
+  structured: { help: STRUCTURED_HELP, run: benchStructured },
 };
 
 const NAMES = Object.keys(BENCHES).join("|");

@@ -1,15 +1,18 @@
 import * as z from "zod";
 import { workerUrl } from "./fleet/registry.ts";
 
+const hashes = z
+  .string()
+  .default("")
+  .transform(list)
+  .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex")));
+
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
   GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(workerUrl)),
   GPU_WORKER_KEY: z.string().min(1),
-  API_KEYS: z
-    .string()
-    .default("")
-    .transform(list)
-    .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
+  API_KEYS: hashes,
+  METRICS_KEYS: hashes,
   TRUST_CONNECTING_IP: z.stringbool().default(false),
   CORS_ORIGINS: z.string().optional(),
   ALLOWED_HOSTS: z.string().default("").transform(list),
@@ -44,6 +47,8 @@ export interface Config {
   readonly resumeMs: number;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
+  /** SHA-256 of the keys that open /metrics, hex; empty: the API keys do. */
+  readonly metricsKeyHashes: readonly string[];
   /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
   readonly trustConnectingIp: boolean;
   /** Origins, beside the server's own, whose pages may call; "*" is any. */
@@ -72,6 +77,7 @@ export function readConfig(env: unknown): Config {
     gpuWorkerKey: data.GPU_WORKER_KEY,
     resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,
+    metricsKeyHashes: data.METRICS_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,
     // Without keys nothing but the origin keeps any page a reader opens from calling.
     corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),

@@ -31,6 +31,13 @@ export async function fetchEngineInfo(url: string, key: string, signal: CancelSi
   return await response.json<BundleInfo>();
 }
 
+/** GET /metrics, Prometheus' text. Rejects with StepError "engine_unavailable". */
+export async function fetchMetrics(url: string, key: string): Promise<string> {
+  const response = await reach(`${url}/metrics`, key, {}, AbortSignal.timeout(INFO_DEADLINE_MS));
+  if (!response.ok) throw refused(response);
+  return await response.text();
+}
+
 async function reach(
   url: string,
   key: string,

@@ -7,7 +7,7 @@ import { firstAnswer, PooledEngine, sleep } from "./fleet/pooled-engine.ts";
 import { FleetList, type Registry } from "./fleet/registry.ts";
 import type { FleetRegistry } from "./fleet/registry-object.ts";
 import { createGpuClient } from "./gpu-client.ts";
-import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
+import { connectByFetch, fetchEngineInfo, fetchMetrics } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
 import type { MemoryStore } from "./memory/memory.ts";
@@ -107,6 +107,15 @@ function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs, models }: Config, regi
         (url) => fetchEngineInfo(url, gpuWorkerKey, signal),
         signal,
       ),
+    engineMetrics: async () => {
+      const told = (await fleet.urls(null)).map(async (url) => ({
+        worker: new URL(url).host,
+        text: await fetchMetrics(url, gpuWorkerKey),
+      }));
+      // Those that do not answer are missing, which the scraper's rules can tell.
+      const answers = await Promise.allSettled(told);
+      return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+    },
   };
 }
 

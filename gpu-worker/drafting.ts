@@ -1,20 +1,29 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { RunRequest } from "../shared/decode/drafting-session.ts";
 import { StepError } from "../shared/errors.ts";
+import { GrammarError } from "../shared/grammar/expression.ts";
+import type { Grammars } from "../shared/grammar/grammars.ts";
+import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { loadPack } from "../shared/ngram/format.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer, type RescorerSpec } from "../shared/rescore/index.ts";
+import { createRescorer } from "../shared/rescore/index.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
+import { readGrammars } from "./grammars.ts";
 
-type Parts = Pick<BundleManifest, "packs" | "calibration">;
+/** What drafts of a run are made from. */
+export type Drafted = Pick<RunRequest, "rescorer" | "pack" | "prediction">;
+
+type Parts = Pick<BundleManifest, "packs" | "calibration" | "tokenizer" | "eosTokens">;
 
 /** What drafts beside the model: the rescorers of shared/ with this bundle's packs, each loaded when first asked for. */
 export class Drafting {
   readonly #bundleDir: string;
   readonly #manifest: Parts;
   readonly #packs = new Map<string, Promise<NgramModel>>();
+  #grammars: Promise<Grammars> | null = null;
 
   private constructor(bundleDir: string, manifest: Parts) {
     this.#bundleDir = bundleDir;
@@ -27,11 +36,24 @@ export class Drafting {
     return new Drafting(bundleDir, manifest);
   }
 
-  /** `pack`: SHA-256, hex. Rejects with StepError "unsupported" where this bundle lacks what it takes. */
-  async rescorer(spec: RescorerSpec, pack: string | null): Promise<Rescorer> {
+  /** Rejects with StepError "unsupported" where this bundle lacks what it takes. */
+  async rescorer({ rescorer: spec, pack, prediction }: Drafted): Promise<Rescorer> {
     const { calibration } = this.#manifest;
     if (spec.type === "tree" && calibration == null) throw lacks("a calibration");
-    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration);
+    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration, prediction);
+  }
+
+  /** Rejects with StepError "invalid_request" where the grammar is none. */
+  async grammar(source: string): Promise<TokenGrammar> {
+    const { tokenizer, eosTokens } = this.#manifest;
+    this.#grammars ??= readGrammars(join(this.#bundleDir, tokenizer.path), eosTokens);
+    const grammars = await this.#grammars;
+    try {
+      return grammars.of(source);
+    } catch (error) {
+      if (!(error instanceof GrammarError)) throw error;
+      throw new StepError("invalid_request", `The grammar cannot be used: ${error.message}.`, "grammar");
+    }
   }
 
   async #pack(hash: string): Promise<NgramModel> {

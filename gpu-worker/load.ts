@@ -1,7 +1,9 @@
 import { availableParallelism } from "node:os";
 import type { BundleInfo } from "../shared/engine.ts";
+import type { Grammars } from "../shared/grammar/grammars.ts";
 import { type Bundle, bundleInfo, readBundle } from "./bundle.ts";
 import { defaultCacheDir } from "./config.ts";
+import { readGrammars } from "./grammars.ts";
 import { GraphModel } from "./graph/model.ts";
 import { IntegerModel } from "./integer/model.ts";
 import type { Model } from "./model.ts";
@@ -28,6 +30,7 @@ export interface LoadedModel {
   readonly model: Model;
   /** null: the bundle has none. */
   readonly neural: NeuralModel | null;
+  readonly grammars: Grammars;
 }
 
 /** Reads, checks and loads a compiled bundle on the calling thread. Throws Error saying what is wrong. */
@@ -36,7 +39,8 @@ export async function loadBundle(bundleDir: string, options: LoadOptions): Promi
   const bundle = await readBundle(bundleDir);
   const model = await loadModel(bundle, options);
   const neural = bundle.neuralPath === null ? null : await loadNeural(bundle.neuralPath);
-  return { bundle, info: bundleInfo(bundle, provider, model.pages), model, neural };
+  const grammars = await readGrammars(bundle.tokenizerPath, bundle.eosTokens);
+  return { bundle, info: bundleInfo(bundle, provider, model.pages), model, neural, grammars };
 }
 
 async function loadModel(bundle: Bundle, options: LoadOptions): Promise<Model> {

@@ -54,8 +54,9 @@ async function main(): Promise<void> {
     },
   });
   engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
-  const api = createApi({ engine, metrics: server.metrics, bundleDir, maxStreams: maxSessions, log });
-  server.serve(engine, await Drafting.of(bundleDir), api);
+  const drafting = await Drafting.of(bundleDir);
+  const api = createApi({ engine, drafting, metrics: server.metrics, bundleDir, maxStreams: maxSessions, log });
+  server.serve(engine, drafting, api);
   if (registry !== null && !stopping) registration = new Registration({ ...registry, model: bundle, key, log });
   console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);
   if (model.notice !== null) console.log(`gpu-worker: ${model.notice}`);

@@ -22,7 +22,7 @@ export interface Served extends StepEngine {
 }
 
 /** What drafts beside the model. */
-export type Drafts = Pick<Drafting, "rescorer">;
+export type Drafts = Pick<Drafting, "rescorer" | "grammar">;
 
 export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly host: string;

@@ -133,7 +133,7 @@ export class StepSocket {
     const { signal } = this.#gone;
     if (message.type === "open") {
       if (this.#session !== null) throw new StepError("bad_frame", "The session is already open.");
-      this.#session = await ServedSession.open(this.#served.engine, message.spec, this.#metrics, signal);
+      this.#session = await ServedSession.open(this.#served, message.spec, this.#metrics, signal);
       const { bundle, cachedTokens, opened } = this.#session;
       this.#send({ type: "opened", bundle, cachedTokens, result: opened });
       const run = this.#early;
@@ -156,7 +156,7 @@ export class StepSocket {
     this.#run = run;
     this.#ran = true;
     if (this.#draining) run.pause();
-    const rescorer = await this.#served.drafting.rescorer(request.rescorer, request.pack);
+    const rescorer = await this.#served.drafting.rescorer(request);
     const blocks = run.blocks(session.loop(request, rescorer), this.#gone.signal, (waiting) => {
       if (waiting) this.#await(this.#limits.idleMs);
       else clearTimeout(this.#timer);

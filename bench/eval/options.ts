@@ -102,7 +102,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     prompts: values.prompts,
     bundle: values.bundle ?? process.env.FOREDRAFT_BUNDLE ?? "smollm2-135m",
     methods,
-    maxTokens: count("--max-tokens", values["max-tokens"], LIMITS.completionTokens),
+    maxTokens: count("--max-tokens", values["max-tokens"], LIMITS.contextTokens),
     limit: count("--limit", values.limit),
     perCategory: count("--per-category", values["per-category"]),
     split: values.split ?? null,

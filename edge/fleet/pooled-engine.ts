@@ -55,7 +55,10 @@ export class PooledEngine implements StepEngine {
   async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
     const placed = await this.#round(spec, signal, ahead);
     return new ResumingSession(spec, placed, {
-      again: (text) => this.#again({ ...spec, prompt: text }, signal),
+      again: (text) => {
+        const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
+        return this.#again({ ...spec, prompt: text, answered }, signal);
+      },
       told: ({ member }, told) => member.told(told),
       lost: ({ member }) => member.failed(this.#options.now()),
     });

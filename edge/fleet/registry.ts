@@ -33,7 +33,7 @@ function urlFault(text: string): string | null {
 }
 
 /** What POST /fleet/workers takes. */
-export const registration = z.strictObject({ url: workerUrl, model: z.string().min(1).max(LIMITS.nameLength) });
+export const registration = z.strictObject({ url: workerUrl, model: z.string().min(1).max(LIMITS.modelNameLength) });
 
 /** How long an answer of the registry serves an isolate, ms. */
 const FRESH_MS = 2_000;

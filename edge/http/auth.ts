@@ -26,29 +26,39 @@ export async function authenticate(headers: Headers, config: Config): Promise<Ca
     const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
     return { id: `ip:${address === null ? "unknown" : network(address)}`, memoryName: null };
   }
-  const key = bearerKey(headers);
-  if (key === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
-  const hash = await hashOf(key);
-  // Every configured hash is compared in full, so that time tells nothing about them.
-  const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
-  if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
+  const hash = await keyHash(headers);
+  if (hash === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
+  if (!isAmong(hash, keyHashes)) throw new StepError("invalid_api_key", "The API key is not valid.");
   return { id: `key:${hash.slice(0, 16)}`, memoryName: await hashOf(`memory ${hash}`) };
 }
 
 /** Lets only those pass who have the gpu-workers' key. Throws StepError "invalid_api_key". */
 export async function authenticateWorker(headers: Headers, { gpuWorkerKey }: Config): Promise<void> {
-  const hashes = [bearerKey(headers) ?? "", gpuWorkerKey].map(hashOf);
-  const [presented = "", known = ""] = await Promise.all(hashes);
-  if (!equalHex(presented, known)) throw new StepError("invalid_api_key", "Send the gpu-workers' key.");
+  if (!(await hasKey(headers, [await hashOf(gpuWorkerKey)]))) {
+    throw new StepError("invalid_api_key", "Send the gpu-workers' key.");
+  }
 }
 
-function bearerKey(headers: Headers): string | null {
+/** Whether a request carries one of the keys. */
+export async function hasKey(headers: Headers, hashes: readonly string[]): Promise<boolean> {
+  const hash = await keyHash(headers);
+  return hash !== null && isAmong(hash, hashes);
+}
+
+/** Of the bearer key; null where there is none. */
+async function keyHash(headers: Headers): Promise<string | null> {
   // A gpu-worker's key may hold spaces.
-  return /^Bearer +(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1] ?? null;
+  const key = /^Bearer +(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1];
+  return key === undefined ? null : await hashOf(key);
 }
 
 async function hashOf(text: string): Promise<string> {
   return await sha256Hex(new Uint8Array(new TextEncoder().encode(text)));
+}
+
+/** Every hash is compared in full, so that time tells nothing about them. */
+function isAmong(hash: string, hashes: readonly string[]): boolean {
+  return hashes.filter((known) => equalHex(hash, known)).length > 0;
 }
 
 /** An IPv4 address as it is; of an IPv6 address the first 64 bits, as its owner chooses the others. */

@@ -83,6 +83,20 @@ export class StreamSlots {
     };
   }
 
+  /** Up to `most` places, as many as there are, but at least one, as `take`. */
+  takeSome(caller: Caller, most: number): { readonly count: number; readonly release: () => void } {
+    const releases = [this.take(caller)];
+    const { perCaller, total } = this.#limits;
+    const isFree = () => this.#count(caller) < perCaller && this.#held.size < total;
+    while (releases.length < most && isFree()) releases.push(this.take(caller));
+    return {
+      count: releases.length,
+      release: () => {
+        for (const release of releases) release();
+      },
+    };
+  }
+
   /** The caller's places, after dropping those, of all callers, that nobody renews any more. */
   #count(caller: Pick<Caller, "id">): number {
     const now = this.#now();

@@ -1,6 +1,7 @@
 import type { FinishReason } from "../../shared/decode/advance.ts";
 import type { Placement } from "../../shared/decode/placement.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import type { CallPart } from "../text/tool-calls.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import { availableRescorers } from "./speculation.ts";
 import { type DecodeStats, quantile } from "./stats.ts";
@@ -170,22 +171,46 @@ export function serverTiming({ timings }: Metrics): string {
 export type LogProbsBody = ChatLogProbs | CompletionLogProbs | null;
 
 export interface ChunkParts {
+  /** Of the choice. */
+  readonly index: number;
   /** null: the first chunk of a chat, which names the role. */
   readonly text: string | null;
-  readonly finish: FinishReason | null;
+  /** Calls of tools that begin or go on. */
+  readonly calls: readonly CallPart[];
+  readonly finish: WireFinish | null;
   readonly logProbs: LogProbsBody;
   readonly trace: StepTrace | null;
   readonly metrics: Metrics | null;
 }
 
+/** As in OpenAI's API: "tool_calls" where an answer ends after calls. */
+export type WireFinish = FinishReason | "tool_calls";
+
+export function finishOf(finish: FinishReason, calls: number): WireFinish {
+  return finish === "stop" && calls > 0 ? "tool_calls" : finish;
+}
+
+/** Ids differ between calls, choices and answers. */
+function callId({ id }: ResponseContext, choice: number, call: number): string {
+  return `call_${id.slice(-24)}${choice.toString(36)}${call.toString(36)}`;
+}
+
+function callDelta(context: ResponseContext, choice: number, part: CallPart) {
+  const { index } = part;
+  if ("arguments" in part) return { index, function: { arguments: part.arguments } };
+  return { index, id: callId(context, choice, index), type: "function", function: { name: part.name, arguments: "" } };
+}
+
 /** One content chunk. `usage` is null in all chunks but the last where usage was asked for, else absent. */
 export function chunkOf(context: ResponseContext, parts: ChunkParts) {
-  const { text, finish, logProbs } = parts;
-  const delta = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
+  const { index, text, calls, finish, logProbs } = parts;
+  const content = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
+  const delta =
+    calls.length === 0 ? content : { ...content, tool_calls: calls.map((call) => callDelta(context, index, call)) };
   const choice =
     context.api === "chat"
-      ? { index: 0, delta, logprobs: logProbs, finish_reason: finish }
-      : { index: 0, text: text ?? "", logprobs: logProbs, finish_reason: finish };
+      ? { index, delta, logprobs: logProbs, finish_reason: finish }
+      : { index, text: text ?? "", logprobs: logProbs, finish_reason: finish };
   return {
     ...head(context, true),
     choices: [choice],
@@ -199,33 +224,45 @@ export function usageChunk(context: ResponseContext, usage: Usage, metrics: Metr
   return { ...head(context, true), choices: [], usage, metrics };
 }
 
-export interface FullParts {
+/** A call of a tool. */
+export interface ToolCall {
+  readonly name: string;
+  readonly arguments: string;
+}
+
+export interface ChoiceParts {
   readonly text: string;
-  readonly finish: FinishReason;
+  readonly calls: readonly ToolCall[];
+  readonly finish: WireFinish;
   readonly logProbs: LogProbsBody;
+}
+
+export interface FullParts {
+  readonly choices: readonly ChoiceParts[];
   readonly usage: Usage;
   readonly metrics: Metrics;
   readonly steps: readonly StepTrace[] | null;
 }
 
-export function fullBody(context: ResponseContext, parts: FullParts) {
-  const { text, finish, logProbs, usage, metrics, steps } = parts;
-  const choice =
-    context.api === "chat"
-      ? {
-          index: 0,
-          message: { role: "assistant", content: text, refusal: null },
-          logprobs: logProbs,
-          finish_reason: finish,
-        }
-      : { index: 0, text, logprobs: logProbs, finish_reason: finish };
+export function fullBody(context: ResponseContext, { choices, usage, metrics, steps }: FullParts) {
   return {
     ...head(context, false),
-    choices: [choice],
+    choices: choices.map((choice, index) => choiceBody(context, choice, index)),
     usage,
     metrics,
     ...(steps === null ? {} : { speculation: { steps } }),
   };
+}
+
+function choiceBody(context: ResponseContext, { text, calls, finish, logProbs }: ChoiceParts, index: number) {
+  const rest = { logprobs: logProbs, finish_reason: finish };
+  if (context.api === "completions") return { index, text, ...rest };
+  if (calls.length === 0) return { index, message: { role: "assistant", content: text, refusal: null }, ...rest };
+  const made = calls.map(({ name, arguments: args }, call) => {
+    return { id: callId(context, index, call), type: "function", function: { name, arguments: args } };
+  });
+  const content = text === "" ? null : text;
+  return { index, message: { role: "assistant", content, refusal: null, tool_calls: made }, ...rest };
 }
 
 function head(context: ResponseContext, chunk: boolean) {

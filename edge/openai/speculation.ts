@@ -1,7 +1,8 @@
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry, RescorerType } from "../../shared/manifest.ts";
 import type { RescorerSpec } from "../../shared/rescore/index.ts";
-import { invalid, type SpeculationParams } from "./params.ts";
+import { invalid } from "./check.ts";
+import type { SpeculationParams } from "./params.ts";
 
 /** How one request drafts, with the bundle's defaults filled in. */
 export interface DraftPlan {
@@ -22,11 +23,13 @@ export interface DraftPlan {
 }
 
 /**
- * Checks `speculation` against the bundle and fills in its defaults. Throws StepError (400) naming the
+ * Checks `speculation` against the bundle and fills in its defaults; where there is a prediction, drafts copy from the
+ * request's own tokens unless it says otherwise. Throws StepError (400) naming the
  * field that asks for more than the bundle has.
  */
-export function planDraft(params: SpeculationParams, manifest: BundleManifest): DraftPlan {
+export function planDraft(asked: SpeculationParams, manifest: BundleManifest, predicted = false): DraftPlan {
   const { defaults } = manifest;
+  const params = predicted ? withCopies(asked, manifest) : asked;
   atMost("speculation.heads", params.heads, manifest.latticeHeads);
   atMost("speculation.top_k", params.topK, manifest.topK);
   const type = params.rescorer.type ?? defaultType(manifest);
@@ -45,6 +48,15 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
     memory: params.enabled && usesMemory(rescorer, params.rescorer),
     pack: rescorer.type === "none" || rescorer.alpha === 0 ? null : pack,
   };
+}
+
+/** Of a bundle whose default rescorer cannot copy, n-grams of the request alone do. */
+function withCopies(params: SpeculationParams, manifest: BundleManifest): SpeculationParams {
+  const { rescorer } = params;
+  const usual = rescorer.type ?? defaultType(manifest);
+  const cannot = rescorer.type === null && (usual === "none" || usual === "neural");
+  const instead = cannot ? { type: "ngram" as const, alpha: rescorer.alpha ?? 0 } : {};
+  return { ...params, rescorer: { ...rescorer, ...instead, prompt: rescorer.prompt ?? true } };
 }
 
 /** Nodes of the largest draft worth considering: a copy of the prompt may go on beyond the heads. */

@@ -1,7 +1,7 @@
 import type { StepEvent } from "../../shared/decode/run.ts";
 
 /**
- * Raw counters of one completion, and the ratios derived from them. The prefill commits the first
+ * Raw counters of one request's completions, and the ratios derived from them. The prefill commits the first
  * token and is no step: plain autoregressive decoding has a block efficiency of exactly 1.
  */
 export class DecodeStats {
@@ -25,13 +25,16 @@ export class DecodeStats {
   queueMs = 0;
   prefillMs = 0;
 
-  /** `kept`: how many of the event's committed tokens are part of the completion (a stop may cut some). */
-  record(event: StepEvent, kept: number = event.committed.length): void {
+  /**
+   * `kept`: how many of the event's committed tokens are part of the completion (a stop may cut some). `sharesPrompt`:
+   * whether the completion's prompt has been counted with another one.
+   */
+  record(event: StepEvent, { kept = event.committed.length, sharesPrompt = false } = {}): void {
     this.tokens += kept;
     this.queueMs += event.timing.queueMs;
     if (event.index === 0) {
-      this.cachedTokens = event.cachedTokens;
-      this.prefillMs = event.timing.modelMs + event.timing.engineMs;
+      if (!sharesPrompt) this.cachedTokens += event.cachedTokens;
+      this.prefillMs += event.timing.modelMs + event.timing.engineMs;
       return;
     }
     const accepted = event.committed.slice(0, kept).filter((c) => c.kind === "accepted").length;

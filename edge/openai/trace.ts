@@ -1,7 +1,8 @@
 import type { StepEvent } from "../../shared/decode/run.ts";
 import { EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { TokenId } from "../../shared/ids.ts";
-import { type TokenTable, tokenText } from "../text/detokenize.ts";
+import type { TokenTable } from "../../shared/token-table.ts";
+import { tokenText } from "../text/detokenize.ts";
 import type { TextStep } from "../text/transcript.ts";
 import { round } from "./responses.ts";
 

@@ -5,7 +5,7 @@ import type { Registry } from "../fleet/registry.ts";
 import { registration, workerUrl } from "../fleet/registry.ts";
 import { authenticateWorker } from "../http/auth.ts";
 import { readJson } from "../http/body.ts";
-import { check, checkField, invalid } from "../openai/params.ts";
+import { check, checkField, invalid } from "../openai/check.ts";
 
 /** GET /fleet/workers: the gpu-workers that are registered now. */
 export async function listWorkersRoute(c: AppContext, services: Services): Promise<Response> {

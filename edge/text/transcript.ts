@@ -2,7 +2,8 @@ import type { FinishReason } from "../../shared/decode/advance.ts";
 import type { StepEvent } from "../../shared/decode/run.ts";
 import type { TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
-import { Detokenizer, type TokenTable } from "./detokenize.ts";
+import type { TokenTable } from "../../shared/token-table.ts";
+import { Detokenizer } from "./detokenize.ts";
 import { StopScanner } from "./stop.ts";
 
 /** A kept token with the text it added, before stop strings were looked for. */

@@ -6,10 +6,11 @@ import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { Metrics } from "../metrics.ts";
 import { ServedSession } from "../served-session.ts";
-import type { Served } from "../server.ts";
+import type { Drafts, Served } from "../server.ts";
 
 export interface ApiOptions {
   readonly engine: Served;
+  readonly drafting: Drafts;
   readonly metrics: Metrics;
   readonly bundleDir: string;
   /** Completions at once. */
@@ -24,7 +25,7 @@ export type Api = (request: Request) => Promise<Response>;
  * OpenAI's routes beside the model, for whoever routes to gpu-workers directly: the edge's own code, with the bundle's
  * files and the engine at hand, so all is drafted here.
  */
-export function createApi({ engine, metrics, bundleDir, maxStreams, log }: ApiOptions): Api {
+export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, log }: ApiOptions): Api {
   const { model } = engine.bundle;
   const app = createApp({
     // Whoever comes here has shown the key; no browser has business here.
@@ -35,8 +36,10 @@ export function createApi({ engine, metrics, bundleDir, maxStreams, log }: ApiOp
       MAX_STREAMS_TOTAL: String(maxStreams),
     }),
     here: "gpu",
-    engine: counted(engine, metrics),
+    engine: counted({ engine, drafting }, metrics),
     engineInfo: async () => engine.bundle,
+    // This gpu-worker tells them itself, on the path above these routes.
+    engineMetrics: async () => [],
     readFile: async (path) => {
       const bytes = await readFile(join(bundleDir, path.slice(model.length + 1))).catch(() => null);
       return bytes && new Uint8Array(bytes);
@@ -53,12 +56,12 @@ export function createApi({ engine, metrics, bundleDir, maxStreams, log }: ApiOp
 }
 
 /** Sessions are counted as those of sockets are. */
-function counted(engine: StepEngine, metrics: Metrics): StepEngine {
+function counted(served: { readonly engine: StepEngine; readonly drafting: Drafts }, metrics: Metrics): StepEngine {
   return {
     async open(spec, signal) {
       metrics.sessionStarted();
       try {
-        const session = await ServedSession.open(engine, spec, metrics, signal);
+        const session = await ServedSession.open(served, spec, metrics, signal);
         let open = true;
         return {
           bundle: session.bundle,

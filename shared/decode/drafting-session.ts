@@ -9,7 +9,11 @@ export interface RunRequest extends DraftSize {
   readonly rescorer: RescorerSpec;
   /** The n-gram pack it looks at: hex SHA-256 of the file; null without one. */
   readonly pack: string | null;
+  /** What the answer is expected to be much like, at most LIMITS.contextTokens; left out: nothing is expected. */
+  readonly prediction?: Uint32Array;
   readonly limits: DecodeLimits;
+  /** Whether drafts are made by the session's grammar, where there is one. */
+  readonly guided: boolean;
   /** Whether blocks tell what was verified. */
   readonly verified: boolean;
 }

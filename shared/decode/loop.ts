@@ -1,16 +1,21 @@
 import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts";
 import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
+import type { TokenGrammar } from "../grammar/token-grammar.ts";
 import type { TokenId } from "../ids.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
-import { advance, type DecodeLimits, type DecodeState, follow, INITIAL_STATE } from "./advance.ts";
+import { advance, type CommittedToken, type DecodeLimits, type DecodeState, follow, INITIAL_STATE } from "./advance.ts";
 import type { Block } from "./block.ts";
 import { Drafter, type DraftSize } from "./drafter.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
+import { Guide } from "./guide.ts";
 
 export interface LoopRequest extends DraftSize {
-  readonly spec: { readonly prompt: ArrayLike<TokenId>; readonly heads: number };
+  /** `answered`: tokens at the end of `prompt` that are the answer so far. */
+  readonly spec: { readonly prompt: ArrayLike<TokenId>; readonly heads: number; readonly answered?: number };
   readonly limits: DecodeLimits;
   readonly rescorer: Rescorer;
+  /** The grammar by which drafts are made; null or left out: by none. */
+  readonly guide?: TokenGrammar | null;
 }
 
 /** Decoding of one session, wherever it runs: what has been committed, and the result to go on from. */
@@ -18,6 +23,7 @@ export class Loop {
   readonly #session: StepSession;
   readonly #limits: DecodeLimits;
   readonly #rescorer: Rescorer;
+  readonly #guide: Guide | null;
   readonly #drafter: Drafter;
   /** Tokens that the rescorer has not been told of. */
   #backlog: ArrayLike<TokenId>[];
@@ -29,12 +35,14 @@ export class Loop {
 
   /** `from`: what to go on from; the session's first result without it. `request.spec.prompt` is all of the text. */
   constructor(session: StepSession, request: LoopRequest, from?: RunEnd) {
-    const { spec, limits, rescorer } = request;
+    const { spec, limits, rescorer, guide = null } = request;
+    const { prompt, answered = 0 } = spec;
     this.#session = session;
     this.#limits = limits;
     this.#rescorer = rescorer;
-    this.#drafter = new Drafter(rescorer, limits, request, spec.heads);
-    this.#backlog = [spec.prompt];
+    this.#guide = guide === null ? null : new Guide(guide, Array.from(prompt).slice(prompt.length - answered));
+    this.#drafter = new Drafter(rescorer, limits, request, spec.heads, this.#guide);
+    this.#backlog = [prompt];
     this.#result = from?.result ?? session.opened;
     this.#steps = from?.steps ?? 0;
   }
@@ -74,9 +82,8 @@ export class Loop {
           this.#steps = value.steps;
           return;
         }
-        const { committed } = value;
         this.#state = follow(this.#state, this.#limits, value);
-        this.#backlog.push(committed.map(({ token }) => token));
+        this.#note(value.committed);
         yield { ...value, index: this.#calls++ };
       }
     } finally {
@@ -84,10 +91,15 @@ export class Loop {
     }
   }
 
+  #note(committed: readonly CommittedToken[]): void {
+    const tokens = committed.map(({ token }) => token);
+    this.#backlog.push(this.#guide?.commit(tokens) ?? tokens);
+  }
+
   #commit(index: number, draft: DraftTree, result: StepResult): Block {
     const { state, committed } = advance(this.#state, this.#limits, draft, result);
     this.#state = state;
-    this.#backlog.push(committed.map(({ token }) => token));
+    this.#note(committed);
     const pruned = prune(draft, result.threshold);
     const verified = { tree: pruned.draft, accepted: acceptedOf(pruned, result) };
     const drafted = pruned.nodes.length;

@@ -1,5 +1,6 @@
 import type { CancelSignal, OpenSpec, StepEngine } from "../engine.ts";
 import { StepError } from "../errors.ts";
+import type { TokenGrammar } from "../grammar/token-grammar.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
 import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
@@ -12,6 +13,8 @@ export interface DecodeRequest extends DraftSize {
   readonly spec: OpenSpec;
   readonly limits: DecodeLimits;
   readonly rescorer: Rescorer;
+  /** The grammar by which drafts are made here, which is `spec.grammar`; null or left out: by none. */
+  readonly guide?: TokenGrammar | null;
   /** Hex SHA-256 the engine's tokenizer must have; null trusts it. */
   readonly tokenizerHash: string | null;
   /** Where this runs; default "edge". */

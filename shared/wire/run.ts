@@ -20,9 +20,11 @@ const HASH_LENGTH = 64;
 const LONGEST_MS = 65_504;
 
 /** How a run drafts, and its blocks, as fields of a frame (codec.ts). */
-export function runFields({ rescorer, pack: hash, maxNodes, autoNodes, limits, verified }: RunRequest): unknown[] {
+export function runFields(request: RunRequest): unknown[] {
+  const { rescorer, pack: hash, maxNodes, autoNodes, prediction, limits, guided, verified } = request;
   const { maxTokens, eosTokens } = limits;
-  return [rescorerFields(rescorer), hash, maxNodes, autoNodes, maxTokens, ...pack.tokens(eosTokens), verified];
+  const draft = [rescorerFields(rescorer), hash, maxNodes, autoNodes];
+  return [...draft, maxTokens, ...pack.tokens(eosTokens), verified, ...pack.tokens(prediction ?? []), guided];
 }
 
 /** Throws StepError "bad_frame", as all that follows. */
@@ -33,7 +35,11 @@ export function decodeRun(fields: Fields): RunRequest {
   const autoNodes = fields.flag();
   const maxTokens = fields.integer(1, LIMITS.contextTokens);
   const eosTokens = [...fields.tokens(0, EOS_TOKENS)];
-  return { rescorer, pack: hash, maxNodes, autoNodes, limits: { maxTokens, eosTokens }, verified: fields.flag() };
+  const limits = { maxTokens, eosTokens };
+  const verified = fields.flag();
+  const prediction = fields.tokens(0, LIMITS.contextTokens);
+  const request = { rescorer, pack: hash, maxNodes, autoNodes, limits, guided: fields.flag(), verified };
+  return prediction.length === 0 ? request : { ...request, prediction };
 }
 
 function rescorerFields(rescorer: RescorerSpec): unknown[] {

@@ -26,6 +26,7 @@ const RUN: RunRequest = {
   maxNodes: 0,
   autoNodes: false,
   limits: { maxTokens: 4_000, eosTokens: [] },
+  guided: false,
   verified: false,
 };
 const TIMING = { queueMs: 0, modelMs: 1, engineMs: 0 };

@@ -30,6 +30,7 @@ const REQUEST: RunRequest = {
   maxNodes: 4,
   autoNodes: false,
   limits: { maxTokens: 100, eosTokens: [] },
+  guided: false,
   verified: false,
 };
 const OPEN: ClientMessage = { type: "open", version: PROTOCOL_VERSION, spec: SPEC };
@@ -118,9 +119,10 @@ describe("a run", () => {
   test("paused while its pack is loaded makes no step", async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const slow: Drafts = {
-      rescorer: async (spec, pack) => {
+      ...DRAFTING,
+      rescorer: async (drafted) => {
         await promise;
-        return await DRAFTING.rescorer(spec, pack);
+        return await DRAFTING.rescorer(drafted);
       },
     };
     const { got, send, until, last } = await start({}, { stepMs: 5 }, slow);
@@ -135,6 +137,7 @@ describe("a run", () => {
 
   test("is told what the bundle lacks", async () => {
     const lacking: Drafts = {
+      ...DRAFTING,
       rescorer: async () => {
         throw new StepError("unsupported", "no such pack");
       },

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { LIMITS } from "../../shared/limits.ts";
-import { NO_MATCH, PROMPT_ORDER, PromptModel } from "../../shared/ngram/prompt.ts";
+import { NO_MATCH, PROMPT_ORDER, PROMPT_TOKENS, PromptModel } from "../../shared/ngram/prompt.ts";
 import { Random } from "../helpers/random.ts";
 
 const LONGEST = PROMPT_ORDER - 1;
@@ -128,8 +127,8 @@ describe("n-grams of the prompt", () => {
     expect(listed(model, model.state)).toEqual([3]);
   });
 
-  test("more tokens than a memory and a context hold are not learnt", () => {
-    const model = modelOf(Array.from({ length: LIMITS.memoryTokens + LIMITS.contextTokens }, (_, i) => i));
+  test("more tokens than a context, a prediction and a memory hold are not learnt", () => {
+    const model = modelOf(Array.from({ length: PROMPT_TOKENS }, (_, i) => i));
     model.push(5);
     model.push(6);
     model.push(5);

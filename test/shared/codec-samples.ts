@@ -1,7 +1,14 @@
 import type { Block } from "../../shared/decode/block.ts";
 import type { RunRequest } from "../../shared/decode/drafting-session.ts";
 import { chain, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
-import { type BundleInfo, IDLE, type Load, type OpenSpec, type StepResult } from "../../shared/engine.ts";
+import {
+  type Adjustments,
+  type BundleInfo,
+  IDLE,
+  type Load,
+  type OpenSpec,
+  type StepResult,
+} from "../../shared/engine.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
 
@@ -17,6 +24,14 @@ export const SPEC: OpenSpec = {
   neural: null,
   fixed: false,
   tenant: "",
+};
+
+const ADJUST: Adjustments = {
+  biasTokens: Uint32Array.of(7, 70_000),
+  biases: Float32Array.of(-100, 2.5),
+  repetition: 1.25,
+  frequency: -0.5,
+  presence: 2,
 };
 
 export const BUNDLE: BundleInfo = {
@@ -60,6 +75,7 @@ const RUN: RunRequest = {
   maxNodes: 0,
   autoNodes: false,
   limits: { maxTokens: 8192, eosTokens: [2] },
+  guided: false,
   verified: false,
 };
 
@@ -79,18 +95,34 @@ const BLOCK: Block = {
 };
 
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
-  open: { type: "open", version: 3, spec: SPEC },
+  open: { type: "open", version: 4, spec: SPEC },
   "open with a large vocabulary and log-probabilities": {
     type: "open",
-    version: 3,
+    version: 4,
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
-  "open with a local rescorer": { type: "open", version: 3, spec: { ...SPEC, neural: 0.25 } },
+  "open with a local rescorer": { type: "open", version: 4, spec: { ...SPEC, neural: 0.25 } },
   "open of a tenant, with drafts of a fixed size": {
     type: "open",
-    version: 3,
+    version: 4,
     spec: { ...SPEC, fixed: true, tenant: "0a1b" },
   },
+  "open of a session that goes on from another one's": {
+    type: "open",
+    version: 4,
+    spec: { ...SPEC, answered: 2 },
+  },
+  "open with all that changes how tokens are chosen": {
+    type: "open",
+    version: 4,
+    spec: { ...SPEC, sampling: { ...SPEC.sampling, topK: 40, minP: 0.25, adjust: ADJUST } },
+  },
+  "open with a bias alone": {
+    type: "open",
+    version: 4,
+    spec: { ...SPEC, sampling: { ...SPEC.sampling, adjust: { ...ADJUST, repetition: 1, frequency: 0, presence: 0 } } },
+  },
+  "open with a grammar": { type: "open", version: 4, spec: { ...SPEC, grammar: 'root ::= "a"' } },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
   "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
   "step with a tree": {
@@ -107,8 +139,15 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
   "run with a tree that grows by what pays, blocks telling it": {
     type: "run",
     credit: 1024,
-    request: { ...RUN, ...DRAFTED, rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true }, autoNodes: true },
+    request: {
+      ...RUN,
+      ...DRAFTED,
+      rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true },
+      autoNodes: true,
+      guided: true,
+    },
   },
+  "run with a prediction": { type: "run", credit: 1, request: { ...RUN, prediction: Uint32Array.of(3, 65_536) } },
   credit: { type: "credit", tokens: 32, stamp: 70_000 },
   pause: { type: "pause" },
 };

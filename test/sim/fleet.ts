@@ -1,11 +1,12 @@
 import { PooledEngine, sleep } from "../../edge/fleet/pooled-engine.ts";
 import { createGpuClient, DEADLINES } from "../../edge/gpu-client.ts";
-import type { RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { Drafts } from "../../gpu-worker/server.ts";
 import { PLACEMENTS, type Place, Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";
 import type { CancelSignal } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
+import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine } from "../fakes/fake-engine.ts";
 import { Random } from "../helpers/random.ts";
 import { randomCalibration } from "../rescore/helpers.ts";
@@ -92,8 +93,9 @@ class FleetRun {
     const stepMs = random.pick([1, 5, 20]);
     const calibration = randomCalibration(() => random.unit());
     const pack = packFor(this.#model.bundle.vocabSize);
-    const drafting = {
-      rescorer: async (spec: RunRequest["rescorer"]) => createRescorer(spec, pack, calibration),
+    const drafting: Drafts = {
+      ...DRAFTING,
+      rescorer: async ({ rescorer }) => createRescorer(rescorer, pack, calibration),
     };
     for (let i = random.int(2, 4); i > 0; i--) {
       const maxSessions = random.pick([3, 6, 20]);
@@ -215,7 +217,9 @@ class FleetRun {
   #elsewhere({ rescorer, request }: RandomRequest, placement: Placement) {
     const { maxNodes, autoNodes, limits } = request;
     const verified = this.#random.chance(0.5);
-    return { elsewhere: { placement, run: { rescorer, pack: "", maxNodes, autoNodes, limits, verified } } };
+    return {
+      elsewhere: { placement, run: { rescorer, pack: "", maxNodes, autoNodes, limits, guided: false, verified } },
+    };
   }
 
   /** Comes again where it is told to before it got anything, as a client does. */

@@ -27,6 +27,7 @@ const RUN: RunRequest = {
   maxNodes: 0,
   autoNodes: false,
   limits: { maxTokens: 1_000, eosTokens: [] },
+  guided: false,
   verified: true,
 };
 const TIMING = { queueMs: 0, modelMs: 1, engineMs: 0 };
