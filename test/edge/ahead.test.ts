@@ -70,7 +70,7 @@ function request(mode: PlacementMode, change: { readonly maxTokens?: number; rea
     tokenizerHash: null,
     elsewhere: {
       placement: new Placement(mode),
-      run: { rescorer, pack: null, limits, verified: false, ...size },
+      run: { rescorer, pack: null, limits, guided: false, verified: false, ...size },
     },
     signal: new AbortController().signal,
     now: () => performance.now(),
