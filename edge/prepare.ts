@@ -71,6 +71,7 @@ export async function prepare(params: CompletionParams, bundles: Bundles, tenant
       tokenizerHash: manifest.tokenizer.sha256,
       elsewhere: {
         placement: new Placement(params.speculation.placement),
+        hints: rescorer.calibrated === true && recollection !== null && recollection.texts.length > 0,
         run: {
           rescorer: plan.rescorer,
           pack: plan.pack?.sha256 ?? null,

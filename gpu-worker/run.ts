@@ -1,5 +1,6 @@
 import type { Block } from "../shared/decode/block.ts";
 import type { RunEnd } from "../shared/decode/drafting-session.ts";
+import type { Hint } from "../shared/decode/hints.ts";
 import type { Loop } from "../shared/decode/loop.ts";
 import type { CancelSignal } from "../shared/engine.ts";
 import type { Echo } from "../shared/messages.ts";
@@ -24,6 +25,10 @@ export class Run {
     this.#credit += tokens;
     this.#stamp = { stamp, at: this.#now() };
     this.#wake();
+  }
+
+  hint(hint: Hint): void {
+    this.#loop.hint(hint);
   }
 
   /** Ends it with the step that runs. */

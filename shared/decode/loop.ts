@@ -1,11 +1,13 @@
 import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts";
 import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
 import type { TokenId } from "../ids.ts";
+import { EMPTY_LATTICE } from "../lattice.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
-import { advance, type DecodeLimits, type DecodeState, INITIAL_STATE } from "./advance.ts";
+import { advance, type DecodeLimits, type DecodeState, draftDepth, INITIAL_STATE } from "./advance.ts";
 import type { Block } from "./block.ts";
 import { Drafter, type DraftSize } from "./drafter.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
+import { type Hint, Hints } from "./hints.ts";
 
 export interface LoopRequest extends DraftSize {
   readonly spec: { readonly prompt: ArrayLike<TokenId>; readonly heads: number };
@@ -19,8 +21,11 @@ export class Loop {
   readonly #limits: DecodeLimits;
   readonly #rescorer: Rescorer;
   readonly #drafter: Drafter;
+  readonly #maxNodes: number;
   /** Tokens that the rescorer has not been told of. */
-  #backlog: ArrayLike<TokenId>[];
+  readonly #backlog: ArrayLike<TokenId>[] = [];
+  readonly #hints: Hints;
+  #length = 0;
   #state: DecodeState = INITIAL_STATE;
   #result: StepResult;
   /** Steps asked of the session by number, and model calls. */
@@ -33,8 +38,10 @@ export class Loop {
     this.#session = session;
     this.#limits = limits;
     this.#rescorer = rescorer;
+    this.#maxNodes = request.maxNodes;
     this.#drafter = new Drafter(rescorer, limits, request, spec.heads);
-    this.#backlog = [spec.prompt];
+    this.#hints = new Hints(session.bundle.vocabSize);
+    this.#learn(spec.prompt);
     this.#result = from?.result ?? session.opened;
     this.#steps = from?.steps ?? 0;
   }
@@ -50,8 +57,23 @@ export class Loop {
 
   /** The next step's draft. */
   draft(): DraftTree {
-    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
-    return this.#drafter.next(this.#state, this.#result);
+    this.#inform();
+    const draft = this.#drafter.next(this.#state, this.#result);
+    // Without chances of its own nodes there is nothing to weigh a hint against.
+    if (this.#rescorer.calibrated !== true) return draft;
+    return this.#hints.merge(draft, this.#maxNodes, draftDepth(this.#state, this.#limits));
+  }
+
+  /** Something for the next drafts, from elsewhere. */
+  hint(hint: Hint): void {
+    this.#hints.offer(hint);
+  }
+
+  /** Something for drafts that are made elsewhere: nodes at least as likely as `floor`, from what is known without a lattice. */
+  propose(maxNodes: number, floor: number): Hint {
+    this.#inform();
+    const depth = draftDepth(this.#state, this.#limits);
+    return { anchor: this.#length, tree: this.#rescorer.draft(EMPTY_LATTICE, maxNodes, { depth, floor }) };
   }
 
   async step(draft: DraftTree, signal: CancelSignal): Promise<Block> {
@@ -76,7 +98,7 @@ export class Loop {
         }
         const { committed, finish } = value;
         this.#state = { committed: this.#state.committed + committed.length, finish };
-        this.#backlog.push(committed.map(({ token }) => token));
+        this.#learn(committed.map(({ token }) => token));
         yield { ...value, index: this.#calls++ };
       }
     } finally {
@@ -84,10 +106,20 @@ export class Loop {
     }
   }
 
+  #learn(tokens: ArrayLike<TokenId>): void {
+    this.#backlog.push(tokens);
+    this.#hints.commit(tokens);
+    this.#length += tokens.length;
+  }
+
+  #inform(): void {
+    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
+  }
+
   #commit(index: number, draft: DraftTree, result: StepResult): Block {
     const { state, committed } = advance(this.#state, this.#limits, draft, result);
     this.#state = state;
-    this.#backlog.push(committed.map(({ token }) => token));
+    this.#learn(committed.map(({ token }) => token));
     const pruned = prune(draft, result.threshold);
     const verified = { tree: pruned.draft, accepted: acceptedOf(pruned, result) };
     const drafted = pruned.nodes.length;

@@ -46,6 +46,8 @@ const BYTES: Readonly<Record<string, string>> = {
     "9a05cd040094a47472656503cb3fe0000000000000c3a4303066663fc30102c400c3",
   credit: "930620ce00011170",
   pause: "9107",
+  "hint of nothing": "960b0102c400c400c400",
+  "hint of a tree": "960bcd200004c40c050000000600000070110100c403ff0000c403c8c807",
   block: "9a08c004c4080900000070110100c30300c406003840470030c0c0",
   "block with a stamp returned": "9a0895cd012cc408000020400000484103cd012c3304c40470110100c30300c406003840470030c0c0",
   "the last block, with what was verified and log-probabilities":
