@@ -1,5 +1,6 @@
 import type { Block } from "../shared/decode/block.ts";
 import type { Ahead, DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import type { Hint } from "../shared/decode/hints.ts";
 import { blend } from "../shared/decode/placement.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type {
@@ -155,6 +156,10 @@ class GpuSession implements DraftingSession {
       link.send({ type: "credit", tokens: taken, stamp: stamps.next() });
       taken = 0;
     }
+  }
+
+  hint(hint: Hint): void {
+    this.#link.send({ type: "hint", hint });
   }
 
   pause(): void {

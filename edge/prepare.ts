@@ -142,6 +142,7 @@ function requestOf(
     here,
     elsewhere: {
       placement: new Placement(here === "gpu" ? here : params.speculation.placement),
+      hints: rescorer.calibrated === true && recollection !== null && recollection.texts.length > 0,
       run: {
         rescorer: plan.rescorer,
         pack: plan.pack?.sha256 ?? null,

@@ -1,5 +1,6 @@
 import type { Block } from "../shared/decode/block.ts";
 import type { RunEnd } from "../shared/decode/drafting-session.ts";
+import type { Hint } from "../shared/decode/hints.ts";
 import type { Loop } from "../shared/decode/loop.ts";
 import type { CancelSignal } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
@@ -12,6 +13,7 @@ export class Run {
   /** Tokens that may still be sent. */
   #credit: number;
   #paused = false;
+  #hint: Hint | null = null;
   #stamp: { readonly stamp: number; readonly at: number } | null = null;
   #wake: () => void = () => undefined;
 
@@ -26,6 +28,11 @@ export class Run {
     if (this.#credit > LIMITS.runCredit) throw new StepError("bad_frame", "More credit than a run may have.");
     this.#stamp = { stamp, at: this.#now() };
     this.#wake();
+  }
+
+  /** For the next draft; a newer one replaces it. */
+  hint(hint: Hint): void {
+    this.#hint = hint;
   }
 
   /** Ends it with the step that runs. */
@@ -60,6 +67,8 @@ export class Run {
         waits(false);
         continue;
       }
+      if (this.#hint !== null) loop.hint(this.#hint);
+      this.#hint = null;
       const block = await loop.step(loop.draft(), signal);
       this.#credit -= block.committed.length;
       yield { ...block, index: loop.end.steps - 1 };

@@ -26,6 +26,9 @@ export interface SocketLimits {
   readonly idleMs: number;
 }
 
+/** Messages that steer a run. */
+type Steering = "credit" | "pause" | "hint";
+
 /** How often a peer that waits is told that it is not in vain, ms. */
 const ALIVE_MS = 1_000;
 /** Going away: RFC 6455, section 7.4.1. */
@@ -99,7 +102,7 @@ export class StepSocket {
     try {
       if (!isBinary || !(data instanceof Uint8Array)) throw new StepError("bad_frame", "Messages are binary frames.");
       const message = decodeClient(data);
-      if (message.type === "credit" || message.type === "pause") {
+      if (message.type === "credit" || message.type === "pause" || message.type === "hint") {
         this.#steer(message);
         return;
       }
@@ -123,13 +126,14 @@ export class StepSocket {
   }
 
   /** What comes after a run has ended by itself is too late to matter. */
-  #steer(message: Extract<ClientMessage, { type: "credit" | "pause" }>): void {
+  #steer(message: Extract<ClientMessage, { type: Steering }>): void {
     if (!this.#ran) throw new StepError("bad_frame", `A ${message.type} before any run.`);
     if (message.type === "pause") this.#run?.pause();
+    else if (message.type === "hint") this.#run?.hint(message.hint);
     else this.#run?.grant(message.tokens, message.stamp);
   }
 
-  async #answer(message: Exclude<ClientMessage, { type: "credit" | "pause" }>): Promise<void> {
+  async #answer(message: Exclude<ClientMessage, { type: Steering }>): Promise<void> {
     const { signal } = this.#gone;
     if (message.type === "open") {
       if (this.#session !== null) throw new StepError("bad_frame", "The session is already open.");

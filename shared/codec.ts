@@ -1,4 +1,4 @@
-import { treeFault } from "./draft-tree.ts";
+import { type DraftTree, treeFault } from "./draft-tree.ts";
 import { isErrorCode, StepError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import { type ClientMessage, PROTOCOL_VERSION, type ServerMessage } from "./messages.ts";
@@ -29,6 +29,7 @@ const KIND = {
   block: 8,
   paused: 9,
   alive: 10,
+  hint: 11,
 } as const;
 
 const MESSAGE_LENGTH = 1024;
@@ -49,13 +50,15 @@ export function encodeClient(message: ClientMessage): Uint8Array {
       return encode([KIND.credit, message.tokens, message.stamp]);
     case "pause":
       return encode([KIND.pause]);
+    case "hint":
+      return encode([KIND.hint, message.hint.anchor, ...treeFields(message.hint.tree)]);
   }
 }
 
 /** Throws StepError: "protocol_mismatch" for an `open` of another version, "bad_frame" for all else. */
 export function decodeClient(bytes: Uint8Array): ClientMessage {
   const fields = decode(bytes);
-  const message = clientMessage(fields.integer(0, KIND.alive), fields);
+  const message = clientMessage(fields.integer(0, KIND.hint), fields);
   fields.end();
   return message;
 }
@@ -72,10 +75,7 @@ function clientMessage(kind: number, fields: Fields): ClientMessage {
     }
     case KIND.step: {
       const index = fields.integer(0, UINT32);
-      const draft = decodeTree(fields);
-      const fault = treeFault(draft, ANY_VOCABULARY);
-      if (fault !== null) throw new StepError("bad_frame", `Malformed draft tree: ${fault}.`);
-      return { type: "step", index, draft };
+      return { type: "step", index, draft: checkedTree(fields) };
     }
     case KIND.run: {
       const credit = fields.integer(0, LIMITS.runCredit);
@@ -85,9 +85,20 @@ function clientMessage(kind: number, fields: Fields): ClientMessage {
       return { type: "credit", tokens: fields.integer(0, LIMITS.runCredit), stamp: fields.integer(0, UINT32) };
     case KIND.pause:
       return { type: "pause" };
+    case KIND.hint: {
+      const anchor = fields.integer(1, LIMITS.contextTokens);
+      return { type: "hint", hint: { anchor, tree: checkedTree(fields) } };
+    }
     default:
       throw fields.fault("no message to a gpu-worker");
   }
+}
+
+function checkedTree(fields: Fields): DraftTree {
+  const tree = decodeTree(fields);
+  const fault = treeFault(tree, ANY_VOCABULARY);
+  if (fault !== null) throw new StepError("bad_frame", `Malformed draft tree: ${fault}.`);
+  return tree;
 }
 
 export function encodeServer(message: ServerMessage): Uint8Array {
@@ -118,7 +129,7 @@ export function encodeServer(message: ServerMessage): Uint8Array {
 /** Throws StepError "bad_frame". */
 export function decodeServer(bytes: Uint8Array): ServerMessage {
   const fields = decode(bytes);
-  const message = serverMessage(fields.integer(0, KIND.alive), fields);
+  const message = serverMessage(fields.integer(0, KIND.hint), fields);
   fields.end();
   return message;
 }

@@ -1,5 +1,6 @@
 import type { Block } from "./decode/block.ts";
 import type { RunEnd, RunRequest } from "./decode/drafting-session.ts";
+import type { Hint } from "./decode/hints.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { BundleInfo, Load, OpenSpec, StepResult } from "./engine.ts";
 import type { ErrorCode } from "./errors.ts";
@@ -9,7 +10,7 @@ import type { ErrorCode } from "./errors.ts";
  *
  *   edge -> gpu-worker: open (once, first), then either steps 0, 1, 2, ..., each after the reply to the last,
  *                       or run, after which the gpu-worker drafts itself: credit says how far it may be ahead,
- *                       pause ends the run. Closing the socket ends the session and cancels what runs.
+ *                       hint proposes tokens, pause ends the run. Closing the socket ends the session and cancels what runs.
  *   gpu-worker -> edge: opened in answer to open; stepped to each step; to run, blocks, and paused after the last
  *                       one where the completion has not ended; alive while an answer takes long; failed to
  *                       anything, once, after which the gpu-worker closes the socket.
@@ -44,7 +45,12 @@ export interface CreditMessage {
 export interface PauseMessage {
   readonly type: "pause";
 }
-export type ClientMessage = OpenMessage | StepMessage | RunMessage | CreditMessage | PauseMessage;
+/** For the drafts of a run: taken in time, cut to what is left of it, or dropped, but never waited for or answered. */
+export interface HintMessage {
+  readonly type: "hint";
+  readonly hint: Hint;
+}
+export type ClientMessage = OpenMessage | StepMessage | RunMessage | CreditMessage | PauseMessage | HintMessage;
 
 export interface OpenedMessage {
   readonly type: "opened";

@@ -1,6 +1,7 @@
 import { advance, type DecodeState, INITIAL_STATE } from "../../shared/decode/advance.ts";
 import type { Block } from "../../shared/decode/block.ts";
 import { canDraft, type DraftingSession, type RunEnd, type RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { Hint } from "../../shared/decode/hints.ts";
 import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
@@ -110,6 +111,11 @@ export class ResumingSession implements DraftingSession {
     } finally {
       await blocks.return(null);
     }
+  }
+
+  hint(hint: Hint): void {
+    const { session } = this.#placed;
+    if (canDraft(session)) session.hint(hint);
   }
 
   pause(): void {

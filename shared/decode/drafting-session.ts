@@ -3,6 +3,7 @@ import type { RescorerSpec } from "../rescore/index.ts";
 import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
 import type { DraftSize } from "./drafter.ts";
+import type { Hint } from "./hints.ts";
 
 /** How an engine is to draft by itself. */
 export interface RunRequest extends DraftSize {
@@ -50,6 +51,8 @@ export interface DraftingSession extends StepSession {
    * Rejects with StepError, "unsupported" where the engine lacks the pack.
    */
   run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null>;
+  /** Something for the drafts of a run, from what only this side knows; it may come too late. */
+  hint(hint: Hint): void;
   /** Ends a run with the step that it makes. */
   pause(): void;
 }

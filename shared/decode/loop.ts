@@ -2,12 +2,22 @@ import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts
 import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
 import type { TokenGrammar } from "../grammar/token-grammar.ts";
 import type { TokenId } from "../ids.ts";
+import { EMPTY_LATTICE } from "../lattice.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
-import { advance, type CommittedToken, type DecodeLimits, type DecodeState, follow, INITIAL_STATE } from "./advance.ts";
+import {
+  advance,
+  type CommittedToken,
+  type DecodeLimits,
+  type DecodeState,
+  draftDepth,
+  follow,
+  INITIAL_STATE,
+} from "./advance.ts";
 import type { Block } from "./block.ts";
 import { Drafter, type DraftSize } from "./drafter.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
 import { Guide } from "./guide.ts";
+import { type Hint, Hints } from "./hints.ts";
 
 export interface LoopRequest extends DraftSize {
   /** `answered`: tokens at the end of `prompt` that are the answer so far. */
@@ -25,8 +35,11 @@ export class Loop {
   readonly #rescorer: Rescorer;
   readonly #guide: Guide | null;
   readonly #drafter: Drafter;
+  readonly #maxNodes: number;
   /** Tokens that the rescorer has not been told of. */
-  #backlog: ArrayLike<TokenId>[];
+  readonly #backlog: ArrayLike<TokenId>[] = [];
+  readonly #hints: Hints;
+  #length = 0;
   #state: DecodeState = INITIAL_STATE;
   #result: StepResult;
   /** Steps asked of the session by number, and model calls. */
@@ -41,8 +54,10 @@ export class Loop {
     this.#limits = limits;
     this.#rescorer = rescorer;
     this.#guide = guide === null ? null : new Guide(guide, Array.from(prompt).slice(prompt.length - answered));
+    this.#maxNodes = request.maxNodes;
     this.#drafter = new Drafter(rescorer, limits, request, spec.heads, this.#guide);
-    this.#backlog = [prompt];
+    this.#hints = new Hints(session.bundle.vocabSize);
+    this.#learn(prompt, prompt);
     this.#result = from?.result ?? session.opened;
     this.#steps = from?.steps ?? 0;
   }
@@ -58,8 +73,23 @@ export class Loop {
 
   /** The next step's draft. */
   draft(): DraftTree {
-    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
-    return this.#drafter.next(this.#state, this.#result);
+    this.#inform();
+    const draft = this.#drafter.next(this.#state, this.#result);
+    // Without chances of its own nodes there is nothing to weigh a hint against.
+    if (this.#rescorer.calibrated !== true) return draft;
+    return this.#hints.merge(draft, this.#maxNodes, draftDepth(this.#state, this.#limits));
+  }
+
+  /** Something for the next drafts, from elsewhere. */
+  hint(hint: Hint): void {
+    this.#hints.offer(hint);
+  }
+
+  /** Something for drafts that are made elsewhere: nodes at least as likely as `floor`, from what is known without a lattice. */
+  propose(maxNodes: number, floor: number): Hint {
+    this.#inform();
+    const depth = draftDepth(this.#state, this.#limits);
+    return { anchor: this.#length, tree: this.#rescorer.draft(EMPTY_LATTICE, maxNodes, { depth, floor }) };
   }
 
   async step(draft: DraftTree, signal: CancelSignal): Promise<Block> {
@@ -93,7 +123,18 @@ export class Loop {
 
   #note(committed: readonly CommittedToken[]): void {
     const tokens = committed.map(({ token }) => token);
-    this.#backlog.push(this.#guide?.commit(tokens) ?? tokens);
+    this.#learn(tokens, this.#guide?.commit(tokens) ?? tokens);
+  }
+
+  /** `told`: what of it the rescorer is told. */
+  #learn(tokens: ArrayLike<TokenId>, told: ArrayLike<TokenId>): void {
+    this.#backlog.push(told);
+    this.#hints.commit(tokens);
+    this.#length += tokens.length;
+  }
+
+  #inform(): void {
+    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
   }
 
   #commit(index: number, draft: DraftTree, result: StepResult): Block {

@@ -23,6 +23,8 @@ export interface PlacementEstimates {
 const TOLERANCE = 0.1;
 /** The other place must be this much faster before the loop moves. */
 const HYSTERESIS = 0.05;
+/** Share of an estimated gain that is left after a step at the edge. */
+const GAIN_KEPT = 0.97;
 /** Memory of the estimates, in observations. */
 const MEMORY = 8;
 
@@ -45,6 +47,8 @@ export class Placement {
   readonly #mode: PlacementMode;
   #place: Place;
   #estimates: PlacementEstimates;
+  #committed: number | null = null;
+  #possible: number | null = null;
 
   /** `gain`: PlacementEstimates. */
   constructor(mode: PlacementMode, gain = 0) {
@@ -76,13 +80,23 @@ export class Placement {
     return this.#place;
   }
 
+  /** Tokens that a step at the engine committed, and would have with a draft from the edge; null: nothing to compare. */
+  compare(seen: { readonly committed: number; readonly possible: number } | null): void {
+    if (seen === null) return;
+    this.#committed = blend(this.#committed, seen.committed);
+    this.#possible = blend(this.#possible, seen.possible);
+    this.#estimates = { ...this.#estimates, gain: this.#possible / this.#committed - 1 };
+  }
+
   /** What became of a step, and how long its draft took where it was made at the edge, ms. */
   observe({ place, timing }: { readonly place: Place; readonly timing: StepTiming }, draftMs: number): void {
-    const { stepMs, draftMs: before } = this.#estimates;
+    const { stepMs, draftMs: before, gain } = this.#estimates;
     this.#estimates = {
       ...this.#estimates,
       stepMs: blend(stepMs, timing.queueMs + timing.modelMs + timing.engineMs),
       draftMs: place === "edge" ? blend(before, draftMs) : before,
+      // Seen from the edge a gain cannot be told from a stretch that is easy anyway: it has to be seen again.
+      gain: place === "edge" ? gain * GAIN_KEPT : gain,
     };
   }
 }

@@ -6,6 +6,7 @@ import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
 import type { DraftSize } from "./drafter.ts";
 import { canDraft, type DraftingSession, type EngineEstimates, type RunRequest } from "./drafting-session.ts";
+import { HintGain } from "./hints.ts";
 import { Loop } from "./loop.ts";
 import { HERE, type Place, type Placement } from "./placement.ts";
 
@@ -31,6 +32,8 @@ export interface DecodeRequest extends DraftSize {
 export interface Elsewhere {
   readonly run: RunRequest;
   readonly placement: Placement;
+  /** Whether the rescorer knows more here than there, so that hints are worth sending; false where left out. */
+  readonly hints?: boolean;
 }
 
 /** One model call: the prefill (index 0), then steps 1, 2, ... */
@@ -97,19 +100,30 @@ function runAhead({ elsewhere, limits }: DecodeRequest, known: EngineEstimates):
   return { ...elsewhere.run, limits: { ...limits, maxTokens } };
 }
 
+/** A hint's size: about a quarter of a kilobyte. */
+const HINT_NODES = 48;
+const HINT_FLOOR = 0.05;
+
 /** Blocks that the engine drafts itself, until the end or until that is better done here. */
 async function* follow(
   session: DraftingSession,
   loop: Loop,
   { signal, now }: DecodeRequest,
-  { run, placement }: Elsewhere,
+  { run, placement, hints = false }: Elsewhere,
 ): AsyncGenerator<StepEvent, void> {
+  const gain = new HintGain();
   let at = now();
   let paused = false;
   for await (const block of loop.run(session, run, signal)) {
     const event: StepEvent = { ...block, place: "gpu", wallMs: now() - at };
     at = now();
     placement.observe(event, 0);
+    if (hints && event.finish === null) {
+      placement.compare(gain.follow(block));
+      const hint = loop.propose(HINT_NODES, HINT_FLOOR);
+      gain.hinted(hint.tree);
+      if (hint.tree.tokens.length > 0) session.hint(hint);
+    }
     yield event;
     if (paused || event.finish !== null || placement.choose(session.roundTripMs) === "gpu") continue;
     session.pause();

@@ -155,3 +155,21 @@ test("it needs an API key, and a rescorer that copies", async () => {
   expect(await refused.json()).toMatchObject({ error: { param: "speculation.rescorer.memory" } });
   expect((await fetch(`${service.url}/v1/memory`)).status).toBe(400);
 });
+
+test("where the gpu-worker drafts, hints from the memory come and go without a change of text", async () => {
+  await start();
+  for (const [prompt, more] of [
+    [STORY, {}],
+    ["1 2 3 4", { temperature: 1, seed: 5 }],
+    ["Why?", { max_tokens: 120 }],
+  ] as const) {
+    const plain = await ask("ann", prompt, TREE, { ...more, speculation: { enabled: false } });
+    for (const placement of ["gpu", "auto", "gpu", "gpu"]) {
+      for (const max_nodes of [24, null]) {
+        const speculation = { placement, max_nodes, rescorer: MEMORY };
+        expect((await ask("ann", prompt, MEMORY, { ...more, speculation })).choices).toEqual(plain.choices);
+      }
+    }
+  }
+  expect(await service.openSessions()).toBe(0);
+});

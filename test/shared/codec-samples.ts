@@ -150,6 +150,11 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
   "run with a prediction": { type: "run", credit: 1, request: { ...RUN, prediction: Uint32Array.of(3, 65_536) } },
   credit: { type: "credit", tokens: 32, stamp: 70_000 },
   pause: { type: "pause" },
+  "hint of nothing": { type: "hint", hint: { anchor: 1, tree: EMPTY_TREE } },
+  "hint of a tree": {
+    type: "hint",
+    hint: { anchor: 8192, tree: treeOf([5, 6, 70_000], [-1, 0, 0], Uint8Array.of(200, 200, 7)) },
+  },
 };
 
 export const SERVER: Readonly<Record<string, ServerMessage>> = {

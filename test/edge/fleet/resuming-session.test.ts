@@ -71,6 +71,8 @@ class Counting implements DraftingSession {
     return { result: { ...this.opened, bonus: this.#last }, steps: this.#steps };
   }
 
+  hint(): void {}
+
   pause(): void {
     this.paused = true;
   }
