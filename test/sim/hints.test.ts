@@ -121,7 +121,7 @@ describe("an edge that remembers the text, and a gpu-worker that drafts without"
   const calibration = randomCalibration(() => 0.5);
   const spec = { type: "tree", order: 2, alpha: 0, prompt: true } as const;
   const rescorer = () => createRescorer(spec, null, calibration);
-  const run = { rescorer: spec, pack: null, maxNodes: 63, autoNodes: false, verified: false };
+  const run = { rescorer: spec, pack: null, maxNodes: 63, autoNodes: false, guided: false, verified: false };
 
   async function tell(seed: number, lag: number | null) {
     const engine = createFakeEngine({ seed, skill: 0, memory: 3 });
