@@ -69,7 +69,8 @@ export async function completionsRoute<P extends CompletionParams>(
       receivedAt,
       created: Math.floor(services.date() / 1000),
     });
-    if (params.stream) return await stream(c, services, { answer, ...api }, { cancel, release });
+    if (params.stream)
+      return await stream(c, services, { answer, frame: api.frame, done: api.done }, { cancel, release });
     const { body, metrics } = await answer.full();
     c.header("server-timing", serverTiming(metrics));
     release();
