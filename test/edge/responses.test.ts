@@ -187,12 +187,11 @@ describe("fields that change nothing", () => {
 });
 
 describe("paths", () => {
-  test.each(["/chat/completions", "/v1/chat/completions/", "/v1/v1/chat/completions", "//chat/completions//"])(
-    "%s is the chat route or says what to change",
+  test.each(["/chat/completions", "/v1/chat/completions/", "/v1/v1/chat/completions", "/chat/completions//"])(
+    "%s is the chat route",
     async (path) => {
       const response = await testApp().post(path, { messages: user("x") });
-      if (path.startsWith("//")) expect(response.headers.get("content-type")).toBeTruthy();
-      else expect(await response.json()).toMatchObject({ object: "chat.completion" });
+      expect(await response.json()).toMatchObject({ object: "chat.completion" });
     },
   );
 
