@@ -1,5 +1,6 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
+import type { ToolCall } from "./openai/call-bodies.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
@@ -10,7 +11,6 @@ import {
   type LogProbsBody,
   type Metrics,
   type ResponseContext,
-  type ToolCall,
   usageChunk,
 } from "./openai/responses.ts";
 import type { StepTrace } from "./openai/trace.ts";

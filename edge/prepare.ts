@@ -91,7 +91,7 @@ interface Parts {
   readonly pack: NgramModel | null;
   readonly prediction: Uint32Array | null;
   readonly maxTokens: number;
-  /** null: any text. */
+  /** null: the answer is held to none. */
   readonly grammar: TokenGrammar | null;
 }
 

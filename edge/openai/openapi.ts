@@ -53,7 +53,12 @@ const metrics = z.object({
   }),
 });
 
-const finishReason = z.enum(["stop", "length"]);
+const finishReason = z.enum(["stop", "length", "tool_calls"]);
+const toolCall = z.object({
+  id: z.string(),
+  type: z.literal("function"),
+  function: z.object({ name: z.string(), arguments: z.string() }),
+});
 const base = {
   id: z.string(),
   created: z.int(),
@@ -69,7 +74,12 @@ const chatCompletion = z.object({
   choices: z.array(
     z.object({
       index: z.int(),
-      message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+      message: z.object({
+        role: z.literal("assistant"),
+        content: z.string().nullable().meta({ description: "null where the answer is calls of tools alone." }),
+        refusal: z.null(),
+        tool_calls: z.array(toolCall).optional(),
+      }),
       logprobs: z.looseObject({}).nullable(),
       finish_reason: finishReason,
     }),
