@@ -1,12 +1,11 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
-import type { ToolCall } from "./openai/call-bodies.ts";
+import { finishOf, type ToolCall } from "./openai/call-bodies.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
   type ChunkParts,
   chunkOf,
-  finishOf,
   fullBody,
   type LogProbsBody,
   type Metrics,

@@ -1,3 +1,4 @@
+import type { FinishReason } from "../../shared/decode/advance.ts";
 import type { CallPart } from "../text/tool-calls.ts";
 
 /** A call of a tool. */
@@ -23,4 +24,11 @@ export function callDelta(id: string, choice: number, part: CallPart) {
 /** Ids differ between calls, choices and answers. */
 function callId(id: string, choice: number, call: number): string {
   return `call_${id.slice(-24)}${choice.toString(36)}_${call}`;
+}
+
+/** As in OpenAI's API: "tool_calls" where an answer ends after calls. */
+export type WireFinish = FinishReason | "tool_calls";
+
+export function finishOf(finish: FinishReason, calls: number): WireFinish {
+  return finish === "stop" && calls > 0 ? "tool_calls" : finish;
 }

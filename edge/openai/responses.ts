@@ -1,8 +1,7 @@
-import type { FinishReason } from "../../shared/decode/advance.ts";
 import type { Placement } from "../../shared/decode/placement.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { CallPart } from "../text/tool-calls.ts";
-import { callBodies, callDelta, type ToolCall } from "./call-bodies.ts";
+import { callBodies, callDelta, type ToolCall, type WireFinish } from "./call-bodies.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import { availableRescorers } from "./speculation.ts";
 import { type DecodeStats, quantile } from "./stats.ts";
@@ -182,13 +181,6 @@ export interface ChunkParts {
   readonly logProbs: LogProbsBody;
   readonly trace: StepTrace | null;
   readonly metrics: Metrics | null;
-}
-
-/** As in OpenAI's API: "tool_calls" where an answer ends after calls. */
-export type WireFinish = FinishReason | "tool_calls";
-
-export function finishOf(finish: FinishReason, calls: number): WireFinish {
-  return finish === "stop" && calls > 0 ? "tool_calls" : finish;
 }
 
 /** One content chunk. `usage` is null in all chunks but the last where usage was asked for, else absent. */

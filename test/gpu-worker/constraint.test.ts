@@ -31,6 +31,7 @@ let tokenizer: TextTokenizer;
 let grammars: Grammars;
 let grammar: string;
 let roomy: SessionEngine;
+let preempted = 0;
 /** With a cache that two of the sessions below do not fit in together. */
 let narrow: SessionEngine;
 
@@ -41,7 +42,8 @@ beforeAll(async () => {
   const rules = new Rules();
   grammar = rules.grammar(schemaBody(SCHEMA, rules));
   roomy = await createLocalEngine(dir, { threads: 1, kvLimitBytes: 16 << 20 });
-  narrow = await createLocalEngine(dir, { threads: 1, kvLimitBytes: NARROW_BYTES });
+  const events = { preempted: () => preempted++ };
+  narrow = await createLocalEngine(dir, { threads: 1, kvLimitBytes: NARROW_BYTES, events });
 });
 afterAll(async () => {
   await roomy?.close();
@@ -110,6 +112,7 @@ test("sessions that take each other's memory write the same", async () => {
   for (const spec of specs) alone.push(await answer(roomy, spec));
   const together = await Promise.all(specs.map((spec) => answer(narrow, spec)));
   expect(together).toEqual(alone);
+  expect(preempted).toBeGreaterThan(0);
 });
 
 test("greedily a forced text takes fewer model calls", async () => {
