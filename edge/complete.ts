@@ -1,17 +1,16 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
+import { finishOf, type ToolCall } from "./openai/call-bodies.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import { padded, TextGate } from "./openai/padding.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
   type ChunkParts,
   chunkOf,
-  finishOf,
   fullBody,
   type LogProbsBody,
   type Metrics,
   type ResponseContext,
-  type ToolCall,
   usageChunk,
 } from "./openai/responses.ts";
 import type { StepTrace } from "./openai/trace.ts";

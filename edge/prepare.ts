@@ -109,7 +109,7 @@ interface Parts {
   readonly recollection: Recollection | null;
   readonly here: Place;
   readonly maxTokens: number;
-  /** null: any text. */
+  /** null: the answer is held to none. */
   readonly grammar: TokenGrammar | null;
 }
 

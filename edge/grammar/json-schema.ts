@@ -167,7 +167,7 @@ export class SchemaWriter {
     return this.json.list(first, item, least, most);
   }
 
-  /** null: any. */
+  /** null: all of them. */
   #types(at: SchemaAt): readonly Type[] | null {
     const { type } = at.schema;
     if (type === undefined) return null;

@@ -67,7 +67,7 @@ export function choice(options: readonly string[]): string {
   return options.length === 1 ? `(${options[0]!})` : `(${options.join(" | ")})`;
 }
 
-/** `most` null: any number. */
+/** `most` null: without end. */
 export function repeat(element: string, least: number, most: number | null): string {
   if (least === 1 && most === 1) return element;
   if (least === 0 && most === null) return `${element}*`;

@@ -87,10 +87,27 @@ const textLogProbs = z
   })
   .nullable();
 
-const finish = z.enum(["stop", "length"]);
+const finish = z.enum(["stop", "length", "tool_calls"]);
+const toolCall = z.strictObject({
+  id: z.string(),
+  type: z.literal("function"),
+  function: z.strictObject({ name: z.string(), arguments: z.string() }),
+});
+/** The first part of a call has its id and name; the others go on with its arguments. */
+const toolCallPart = z.strictObject({
+  index: z.int(),
+  id: z.string().optional(),
+  type: z.literal("function").optional(),
+  function: z.strictObject({ name: z.string().optional(), arguments: z.string().optional() }),
+});
 const head = { id: z.string(), created: z.int(), model: z.string(), system_fingerprint: z.string() };
 const wholeRest = { usage, metrics, speculation: z.strictObject({ steps: z.array(trace) }).optional() };
-const chunkRest = { usage: usage.nullable().optional(), metrics: metrics.optional(), speculation: trace.optional() };
+const chunkRest = {
+  obfuscation: z.string().optional().meta({ description: "Noise that fills a padded chunk up." }),
+  usage: usage.nullable().optional(),
+  metrics: metrics.optional(),
+  speculation: trace.optional(),
+};
 
 export const chatCompletion = z.strictObject({
   ...head,
@@ -98,7 +115,12 @@ export const chatCompletion = z.strictObject({
   choices: z.array(
     z.strictObject({
       index: z.int(),
-      message: z.strictObject({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
+      message: z.strictObject({
+        role: z.literal("assistant"),
+        content: z.string().nullable().meta({ description: "null where the answer is calls of tools alone." }),
+        refusal: z.null(),
+        tool_calls: z.array(toolCall).optional(),
+      }),
       logprobs: chatLogProbs,
       finish_reason: finish,
     }),
@@ -112,7 +134,11 @@ export const chatChunk = z.strictObject({
   choices: z.array(
     z.strictObject({
       index: z.int(),
-      delta: z.strictObject({ role: z.literal("assistant").optional(), content: z.string().optional() }),
+      delta: z.strictObject({
+        role: z.literal("assistant").optional(),
+        content: z.string().optional(),
+        tool_calls: z.array(toolCallPart).optional(),
+      }),
       logprobs: chatLogProbs,
       finish_reason: finish.nullable(),
     }),

@@ -71,7 +71,7 @@ export interface CompletionParams {
   /** Text that drafts are copied from; null: none but what the prompt has. */
   readonly prediction: string | null;
   readonly speculation: SpeculationParams;
-  /** The grammar that the answer is held to, and the request field that asks for it; null: any text. */
+  /** The grammar that the answer is held to, and the request field that asks for it; null: there is none. */
   readonly grammar: { readonly source: string; readonly param: string } | null;
   /** Whether calls of tools are to be taken out of the answer's text. */
   readonly callsTools: boolean;

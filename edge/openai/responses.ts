@@ -1,7 +1,7 @@
-import type { FinishReason } from "../../shared/decode/advance.ts";
 import type { Placement } from "../../shared/decode/placement.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { CallPart } from "../text/tool-calls.ts";
+import { callBodies, callDelta, type ToolCall, type WireFinish } from "./call-bodies.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import { availableRescorers } from "./speculation.ts";
 import { type DecodeStats, quantile } from "./stats.ts";
@@ -183,30 +183,12 @@ export interface ChunkParts {
   readonly metrics: Metrics | null;
 }
 
-/** As in OpenAI's API: "tool_calls" where an answer ends after calls. */
-export type WireFinish = FinishReason | "tool_calls";
-
-export function finishOf(finish: FinishReason, calls: number): WireFinish {
-  return finish === "stop" && calls > 0 ? "tool_calls" : finish;
-}
-
-/** Ids differ between calls, choices and answers. */
-function callId({ id }: ResponseContext, choice: number, call: number): string {
-  return `call_${id.slice(-24)}${choice.toString(36)}${call.toString(36)}`;
-}
-
-function callDelta(context: ResponseContext, choice: number, part: CallPart) {
-  const { index } = part;
-  if ("arguments" in part) return { index, function: { arguments: part.arguments } };
-  return { index, id: callId(context, choice, index), type: "function", function: { name: part.name, arguments: "" } };
-}
-
 /** One content chunk. `usage` is null in all chunks but the last where usage was asked for, else absent. */
 export function chunkOf(context: ResponseContext, parts: ChunkParts) {
   const { index, text, calls, finish, logProbs } = parts;
   const content = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
   const delta =
-    calls.length === 0 ? content : { ...content, tool_calls: calls.map((call) => callDelta(context, index, call)) };
+    calls.length === 0 ? content : { ...content, tool_calls: calls.map((call) => callDelta(context.id, index, call)) };
   const choice =
     context.api === "chat"
       ? { index, delta, logprobs: logProbs, finish_reason: finish }
@@ -222,12 +204,6 @@ export function chunkOf(context: ResponseContext, parts: ChunkParts) {
 
 export function usageChunk(context: ResponseContext, usage: Usage, metrics: Metrics) {
   return { ...head(context, true), choices: [], usage, metrics };
-}
-
-/** A call of a tool. */
-export interface ToolCall {
-  readonly name: string;
-  readonly arguments: string;
 }
 
 export interface ChoiceParts {
@@ -258,11 +234,12 @@ function choiceBody(context: ResponseContext, { text, calls, finish, logProbs }:
   const rest = { logprobs: logProbs, finish_reason: finish };
   if (context.api === "completions") return { index, text, ...rest };
   if (calls.length === 0) return { index, message: { role: "assistant", content: text, refusal: null }, ...rest };
-  const made = calls.map(({ name, arguments: args }, call) => {
-    return { id: callId(context, index, call), type: "function", function: { name, arguments: args } };
-  });
   const content = text === "" ? null : text;
-  return { index, message: { role: "assistant", content, refusal: null, tool_calls: made }, ...rest };
+  return {
+    index,
+    message: { role: "assistant", content, refusal: null, tool_calls: callBodies(context.id, index, calls) },
+    ...rest,
+  };
 }
 
 function head(context: ResponseContext, chunk: boolean) {

@@ -20,7 +20,7 @@ const responseFormat = z.discriminatedUnion("type", [
     json_schema: z.strictObject({
       name: z.string().max(LIMITS.nameLength).nullish(),
       description: z.string().nullish(),
-      schema: schema.nullish().meta({ description: "Left out: any object." }),
+      schema: schema.nullish().meta({ description: "Left out, it is that of all objects." }),
       strict: z.boolean().nullish().meta({ description: "Answers are always held to the schema." }),
     }),
   }),

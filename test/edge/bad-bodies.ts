@@ -10,7 +10,7 @@ export const chatCases: readonly Case[] = [
   ["messages of the wrong type", { messages: "hi" }, "invalid_request", "messages"],
   ["a number as content", { messages: [{ role: "user", content: 3 }] }, "invalid_request", "messages[0].content"],
   ["an unknown role", { messages: [{ role: "boss", content: "x" }] }, "invalid_request", "messages[0].role"],
-  ["a tool message", { messages: [{ role: "tool", content: "x" }] }, "unsupported", "messages[0].role"],
+  ["a function message", { messages: [{ role: "function", content: "x" }] }, "unsupported", "messages[0].role"],
   [
     "an image part",
     { messages: [{ role: "user", content: [{ type: "image_url" }] }] },
@@ -150,7 +150,7 @@ export const chatCases: readonly Case[] = [
     "invalid_request",
     "speculation.trace",
   ],
-  ["tools", { messages: user("x"), tools: [{ type: "function" }] }, "unsupported", "tools"],
+  ["half a tool", { messages: user("x"), tools: [{ type: "function" }] }, "invalid_request", "tools[0].function"],
   ["audio", { messages: user("x"), audio: {} }, "unsupported", "audio"],
   [
     "a prediction of another type",
@@ -170,7 +170,12 @@ export const chatCases: readonly Case[] = [
     "invalid_request",
     "prediction.content",
   ],
-  ["json output", { messages: user("x"), response_format: { type: "json_object" } }, "unsupported", "response_format"],
+  [
+    "a format of no kind",
+    { messages: user("x"), response_format: { type: "yaml" } },
+    "invalid_request",
+    "response_format.type",
+  ],
   [
     "a presence penalty out of range",
     { messages: user("x"), presence_penalty: 2.5 },

@@ -43,6 +43,7 @@ test("a session that loses its engine twice goes on with the same counts", async
     const pool = new PooledEngine({
       workers: async () => ["a", "b"],
       engineAt: () => losing(lostAt, specs),
+      resumeMs: 1_000,
       now: () => 0,
       random: () => 0.5,
       sleep,

@@ -10,7 +10,7 @@ export function allowedTokens(mask: Uint32Array, size: number): number[] {
 }
 
 /**
- * A text that a careless model writes under a grammar: any allowed first byte is as likely as any other, then any token
+ * A text that a careless model writes under a grammar: every allowed first byte is as likely as the others, then every token
  * that begins with it. null where it has not ended after `most` tokens.
  */
 export function randomText(grammar: TokenGrammar, table: TokenTable, random: Random, most: number): string | null {
