@@ -6,6 +6,7 @@ import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts"
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import type { TokenId } from "../../shared/ids.ts";
+import { cancelled } from "../step-link.ts";
 import type { Placed } from "./pooled-engine.ts";
 
 export interface Resumption {
@@ -132,7 +133,9 @@ export class ResumingSession implements DraftingSession {
   /** The first result of another engine; throws `error` where that is none of a lost one. */
   async #resume(error: unknown, base: number): Promise<StepResult> {
     const lost = error instanceof StepError && LOST.has(error.code);
-    if (!lost || this.#closed) throw error;
+    if (!lost) throw error;
+    // Whoever has left does not care what became of the engine.
+    if (this.#closed) throw cancelled();
     if (this.#losses === 0 || this.#text.length >= this.#lostAt + PROGRESS) {
       this.#lostAt = this.#text.length;
       this.#losses = 0;
@@ -145,7 +148,7 @@ export class ResumingSession implements DraftingSession {
     // Closed meanwhile: what came too late must not stay open.
     if (this.#closed) {
       placed.session.close();
-      throw error;
+      throw cancelled();
     }
     this.#base = base;
     const { opened } = placed.session;

@@ -175,7 +175,7 @@ describe("fields that change nothing", () => {
       user: null,
     };
     expect(await ignored("/v1/chat/completions", body)).toBe(
-      "reasoning_effort, verbosity, chat_template_kwargs, keep_alive, cache_prompt, tools, " +
+      "reasoning_effort, verbosity, chat_template_kwargs, keep_alive, cache_prompt, " +
         "messages[].name, messages[].id, messages[].reasoning_content",
     );
     expect(await ignored(RESPONSES, { input: "x", reasoning: { effort: "low" }, store: false })).toBe("reasoning");
