@@ -54,7 +54,7 @@ export function createGpuClient(
       const sentAt = now();
       link.send({ type: "open", version: PROTOCOL_VERSION, spec });
       const run = ahead?.({ roundTripMs: trip.ms, costs }) ?? null;
-      if (run !== null) beginRun(link, run);
+      if (run !== null) beginRun(link, run, 0);
       const opened = await link.receive(deadlines.openMs, signal);
       if (opened.type !== "opened") throw link.fail(unexpected());
       link.opened = true;
@@ -68,8 +68,8 @@ export function createGpuClient(
 /** Tokens that a run may be ahead of its reader: some round trips' worth, and what a stop string at worst throws away. */
 const RUN_CREDIT = 256;
 
-function beginRun(link: Link, request: RunRequest): void {
-  link.send({ type: "run", request, credit: RUN_CREDIT });
+function beginRun(link: Link, request: RunRequest, steps: number): void {
+  link.send({ type: "run", steps, request, credit: RUN_CREDIT });
   link.unasked = true;
 }
 
@@ -128,7 +128,7 @@ class GpuSession implements DraftingSession {
   async *run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null> {
     const stamps = new Stamps(this.#now);
     const link = this.#link;
-    if (!this.#running) beginRun(link, request);
+    if (!this.#running) beginRun(link, request, this.#steps);
     this.#running = true;
     let taken = 0;
     for (let index = 0; ; index++) {

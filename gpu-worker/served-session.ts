@@ -65,6 +65,11 @@ export class ServedSession implements StepSession {
     this.#session.close();
   }
 
+  /** Steps made so far. */
+  get steps(): number {
+    return this.#end.steps;
+  }
+
   /** Decoding from the last result on. */
   loop(request: RunRequest, rescorer: Rescorer): Loop {
     const { prompt, heads, answered = 0 } = this.#spec;

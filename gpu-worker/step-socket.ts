@@ -154,7 +154,8 @@ export class StepSocket {
   }
 
   /** Drafts beside the model until the completion ends, the peer has enough of it, or this gpu-worker stops. */
-  async #drive(session: ServedSession, { request, credit }: RunMessage): Promise<void> {
+  async #drive(session: ServedSession, { steps, request, credit }: RunMessage): Promise<void> {
+    if (steps !== session.steps) throw new StepError("bad_frame", "A run from another place in the session.");
     // Before anything is awaited: a pause may come while a pack is loaded.
     const run = new Run(credit, () => performance.now());
     this.#run = run;

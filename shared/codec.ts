@@ -45,7 +45,7 @@ export function encodeClient(message: ClientMessage): Uint8Array {
     case "step":
       return encode([KIND.step, message.index, ...treeFields(message.draft)]);
     case "run":
-      return encode([KIND.run, message.credit, ...runFields(message.request)]);
+      return encode([KIND.run, message.steps, message.credit, ...runFields(message.request)]);
     case "credit":
       return encode([KIND.credit, message.tokens, message.stamp]);
     case "pause":
@@ -78,8 +78,9 @@ function clientMessage(kind: number, fields: Fields): ClientMessage {
       return { type: "step", index, draft: checkedTree(fields) };
     }
     case KIND.run: {
+      const steps = fields.integer(0, UINT32);
       const credit = fields.integer(0, LIMITS.runCredit);
-      return { type: "run", credit, request: decodeRun(fields) };
+      return { type: "run", steps, credit, request: decodeRun(fields) };
     }
     case KIND.credit:
       return { type: "credit", tokens: fields.integer(0, LIMITS.runCredit), stamp: fields.integer(0, UINT32) };

@@ -32,6 +32,8 @@ export interface StepMessage {
 }
 export interface RunMessage {
   readonly type: "run";
+  /** Steps made in the session so far: a message that was meant for another place in it is refused. */
+  readonly steps: number;
   readonly request: RunRequest;
   /** Tokens that may be sent before more credit. */
   readonly credit: number;

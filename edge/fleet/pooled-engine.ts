@@ -34,6 +34,17 @@ const ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
 const FIRST_ROUND_PAUSE_MS = 250;
 const LONGEST_ROUND_PAUSE_MS = 4_000;
 
+/** No gpu-worker is there; one may be back in a moment. */
+const GONE: ReadonlySet<ErrorCode> = new Set(["engine_unavailable", "engine_lost"]);
+/** How long a new session waits for one, ms. */
+const OPENING_MS = 2_000;
+
+interface Patience {
+  readonly ms: number;
+  readonly worth: ReadonlySet<ErrorCode>;
+  readonly ahead?: Ahead | undefined;
+}
+
 /** An opened session, and where. */
 export interface Placed {
   readonly member: Member;
@@ -53,26 +64,28 @@ export class PooledEngine implements StepEngine {
   }
 
   async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
-    const placed = await this.#round(spec, signal, ahead);
+    const { resumeMs } = this.#options;
+    const placed = await this.#rounds(spec, signal, { ms: Math.min(resumeMs, OPENING_MS), worth: GONE, ahead });
     return new ResumingSession(spec, placed, {
       again: (text) => {
         const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
-        return this.#again({ ...spec, prompt: text, answered }, signal);
+        return this.#rounds({ ...spec, prompt: text, answered }, signal, { ms: resumeMs, worth: ELSEWHERE });
       },
       told: ({ member }, told) => member.told(told),
       lost: ({ member }) => member.failed(this.#options.now()),
     });
   }
 
-  /** As `#round`, again and again for a while. */
-  async #again(spec: OpenSpec, signal: CancelSignal): Promise<Placed> {
-    const { now, sleep, resumeMs } = this.#options;
-    const until = now() + resumeMs;
+  /** As `#round`, again and again for `ms` where what it failed by is worth that. */
+  async #rounds(spec: OpenSpec, signal: CancelSignal, { ms, worth, ahead }: Patience): Promise<Placed> {
+    const { now, sleep } = this.#options;
+    const until = now() + ms;
     for (let pause = FIRST_ROUND_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_ROUND_PAUSE_MS)) {
       try {
-        return await this.#round(spec, signal);
+        return await this.#round(spec, signal, ahead);
       } catch (error) {
-        if (!isElsewhere(error) || now() + pause > until) throw error;
+        const again = error instanceof StepError && worth.has(error.code);
+        if (!again || now() + pause > until) throw error;
       }
       await sleep(pause, signal);
     }

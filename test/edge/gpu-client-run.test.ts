@@ -103,7 +103,7 @@ describe("a run", () => {
     const session = await open();
     const run = session.run(RUN, still());
     const first = run.next();
-    expect(socket.sent.slice(1)).toEqual([{ type: "run", credit: 256, request: RUN }]);
+    expect(socket.sent.slice(1)).toEqual([{ type: "run", steps: 0, credit: 256, request: RUN }]);
     for (let i = 0; i < 10; i++) socket.tell("message", blockOf(i, 20));
     expect((await first).value).toMatchObject({ index: 0 });
     expect(socket.sent).toHaveLength(2);

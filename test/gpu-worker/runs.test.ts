@@ -34,8 +34,9 @@ const REQUEST: RunRequest = {
   verified: false,
 };
 const OPEN: ClientMessage = { type: "open", version: PROTOCOL_VERSION, spec: SPEC };
-const run = (credit: number, change: Partial<RunRequest> = {}): ClientMessage => ({
+const run = (credit: number, change: Partial<RunRequest> = {}, steps = 0): ClientMessage => ({
   type: "run",
+  steps,
   credit,
   request: { ...REQUEST, ...change },
 });

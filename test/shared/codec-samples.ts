@@ -130,14 +130,16 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
     index: 70_000,
     draft: treeOf([5, 6, 70_000], [-1, -1, 1], Uint8Array.of(3, 255, 128)),
   },
-  "run without a draft": { type: "run", credit: 256, request: RUN },
+  "run without a draft": { type: "run", steps: 0, credit: 256, request: RUN },
   "run with one n-gram path": {
     type: "run",
+    steps: 7,
     credit: 0,
     request: { ...RUN, ...DRAFTED, rescorer: { type: "ngram", order: 4, alpha: 0.25, prompt: false, pBest: 16 } },
   },
   "run with a tree that grows by what pays, blocks telling it": {
     type: "run",
+    steps: 7,
     credit: 1024,
     request: {
       ...RUN,
@@ -147,7 +149,12 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
       guided: true,
     },
   },
-  "run with a prediction": { type: "run", credit: 1, request: { ...RUN, prediction: Uint32Array.of(3, 65_536) } },
+  "run with a prediction": {
+    type: "run",
+    steps: 300,
+    credit: 1,
+    request: { ...RUN, prediction: Uint32Array.of(3, 65_536) },
+  },
   credit: { type: "credit", tokens: 32, stamp: 70_000 },
   pause: { type: "pause" },
   "hint of nothing": { type: "hint", hint: { anchor: 1, tree: EMPTY_TREE } },
