@@ -2,6 +2,7 @@ import { CERTAIN, chanceOf, type DraftTree, EMPTY_TREE, findChild, prune, treeFa
 import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
 import { LIMITS } from "../limits.ts";
 import type { Block } from "./block.ts";
+import { blend } from "./placement.ts";
 
 /** Candidate continuations of a text that is drafted elsewhere, from what only the sender knows. */
 export interface Hint {
@@ -110,6 +111,14 @@ function likeliest(tree: DraftTree, most: number): DraftTree {
   );
 }
 
+/** Steps over the same stretch of text. */
+export interface Steps {
+  /** Made by the side that drafts, with the hints that reached it in time. */
+  readonly made: number;
+  /** Needed with the hint in time and drafts of the usual size. */
+  readonly needed: number;
+}
+
 /**
  * What a draft made where hints come from would gain: a hint is compared with what was committed from its anchor on, as
  * if it had been there in time. One hint at a time, until the text has left it.
@@ -118,8 +127,9 @@ export class HintGain {
   #tree: DraftTree = EMPTY_TREE;
   #at: NodeIndex = ROOT;
   #matched = 0;
-  /** Tokens of the block that followed the hint's anchor; 0 before there is one. */
-  #committed = 0;
+  #made = 0;
+  /** Nodes verified in a step lately: more may not pay. */
+  #drafted: number | null = null;
 
   /** A hint anchored at what has been told so far. */
   hinted(tree: DraftTree): void {
@@ -127,13 +137,14 @@ export class HintGain {
     this.#tree = tree;
     this.#at = ROOT;
     this.#matched = 0;
-    this.#committed = 0;
+    this.#made = 0;
   }
 
-  /** Tokens that a step committed, and those that it would have with the hint in time; null while that is open. */
-  follow({ committed }: Block): { readonly committed: number; readonly possible: number } | null {
+  /** Told every block; null while the text follows a hint, or there is none. */
+  follow({ committed, drafted }: Block): Steps | null {
+    this.#drafted = blend(this.#drafted, drafted);
     if (this.#tree.tokens.length === 0) return null;
-    if (this.#committed === 0) this.#committed = committed.length;
+    this.#made++;
     for (const { token } of committed) {
       this.#at = findChild(this.#tree, this.#at, token);
       if (this.#at >= ROOT) {
@@ -141,7 +152,7 @@ export class HintGain {
         continue;
       }
       this.#tree = EMPTY_TREE;
-      return { committed: this.#committed, possible: Math.max(this.#committed, this.#matched + 1) };
+      return { made: this.#made, needed: Math.ceil((this.#matched + 1) / (this.#drafted + 1)) };
     }
     return null;
   }

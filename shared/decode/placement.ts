@@ -47,8 +47,8 @@ export class Placement {
   readonly #mode: PlacementMode;
   #place: Place;
   #estimates: PlacementEstimates;
-  #committed: number | null = null;
-  #possible: number | null = null;
+  #made: number | null = null;
+  #needed: number | null = null;
 
   /** `gain`: PlacementEstimates. */
   constructor(mode: PlacementMode, gain = 0) {
@@ -80,12 +80,12 @@ export class Placement {
     return this.#place;
   }
 
-  /** Tokens that a step at the engine committed, and would have with a draft from the edge; null: nothing to compare. */
-  compare(seen: { readonly committed: number; readonly possible: number } | null): void {
+  /** Steps that the engine made, and that would have been enough with drafts from the edge; null: nothing to compare. */
+  compare(seen: { readonly made: number; readonly needed: number } | null): void {
     if (seen === null) return;
-    this.#committed = blend(this.#committed, seen.committed);
-    this.#possible = blend(this.#possible, seen.possible);
-    this.#estimates = { ...this.#estimates, gain: this.#possible / this.#committed - 1 };
+    this.#made = blend(this.#made, seen.made);
+    this.#needed = blend(this.#needed, seen.needed);
+    this.#estimates = { ...this.#estimates, gain: Math.max(0, this.#made / this.#needed - 1) };
   }
 
   /** What became of a step, and how long its draft took where it was made at the edge, ms. */

@@ -85,7 +85,7 @@ describe("a hint", () => {
 const block = (...tokens: number[]): Block => ({
   index: 0,
   committed: tokens.map((token) => ({ token, kind: "accepted", logProbs: null })),
-  drafted: 0,
+  drafted: 3,
   verified: null,
   cachedTokens: 0,
   finish: null,
@@ -101,16 +101,25 @@ describe("the gain of drafting where hints come from", () => {
     // Another one is not looked at meanwhile.
     gain.hinted(chain([9]));
     expect(gain.follow(block(3, 4))).toBeNull();
-    expect(gain.follow(block(8))).toEqual({ committed: 1, possible: 4 });
+    // Four tokens in three steps, which are one with three nodes and a token of the model's own.
+    expect(gain.follow(block(8))).toEqual({ made: 3, needed: 1 });
     gain.hinted(chain([9]));
-    expect(gain.follow(block(1, 2))).toEqual({ committed: 2, possible: 2 });
+    expect(gain.follow(block(1, 2))).toEqual({ made: 1, needed: 1 });
+  });
+
+  test("is none where hints come in time: drafts are of the size that pays either way", () => {
+    const gain = new HintGain();
+    gain.follow(block(1));
+    gain.hinted(chain([2, 3, 4, 5, 6, 7, 8]));
+    expect(gain.follow(block(2, 3, 4, 5))).toBeNull();
+    expect(gain.follow(block(6, 7, 8, 9))).toEqual({ made: 2, needed: 2 });
   });
 
   test("brings the loop to the edge where it outweighs the round trip, and no longer than it is seen", () => {
     const placement = new Placement("auto");
     placement.opened({ pass: 10, row: 0, wanted: 0, context: 0, heads: 0 });
     expect(placement.choose(8)).toBe("gpu");
-    for (let i = 0; i < 20; i++) placement.compare({ committed: 1, possible: 3 });
+    for (let i = 0; i < 20; i++) placement.compare({ made: 3, needed: 1 });
     expect(placement.chosen.estimates.gain).toBeCloseTo(2);
     expect(placement.choose(8)).toBe("edge");
     for (let i = 0; i < 100; i++) placement.observe({ place: "edge", timing: block(1).timing }, 0);
