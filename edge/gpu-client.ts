@@ -159,11 +159,12 @@ class GpuSession implements DraftingSession {
   }
 
   hint(hint: Hint): void {
-    this.#link.send({ type: "hint", hint });
+    if (this.#running) this.#link.send({ type: "hint", hint });
   }
 
   pause(): void {
-    this.#link.send({ type: "pause" });
+    // Before it begins there is nothing to end: a session that goes on elsewhere may be paused between two engines.
+    if (this.#running) this.#link.send({ type: "pause" });
   }
 
   close(): void {

@@ -112,7 +112,7 @@ describe("a run", () => {
     expect(last()).toMatchObject({ end: { steps: 0, result: { bonus: plain(1)[0] } } });
     send({ type: "step", index: 0, draft: EMPTY_TREE });
     await until(() => last()?.type === "stepped");
-    send(run(1_000, { limits: { maxTokens: 3, eosTokens: [] } }));
+    send(run(1_000, { limits: { maxTokens: 3, eosTokens: [] } }, 1));
     await until(() => blocks(got).at(-1)?.block.finish === "length");
     expect(tokensOf(got)).toEqual(plain(5).slice(2));
   });

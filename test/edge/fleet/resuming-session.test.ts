@@ -194,7 +194,7 @@ describe("a session that survives its engine", () => {
     while (lost.length === 0) await Promise.resolve();
     session.close();
     resolve();
-    await expect(step).rejects.toMatchObject({ code: "engine_lost" });
+    await expect(step).rejects.toMatchObject({ code: "client_closed" });
     expect(sessions.map(({ closed }) => closed > 0)).toEqual([true, true]);
   });
 });
