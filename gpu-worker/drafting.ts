@@ -5,10 +5,10 @@ import { StepError } from "../shared/errors.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { loadPack } from "../shared/ngram/format.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer, type RescorerSpec } from "../shared/rescore/index.ts";
+import { createRescorer, type RescorerSpec, rescorerModule } from "../shared/rescore/index.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
 
-type Parts = Pick<BundleManifest, "packs" | "calibration">;
+type Parts = Pick<BundleManifest, "packs" | "calibration" | "graphs">;
 
 /** What drafts beside the model: the rescorers of shared/ with this bundle's packs, each loaded when first asked for. */
 export class Drafting {
@@ -29,9 +29,9 @@ export class Drafting {
 
   /** `pack`: SHA-256, hex. Rejects with StepError "unsupported" where this bundle lacks what it takes. */
   async rescorer(spec: RescorerSpec, pack: string | null): Promise<Rescorer> {
-    const { calibration } = this.#manifest;
-    if (spec.type === "tree" && calibration == null) throw lacks("a calibration");
-    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration);
+    const missing = rescorerModule(spec.type).needs(this.#manifest);
+    if (missing !== null) throw lacks(`a ${missing}`);
+    return createRescorer(spec, pack === null ? null : await this.#pack(pack), this.#manifest.calibration);
   }
 
   async #pack(hash: string): Promise<NgramModel> {

@@ -1,5 +1,6 @@
 import type { PassCosts } from "./engine.ts";
 import type { Calibration } from "./rescore/calibration.ts";
+import type { RescorerType } from "./rescore/index.ts";
 
 /** The files of a compiled bundle directory and what they hold. Written by `models/`, read by all. */
 
@@ -36,9 +37,6 @@ export interface CopyHeads {
   /** [heads] gate by how much of the copy distribution agrees on one token. */
   readonly gateAgree: readonly number[];
 }
-
-export const RESCORER_TYPES = ["none", "ngram", "tree", "neural"] as const;
-export type RescorerType = (typeof RESCORER_TYPES)[number];
 
 export const PRECISIONS = ["fp32", "int8"] as const;
 export type Precision = (typeof PRECISIONS)[number];

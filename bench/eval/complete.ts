@@ -4,11 +4,11 @@ import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
-import { createRescorer } from "../../shared/rescore/index.ts";
-import { noneRescorer } from "../../shared/rescore/none.ts";
+import { createRescorer, engineRescoring } from "../../shared/rescore/index.ts";
+import { chainOfFirst } from "../../shared/rescore/none.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { type Counters, emptyCounters } from "./counters.ts";
-import type { Method } from "./methods.ts";
+import { isRefined, type Method } from "./methods.ts";
 import { BLANK_LATTICE, oracleRescorer, promptLookup } from "./outside.ts";
 import { countEvent, recordRescorer, wireLattice, withLattices } from "./record.ts";
 
@@ -53,8 +53,8 @@ export async function complete(
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
   const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
-  const neural = method.draft.type === "neural" ? method.draft.alpha : null;
-  const spec = { ...greedySpec(task, method, logProbs), neural };
+  const engineWork = isRefined(method.draft) ? engineRescoring(method.draft) : {};
+  const spec = { ...greedySpec(task, method, logProbs), ...engineWork };
   return run(task, engine, rescorer, method.maxNodes, spec, counters);
 }
 
@@ -74,7 +74,7 @@ export async function traceCompletion(
     return seen;
   });
   const spec = greedySpec(task, { heads, topK }, null);
-  const completion = await run(task, engine, noneRescorer(), 0, spec, emptyCounters());
+  const completion = await run(task, engine, chainOfFirst(), 0, spec, emptyCounters());
   return { completion, lattices };
 }
 
@@ -122,20 +122,14 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
   const { draft } = method;
   switch (draft.type) {
     case "plain":
-    case "none":
-    case "neural":
-      return noneRescorer();
-    case "ngram":
-      return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null));
-    case "tree":
-      return createRescorer(
-        draft,
-        draft.pack === null ? null : (packs.get(draft.pack.name) ?? null),
-        draft.calibration,
-      );
+      return chainOfFirst();
     case "oracle":
       return oracleRescorer(promptLength, truth, draft.topK);
     case "prompt-lookup":
       return promptLookup();
+    default: {
+      const pack = draft.pack === null ? null : (packs.get(draft.pack.name) ?? null);
+      return createRescorer(draft, pack, draft.calibration);
+    }
   }
 }

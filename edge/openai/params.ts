@@ -1,7 +1,8 @@
 import type * as z from "zod";
 import type { PlacementMode } from "../../shared/decode/placement.ts";
 import { StepError } from "../../shared/errors.ts";
-import type { RescorerType } from "../../shared/manifest.ts";
+import type { RescorerType } from "../../shared/rescore/index.ts";
+import { type Params, paramsFromWire } from "../../shared/rescore/params.ts";
 import { withoutRefused } from "./refuse.ts";
 import { type ChatBody, type CompletionBody, chatBody, completionBody } from "./schema.ts";
 import { checkSizes } from "./sizes.ts";
@@ -25,10 +26,8 @@ export interface SpeculationParams {
   readonly rescorer: {
     readonly type: RescorerType | null;
     readonly model: string | null;
-    readonly order: number | null;
-    readonly alpha: number | null;
-    readonly pBest: number | null;
-    readonly prompt: boolean | null;
+    /** Those given. */
+    readonly params: Params;
   };
   readonly placement: PlacementMode;
   readonly trace: boolean;
@@ -107,10 +106,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
       rescorer: {
         type: rescorer.type ?? null,
         model: rescorer.model ?? null,
-        order: rescorer.order ?? null,
-        alpha: rescorer.alpha ?? null,
-        pBest: rescorer.p_best ?? null,
-        prompt: rescorer.prompt ?? null,
+        params: paramsFromWire(rescorer),
       },
       placement: speculation.placement ?? "auto",
       trace: speculation.trace ?? false,

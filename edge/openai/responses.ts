@@ -1,8 +1,9 @@
 import type { FinishReason } from "../../shared/decode/advance.ts";
 import type { Placement } from "../../shared/decode/placement.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import { availableRescorers, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
+import { paramsToWire } from "../../shared/rescore/params.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
-import { availableRescorers } from "./speculation.ts";
 import { type DecodeStats, quantile } from "./stats.ts";
 import type { StepTrace } from "./trace.ts";
 
@@ -256,6 +257,9 @@ export function modelBody(manifest: BundleManifest, created: number) {
       top_k: manifest.topK,
       packs: manifest.packs.map(({ name, order, ngrams }) => ({ name, order, ngrams })),
       rescorers: availableRescorers(manifest),
+      rescorer_settings: Object.fromEntries(
+        availableRescorers(manifest).map((type) => [type, settingsOf(type, manifest)]),
+      ),
       neural: manifest.graphs.neural === null ? null : { alpha: defaults.neuralAlpha },
       defaults: {
         heads: defaults.heads,
@@ -271,6 +275,13 @@ export function modelBody(manifest: BundleManifest, created: number) {
       },
     },
   };
+}
+
+/** For a client that lets its user choose: a rescorer's name for readers, and the bundle's default of each setting. */
+function settingsOf(type: RescorerType, manifest: BundleManifest) {
+  const { title, usesPack, defaults } = rescorerModule(type);
+  const { model } = manifest.defaults.rescorer;
+  return { title, defaults: { ...(usesPack ? { model } : {}), ...paramsToWire(defaults(manifest)) } };
 }
 
 /** Three decimals: microseconds where the unit is ms. */

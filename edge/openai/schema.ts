@@ -1,7 +1,8 @@
 import * as z from "zod";
 import { PLACEMENTS } from "../../shared/decode/placement.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import { RESCORER_TYPES } from "../../shared/manifest.ts";
+import { RESCORER_TYPES } from "../../shared/rescore/index.ts";
+import { PARAM_NAMES, PARAMS, wireName } from "../../shared/rescore/params.ts";
 
 /** Wire bodies, in OpenAI's snake_case. Unknown fields are errors; params.ts reports them by name. */
 
@@ -18,24 +19,15 @@ const message = z.strictObject({
 
 const stopString = z.string().min(1).max(LIMITS.stopLength);
 
+const rescorerParams = Object.fromEntries(
+  PARAM_NAMES.map((name) => [wireName(name), PARAMS[name].nullish().meta(PARAMS[name].meta() ?? {})]),
+);
+
 const rescorer = z
   .strictObject({
     type: z.enum(RESCORER_TYPES).nullish(),
     model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
-    order: z.int().min(2).max(LIMITS.ngramOrder).nullish().meta({ description: "At most the pack's order." }),
-    alpha: z.number().min(0).max(1).nullish().meta({
-      description: "Weight of the n-gram or neural model; 0 leaves it out. `tree` knows any other weight by itself.",
-    }),
-    p_best: z
-      .int()
-      .min(1)
-      .max(LIMITS.pBest)
-      .nullish()
-      .meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
-    prompt: z
-      .boolean()
-      .nullish()
-      .meta({ description: "n-grams of the prompt and of the text so far take part, and propose tokens themselves." }),
+    ...rescorerParams,
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
 

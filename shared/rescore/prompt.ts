@@ -7,7 +7,7 @@ import type { NgramModel } from "../ngram/model.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import { CANDIDATES, Continuations, UNLISTED } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { RescorerSpec } from "./index.ts";
+import type { NgramParams } from "./ngram.ts";
 import { type NextTokenModel, PathTree } from "./path-tree.ts";
 import { exp } from "./real.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
@@ -19,7 +19,7 @@ import type { DraftScope, Rescorer } from "./rescorer.ts";
  * the longest end of the path that occurred before, and c how far such a copy was to be trusted lately. Paths need not
  * stay in the lattice. Drafted are, of the likeliest paths, the p that add most to the expected accepted length.
  */
-export function promptRescorer(spec: RescorerSpec & { type: "ngram" }, pack: NgramModel | null): Rescorer {
+export function promptRescorer(spec: NgramParams, pack: NgramModel | null): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
   const history = new History(model, new PromptModel());

@@ -1,3 +1,4 @@
+import * as z from "zod";
 import { assert } from "../assert.ts";
 import { chanceOf, type DraftTree, EMPTY_TREE, treeOf } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
@@ -8,19 +9,44 @@ import { PromptModel } from "../ngram/prompt.ts";
 import { AcceptanceModel, type Calibration, evidenceOf } from "./calibration.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { RescorerSpec } from "./index.ts";
+import type { RescorerModule } from "./module.ts";
+import { PARAMS } from "./params.ts";
 import { PathTree } from "./path-tree.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
+
+const paramsSchema = z.object({
+  order: PARAMS.order,
+  /** 0 leaves the language model out; otherwise its weight is the calibration's. */
+  alpha: PARAMS.alpha,
+  prompt: PARAMS.prompt,
+});
+
+type TreeParams = z.infer<typeof paramsSchema>;
+
+export const treeModule: RescorerModule<TreeParams> = {
+  type: "tree",
+  title: "tree",
+  summary: "a tree of the most promising nodes, as many as pay",
+  paramsSchema,
+  usesPack: true,
+  calibrated: true,
+  needs: ({ calibration }) => (calibration == null ? "calibration, which 'tree' needs" : null),
+  defaults({ defaults: { rescorer } }) {
+    const { order, alpha, prompt = false } = rescorer;
+    return { order, alpha, prompt };
+  },
+  mostNodes: () => LIMITS.draftNodes,
+  create(params, { pack, calibration }) {
+    assert(calibration !== null, "a tree needs a calibration");
+    return treeRescorer(params, pack, calibration);
+  },
+};
 
 /**
  * The draft tree with the highest expected accepted length, under calibrated probabilities from heads, n-gram model
  * (unless alpha is 0) and the prompt's n-grams: of all nodes that are likely enough, but not more than a given number.
  */
-export function treeRescorer(
-  spec: RescorerSpec & { type: "tree" },
-  pack: NgramModel | null,
-  calibration: Calibration,
-): Rescorer {
+function treeRescorer(spec: TreeParams, pack: NgramModel | null, calibration: Calibration): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
   const history = new History(model, spec.prompt ? new PromptModel() : null);

@@ -4,8 +4,8 @@ import type { RunRequest } from "../decode/drafting-session.ts";
 import { treeFault } from "../draft-tree.ts";
 import type { StepTiming } from "../engine.ts";
 import { LIMITS } from "../limits.ts";
-import { RESCORER_TYPES } from "../manifest.ts";
-import type { RescorerSpec } from "../rescore/index.ts";
+import { RESCORER_TYPES, type RescorerSpec, rescorerModule, rescorerSpec, settings } from "../rescore/index.ts";
+import type { ParamName } from "../rescore/params.ts";
 import type { Fields } from "./fields.ts";
 import * as pack from "./packed.ts";
 import { decodeLogProbs, logProbFields } from "./result.ts";
@@ -35,29 +35,27 @@ export function decodeRun(fields: Fields): RunRequest {
   return { rescorer, pack: hash, maxNodes, autoNodes, limits: { maxTokens, eosTokens }, verified: fields.flag() };
 }
 
+/** Its type, then its settings in the order of its schema, null where left out. */
 function rescorerFields(rescorer: RescorerSpec): unknown[] {
-  if (rescorer.type === "none") return ["none"];
-  const { type, order, alpha, prompt } = rescorer;
-  return [type, order, alpha, prompt ?? false, ...(type === "ngram" ? [rescorer.pBest] : [])];
+  const { type } = rescorer;
+  const given = settings(rescorer);
+  return [type, ...paramNames(type).map((name) => given[name] ?? null)];
 }
 
 function decodeRescorer(fields: Fields): RescorerSpec {
-  const type = fields.text(16);
-  const known = RESCORER_TYPES.find((one) => one === type);
-  const spec = known === undefined || known === "neural" ? null : rescorerSpec(known, fields);
-  if (spec === null) throw fields.fault("no rescorer of that name");
+  const name = fields.text(16);
+  const type = RESCORER_TYPES.find((one) => one === name);
+  if (type === undefined) throw fields.fault("no rescorer of that name");
+  const values = paramNames(type).map((param) => [param, fields.scalar()] as const);
   fields.end();
-  return spec;
+  const given = Object.fromEntries(values.filter(([, value]) => value !== null));
+  const { success, data } = rescorerModule(type).paramsSchema.safeParse(given);
+  if (!success) throw fields.fault("a rescorer's settings out of bounds");
+  return rescorerSpec(type, data);
 }
 
-function rescorerSpec(type: RescorerSpec["type"], fields: Fields): RescorerSpec {
-  if (type === "none") return { type };
-  const order = fields.integer(2, LIMITS.ngramOrder);
-  const alpha = fields.number(0, 1);
-  const prompt = fields.flag();
-  return type === "tree"
-    ? { type, order, alpha, prompt }
-    : { type, order, alpha, prompt, pBest: fields.integer(1, LIMITS.pBest) };
+function paramNames(type: RescorerSpec["type"]): readonly ParamName[] {
+  return Object.keys(rescorerModule(type).paramsSchema.shape) as ParamName[];
 }
 
 export function decodeEcho(fields: Fields): { stamp: number; heldMs: number } {

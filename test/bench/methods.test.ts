@@ -56,9 +56,9 @@ describe("method names", () => {
   test("give the local rescorer's alpha, where the bundle has one", () => {
     const file = { path: "", bytes: 0, sha256: "" };
     const able: BundleManifest = { ...manifest, graphs: { ...manifest.graphs, neural: file } };
-    expect(parseMethod("neural", able, OPTIONS).draft).toEqual({ type: "neural", alpha: 0.5 });
-    expect(parseMethod("neural", able, { ...OPTIONS, alpha: 0 }).draft).toEqual({ type: "neural", alpha: 0 });
-    expect(() => parseMethod("neural", manifest, OPTIONS)).toThrow("no local rescorer");
+    expect(parseMethod("neural", able, OPTIONS).draft).toMatchObject({ type: "neural", alpha: 0.5 });
+    expect(parseMethod("neural", able, { ...OPTIONS, alpha: 0 }).draft).toMatchObject({ type: "neural", alpha: 0 });
+    expect(() => parseMethod("neural", manifest, OPTIONS)).toThrow("no neural rescorer");
   });
 
   test("take the pack of their own order, the default first", () => {

@@ -3,6 +3,8 @@ import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseChat, parseCompletion } from "../../edge/openai/params.ts";
 import { ROOT } from "../../scripts/paths.ts";
+import { RESCORER_TYPES, rescorerModule } from "../../shared/rescore/index.ts";
+import { type ParamName, wireName } from "../../shared/rescore/params.ts";
 
 const PAGES = [
   "README.md",
@@ -63,6 +65,16 @@ describe("the documentation", () => {
     const messages = [{ role: "user", content: "hi" }];
     for (const [, fields = ""] of rows) {
       expect(() => parseChat({ messages, ...JSON.parse(`{${fields}}`) }), fields).not.toThrow();
+    }
+  });
+
+  test("describes every rescorer and its settings", () => {
+    const api = pages.find(({ path }) => path === "docs/api.md")!.text;
+    for (const type of RESCORER_TYPES) {
+      const { summary, usesPack, paramsSchema } = rescorerModule(type);
+      const settings = Object.keys(paramsSchema.shape).map((name) => wireName(name as ParamName));
+      const names = [...(usesPack ? ["model"] : []), ...settings].map((name) => `\`${name}\``);
+      expect(api).toContain(`| \`${type}\` | ${summary} | ${names.join(", ")}${names.length > 0 ? " " : ""}|`);
     }
   });
 });

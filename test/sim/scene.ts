@@ -57,7 +57,7 @@ export function randomScene(seed: number): Scene {
     elsewhere: null,
     now: () => 0,
   };
-  const copies = rescorer.type !== "none" && rescorer.prompt === true;
+  const copies = "prompt" in rescorer && rescorer.prompt === true;
   return { engine, prompt, copies, request, plain: plainTokens(engine, prompt, request, sampling) };
 }
 
