@@ -1,6 +1,7 @@
 import type { BundleInfo, CancelSignal } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import type { Connect, StepSocket } from "./gpu-client.ts";
+import type { Connect } from "./gpu-client.ts";
+import type { StepSocket } from "./step-link.ts";
 
 const UNAVAILABLE = "The model engine is not available.";
 

@@ -2,12 +2,7 @@ import type { Block } from "../shared/decode/block.ts";
 import type { RunEnd } from "../shared/decode/drafting-session.ts";
 import type { Loop } from "../shared/decode/loop.ts";
 import type { CancelSignal } from "../shared/engine.ts";
-
-/** The newest stamp that came with credit, and how long ago, ms. */
-export interface Echo {
-  readonly stamp: number;
-  readonly heldMs: number;
-}
+import type { Echo } from "../shared/messages.ts";
 
 /** A session that drafts itself: steps one after the other as long as there is credit. */
 export class Run {
@@ -38,7 +33,7 @@ export class Run {
   }
 
   /** What the next block returns of the stamps that came; null where none did since the last. */
-  echo(): Echo | null {
+  echo(): Pick<Echo, "stamp" | "heldMs"> | null {
     if (this.#stamp === null) return null;
     const { stamp, at } = this.#stamp;
     this.#stamp = null;

@@ -136,7 +136,8 @@ export class StepSocket {
       const { done, value } = await blocks.next();
       if (!done) {
         const block = request.verified ? value : { ...value, verified: null };
-        this.#send({ type: "block", block, echo: run.echo() });
+        const echo = run.echo();
+        this.#send({ type: "block", block, echo: echo && { ...echo, load: this.#served.engine.load } });
         continue;
       }
       this.#run = null;

@@ -6,7 +6,7 @@ import type { Fields } from "./wire/fields.ts";
 import { decode, encode } from "./wire/frame.ts";
 import { bundleFields, decodeBundle, decodeSpec, NAME_LENGTH, specFields } from "./wire/open.ts";
 import { decodeResult, resultFields } from "./wire/result.ts";
-import { blockFields, decodeBlock, decodeEcho, decodeRun, runFields } from "./wire/run.ts";
+import { blockFields, decodeBlock, decodeEcho, decodeRun, echoFields, runFields } from "./wire/run.ts";
 import { decodeTree, treeFields } from "./wire/tree.ts";
 
 /*
@@ -97,8 +97,8 @@ export function encodeServer(message: ServerMessage): Uint8Array {
     case "stepped":
       return encode([KIND.stepped, message.index, ...resultFields(message.result)]);
     case "block": {
-      const { echo } = message;
-      return encode([KIND.block, echo && [echo.stamp, echo.heldMs], ...blockFields(message.block)]);
+      const { echo, block } = message;
+      return encode([KIND.block, echo && echoFields(echo), ...blockFields(block)]);
     }
     case "paused":
       return encode([KIND.paused, message.end.steps, ...resultFields(message.end.result)]);

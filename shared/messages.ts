@@ -1,7 +1,7 @@
 import type { Block } from "./decode/block.ts";
 import type { RunEnd, RunRequest } from "./decode/drafting-session.ts";
 import type { DraftTree } from "./draft-tree.ts";
-import type { BundleInfo, OpenSpec, StepResult } from "./engine.ts";
+import type { BundleInfo, Load, OpenSpec, StepResult } from "./engine.ts";
 import type { ErrorCode } from "./errors.ts";
 
 /**
@@ -61,8 +61,14 @@ export interface SteppedMessage {
 export interface BlockMessage {
   readonly type: "block";
   readonly block: Block;
-  /** The newest stamp that came with credit, and how long ago that was, ms; null where there is none since the last. */
-  readonly echo: { readonly stamp: number; readonly heldMs: number } | null;
+  /** null where no credit came since the last. */
+  readonly echo: Echo | null;
+}
+/** The newest stamp that came with credit, how long ago that was, ms, and how busy the gpu-worker is. */
+export interface Echo {
+  readonly stamp: number;
+  readonly heldMs: number;
+  readonly load: Load;
 }
 export interface PausedMessage {
   readonly type: "paused";

@@ -1,4 +1,4 @@
-import type { Load, PassCosts, StepEngine, StepResult } from "../../shared/engine.ts";
+import type { Load, PassCosts, StepEngine } from "../../shared/engine.ts";
 import { KnownPrefixes } from "./prefixes.ts";
 import type { Candidate } from "./rank.ts";
 
@@ -38,7 +38,7 @@ export class Member {
   }
 
   /** It is there, and this busy. */
-  told({ load }: Pick<StepResult, "load">, costs: PassCosts | null = null): void {
+  told({ load }: { readonly load: Load }, costs: PassCosts | null = null): void {
     this.#load = load;
     this.#fresh = 0;
     this.#pauseMs = 0;

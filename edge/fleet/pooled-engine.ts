@@ -45,7 +45,7 @@ export class PooledEngine implements StepEngine {
     const placed = await this.#round(spec, signal);
     return new ResumingSession(spec, placed, {
       again: (text) => this.#again({ ...spec, prompt: text }, signal),
-      told: ({ member }, result) => member.told(result),
+      told: ({ member }, told) => member.told(told),
       lost: ({ member }) => member.failed(this.#options.now()),
     });
   }

@@ -2,7 +2,7 @@ import { advance, type DecodeState, INITIAL_STATE } from "../../shared/decode/ad
 import type { Block } from "../../shared/decode/block.ts";
 import { canDraft, type DraftingSession, type RunEnd, type RunRequest } from "../../shared/decode/drafting-session.ts";
 import { type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { BundleInfo, CancelSignal, OpenSpec, StepResult } from "../../shared/engine.ts";
+import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { Placed } from "./pooled-engine.ts";
@@ -10,7 +10,7 @@ import type { Placed } from "./pooled-engine.ts";
 export interface Resumption {
   /** Opens a session over all that was committed, anywhere. Rejects where that cannot be had. */
   again(text: Uint32Array): Promise<Placed>;
-  told(placed: Placed, result: StepResult): void;
+  told(placed: Placed, told: { readonly load: Load }): void;
   lost(placed: Placed): void;
 }
 
@@ -50,6 +50,11 @@ export class ResumingSession implements DraftingSession {
     return canDraft(session) ? session.roundTripMs : null;
   }
 
+  get load(): Load {
+    const { session } = this.#placed;
+    return canDraft(session) ? session.load : session.opened.load;
+  }
+
   async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {
     try {
       const result = await this.#placed.session.step(index - this.#base, draft, signal);
@@ -78,6 +83,7 @@ export class ResumingSession implements DraftingSession {
   async *#relay(request: RunRequest, progress: Progress, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null> {
     const { session } = this.#placed;
     if (!canDraft(session)) throw new StepError("unsupported", "The engine does not draft.");
+    let { load } = session;
     const maxTokens = request.limits.maxTokens - progress.state.committed;
     const blocks = session.run({ ...request, limits: { ...request.limits, maxTokens } }, signal);
     try {
@@ -87,6 +93,8 @@ export class ResumingSession implements DraftingSession {
         const { committed, finish } = value;
         this.#text.push(...committed.map(({ token }) => token));
         progress.state = { committed: progress.state.committed + committed.length, finish };
+        if (session.load !== load) this.#resumption.told(this.#placed, session);
+        load = session.load;
         yield { ...value, index: progress.blocks++ };
       }
     } finally {

@@ -1,4 +1,4 @@
-import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
+import type { CancelSignal, Load, StepResult, StepSession } from "../engine.ts";
 import type { RescorerSpec } from "../rescore/index.ts";
 import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
@@ -25,6 +25,8 @@ export interface RunEnd {
 export interface DraftingSession extends StepSession {
   /** To the engine and back, ms, as seen lately by any session; null before anything was seen. */
   readonly roundTripMs: number | null;
+  /** Of the engine, as it last told. */
+  readonly load: Load;
   /**
    * Steps that the engine makes by itself from the last result on, until the completion ends, which the last block
    * says, or until `pause`. It runs ahead of its reader by a bounded number of tokens. The numbers of its blocks count

@@ -17,9 +17,7 @@ export function resultFields({ accepted, bonus, lattice, logProbs, threshold, ti
     pack.float16(lattice.logProbs),
     threshold,
     pack.float32([timing.queueMs, timing.modelMs, timing.engineMs, load.passMs]),
-    load.running,
-    load.waiting,
-    Math.round(load.kvUsed * 255),
+    ...loadFields(load),
     logProbs === null ? null : logProbFields(logProbs),
   ];
 }
@@ -35,11 +33,20 @@ export function decodeResult(fields: Fields): StepResult {
   const threshold = fields.integer(0, CERTAIN + 1);
   const [queueMs, modelMs, engineMs, passMs] = times(fields, 4);
   const timing: StepTiming = { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
-  const running = fields.integer(0, 0xffff);
-  const waiting = fields.integer(0, 0xffff);
-  const load: Load = { running, waiting, kvUsed: fields.integer(0, 255) / 255, passMs: passMs! };
+  const load: Load = { ...decodeLoad(fields), passMs: passMs! };
   const logProbs = fields.nullable(() => decodeLogProbs(fields.array(), accepted.length + 1));
   return { accepted, bonus, lattice, logProbs, threshold, timing, load };
+}
+
+/** A load but for its time, which travels with others. */
+export function loadFields({ running, waiting, kvUsed }: Load): number[] {
+  return [running, waiting, Math.round(kvUsed * 255)];
+}
+
+export function decodeLoad(fields: Fields): Omit<Load, "passMs"> {
+  const running = fields.integer(0, 0xffff);
+  const waiting = fields.integer(0, 0xffff);
+  return { running, waiting, kvUsed: fields.integer(0, 255) / 255 };
 }
 
 /** Rounding to float16 keeps the candidates' order; distinct log-probabilities may become equal. */

@@ -4,11 +4,12 @@ import type { RunRequest } from "../decode/drafting-session.ts";
 import { treeFault } from "../draft-tree.ts";
 import type { StepTiming } from "../engine.ts";
 import { LIMITS } from "../limits.ts";
+import type { Echo } from "../messages.ts";
 import { RESCORER_TYPES, type RescorerSpec, rescorerModule, rescorerSpec, settings } from "../rescore/index.ts";
 import type { ParamName } from "../rescore/params.ts";
 import type { Fields } from "./fields.ts";
 import * as pack from "./packed.ts";
-import { decodeLogProbs, logProbFields } from "./result.ts";
+import { decodeLoad, decodeLogProbs, loadFields, logProbFields, times } from "./result.ts";
 import { decodeTree, treeFields } from "./tree.ts";
 
 const FINISHES: readonly (FinishReason | null)[] = [null, "stop", "length"];
@@ -58,11 +59,16 @@ function paramNames(type: RescorerSpec["type"]): readonly ParamName[] {
   return Object.keys(rescorerModule(type).paramsSchema.shape) as ParamName[];
 }
 
-export function decodeEcho(fields: Fields): { stamp: number; heldMs: number } {
+export function echoFields({ stamp, heldMs, load }: Echo): unknown[] {
+  return [stamp, pack.float32([heldMs, load.passMs]), ...loadFields(load)];
+}
+
+export function decodeEcho(fields: Fields): Echo {
   const stamp = fields.integer(0, 0xffffffff);
-  const heldMs = fields.number(0, Number.MAX_VALUE);
+  const [heldMs, passMs] = times(fields, 2);
+  const load = { ...decodeLoad(fields), passMs: passMs! };
   fields.end();
-  return { stamp, heldMs };
+  return { stamp, heldMs: heldMs!, load };
 }
 
 /** Its index is left out, as blocks of a run count from 0; times are float16. */

@@ -118,15 +118,15 @@ describe("the gpu-worker's client", () => {
     });
   });
 
-  test("is unavailable when the gpu-worker dies during a step, and stays so", async () => {
+  test("is lost when the gpu-worker dies during a step, and stays so", async () => {
     const { connect } = await serve((message, socket) => {
       if (message.type === "open") return OPENED;
       socket.terminate();
       return null;
     });
     const session = await createGpuClient(connect).open(SPEC, still());
-    await expect(session.step(0, chain([]), still())).rejects.toMatchObject({ code: "engine_unavailable" });
-    await expect(session.step(1, chain([]), still())).rejects.toMatchObject({ code: "engine_unavailable" });
+    await expect(session.step(0, chain([]), still())).rejects.toMatchObject({ code: "engine_lost" });
+    await expect(session.step(1, chain([]), still())).rejects.toMatchObject({ code: "engine_lost" });
   });
 
   test.each<[string, ServerMessage | Uint8Array]>([

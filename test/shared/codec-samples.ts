@@ -1,3 +1,5 @@
+import type { Block } from "../../shared/decode/block.ts";
+import type { RunRequest } from "../../shared/decode/drafting-session.ts";
 import { chain, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
 import { type BundleInfo, IDLE, type Load, type OpenSpec, type StepResult } from "../../shared/engine.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
@@ -32,6 +34,9 @@ export const BUNDLE: BundleInfo = {
 const TIMING = { queueMs: 0.5, modelMs: 7.25, engineMs: 0.125 };
 const LOAD: Load = { running: 3, waiting: 300, kvUsed: 51 / 255, passMs: 12.5 };
 
+const NO_TOKENS = Uint32Array.of();
+const NO_CHANCES = Float32Array.of();
+
 const LATTICE: Lattice = createLattice(
   2,
   2,
@@ -47,6 +52,30 @@ export const RESULT: StepResult = {
   threshold: 12,
   timing: TIMING,
   load: LOAD,
+};
+
+const RUN: RunRequest = {
+  rescorer: { type: "none" },
+  pack: null,
+  maxNodes: 0,
+  autoNodes: false,
+  limits: { maxTokens: 8192, eosTokens: [2] },
+  verified: false,
+};
+
+const DRAFTED = { pack: "00ff", maxNodes: 63, limits: { maxTokens: 1, eosTokens: [] }, verified: true };
+
+const BLOCK: Block = {
+  index: 0,
+  committed: [
+    { token: 9, kind: "accepted", logProbs: null },
+    { token: 70_000, kind: "bonus", logProbs: null },
+  ],
+  drafted: 3,
+  verified: null,
+  cachedTokens: 0,
+  finish: null,
+  timing: TIMING,
 };
 
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
@@ -69,6 +98,19 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
     index: 70_000,
     draft: treeOf([5, 6, 70_000], [-1, -1, 1], Uint8Array.of(3, 255, 128)),
   },
+  "run without a draft": { type: "run", credit: 256, request: RUN },
+  "run with one n-gram path": {
+    type: "run",
+    credit: 0,
+    request: { ...RUN, ...DRAFTED, rescorer: { type: "ngram", order: 4, alpha: 0.25, prompt: false, pBest: 16 } },
+  },
+  "run with a tree that grows by what pays, blocks telling it": {
+    type: "run",
+    credit: 1024,
+    request: { ...RUN, ...DRAFTED, rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true }, autoNodes: true },
+  },
+  credit: { type: "credit", tokens: 32, stamp: 70_000 },
+  pause: { type: "pause" },
 };
 
 export const SERVER: Readonly<Record<string, ServerMessage>> = {
@@ -92,6 +134,26 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       ],
     },
   },
+  block: { type: "block", block: BLOCK, echo: null },
+  "block with a stamp returned": {
+    type: "block",
+    block: { ...BLOCK, committed: BLOCK.committed.slice(1) },
+    echo: { stamp: 300, heldMs: 2.5, load: LOAD },
+  },
+  "the last block, with what was verified and log-probabilities": {
+    type: "block",
+    block: {
+      ...BLOCK,
+      committed: [
+        { token: 5, kind: "accepted", logProbs: { logProb: -0.25, topTokens: NO_TOKENS, topLogProbs: NO_CHANCES } },
+      ],
+      verified: { tree: treeOf([4, 5, 6], [-1, -1, 1], Uint8Array.of(3, 255, 128)), accepted: [1, 2] },
+      finish: "length",
+    },
+    echo: null,
+  },
+  paused: { type: "paused", end: { steps: 12, result: { ...RESULT, accepted: [1], lattice: LATTICE } } },
+  alive: { type: "alive" },
   failed: { type: "failed", code: "overloaded", message: "The engine is busy: später.", param: null, retryAfterS: 7 },
   "failed at a field": { type: "failed", code: "invalid_request", message: "no", param: "prompt", retryAfterS: null },
 };
