@@ -1,7 +1,9 @@
+import { ReceiptBook } from "../shared/decode/receipt.ts";
 import { decode, type StepEvent } from "../shared/decode/run.ts";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import type { CompletionParams } from "./openai/params.ts";
+import { receiptBody } from "./openai/receipt.ts";
 import {
   type ChunkParts,
   chunkOf,
@@ -28,6 +30,8 @@ export class Completion {
   readonly #receivedAt: number;
   readonly #context: ResponseContext;
   readonly #stats = new DecodeStats();
+  /** null: nobody asked for a receipt. */
+  readonly #receipt: ReceiptBook | null;
   #firstTokenAt = 0;
 
   constructor(options: {
@@ -44,6 +48,7 @@ export class Completion {
   }) {
     const { params, prepared, engine, signal, now, receivedAt, created } = options;
     this.#params = params;
+    this.#receipt = params.speculation.receipt ? new ReceiptBook() : null;
     this.#prepared = prepared;
     this.#engine = engine;
     this.#signal = signal;
@@ -109,6 +114,7 @@ export class Completion {
       if (event.index === 0) this.#firstTokenAt = this.#now();
       const step = transcript.push(event);
       this.#stats.record(event, step.kept);
+      this.#receipt?.record(event, step.kept);
       yield { event, step };
       if (step.finish !== null) return;
     }
@@ -132,6 +138,7 @@ export class Completion {
     const times = { ttftMs: this.#firstTokenAt - this.#receivedAt, totalMs: this.#now() - this.#receivedAt };
     const { maxNodes, elsewhere } = this.#prepared.request;
     const { chosen } = elsewhere.placement;
-    return metricsOf(this.#stats, times, chosen, maxNodes, this.#params.speculation.trace);
+    const metrics = metricsOf(this.#stats, times, chosen, maxNodes, this.#params.speculation.trace);
+    return this.#receipt === null ? metrics : { ...metrics, receipt: receiptBody(this.#receipt) };
   }
 }

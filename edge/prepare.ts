@@ -3,7 +3,7 @@ import type { DecodeRequest, Elsewhere } from "../shared/decode/run.ts";
 import { StepError } from "../shared/errors.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
-import { createRescorer, engineRescoring } from "../shared/rescore/index.ts";
+import { createRescorer } from "../shared/rescore/index.ts";
 import { type CompletionParams, invalid } from "./openai/params.ts";
 import { planDraft } from "./openai/speculation.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
@@ -44,7 +44,7 @@ export async function prepare(params: CompletionParams, bundles: Bundles, tenant
         topK: plan.topK,
         sampling: { temperature: params.temperature, topP: params.topP, seed: params.seed ?? randomSeed() },
         logProbs: params.logProbs,
-        ...(plan.heads === 0 ? { neural: null } : engineRescoring(plan.rescorer)),
+        ...plan.engine,
         fixed: !plan.autoNodes,
         tenant,
       },
@@ -61,7 +61,7 @@ export async function prepare(params: CompletionParams, bundles: Bundles, tenant
           maxNodes: plan.maxNodes,
           autoNodes: plan.autoNodes,
           limits: { maxTokens, eosTokens: manifest.eosTokens },
-          verified: params.speculation.trace,
+          verified: params.speculation.trace || params.speculation.receipt,
         },
       },
     },

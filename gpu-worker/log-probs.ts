@@ -20,8 +20,8 @@ export function tokenLogProbs(logits: Float32Array, chosen: TokenId, count: numb
   };
 }
 
-/** `count` >= 1 tokens by falling logit. */
-function likeliest(logits: Float32Array, count: number): TokenId[] {
+/** `count` >= 1 tokens by falling logit, lower ids first among equals. */
+export function likeliest(logits: Float32Array, count: number): TokenId[] {
   const kept: TokenId[] = [];
   for (let token = 0; token < logits.length; token++) {
     const logit = logits[token]!;

@@ -3,15 +3,16 @@ import { type DraftTree, EMPTY_TREE } from "../shared/draft-tree.ts";
 import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
+import { joinRunnersUp, type RunnersUp, runnersUpOf } from "../shared/runners-up.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
-import { tokenLogProbs } from "./log-probs.ts";
+import { likeliest, tokenLogProbs } from "./log-probs.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
 /** What a session keeps to for its whole life. */
-export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural">;
+export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural" | "runnersUp">;
 
 /** A session as it begins, or as it goes on after its computed part was lost. */
 export interface RunnerSession {
@@ -36,6 +37,8 @@ export interface Outcome {
   readonly bonus: TokenId;
   readonly lattice: Lattice;
   readonly logProbs: readonly TokenLogProbs[] | null;
+  /** A row for each of the accepted nodes, and the bonus token's. */
+  readonly runnersUp: RunnersUp;
 }
 
 export interface PassResult {
@@ -115,8 +118,8 @@ export class ModelRunner implements Runner {
     const lattices = await this.#lattices(items, sessions, chosen);
     const outcomes = chosen.map((choice, i): Outcome | null => {
       if (choice === null) return null;
-      const { accepted, bonus, logProbs } = choice;
-      return { accepted, bonus, lattice: lattices[i] ?? EMPTY_LATTICE, logProbs };
+      const { accepted, bonus, logProbs, runnersUp } = choice;
+      return { accepted, bonus, lattice: lattices[i] ?? EMPTY_LATTICE, logProbs, runnersUp };
     });
     const made = lattices.filter((lattice) => lattice !== null).length;
     return { outcomes, lattices: made, ms: this.#now() - startedAt };
@@ -193,11 +196,12 @@ interface Chosen {
   readonly committed: readonly TokenId[];
   readonly bonus: TokenId;
   readonly logProbs: readonly TokenLogProbs[] | null;
+  readonly runnersUp: RunnersUp;
 }
 
 function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: Session): Segment {
   const table = Int32Array.from(pages);
-  const logits = spec.sampling.temperature > 0 || spec.logProbs !== null;
+  const logits = spec.sampling.temperature > 0 || spec.logProbs !== null || countOf(spec) > 0;
   if ("rows" in work) {
     const end = length + work.rows;
     const due = !rooted && end === text.length;
@@ -216,15 +220,29 @@ function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: 
 function choose({ work }: RunnerItem, { spec, text }: Session, forward: Forward, first: number): Chosen {
   const draft = "draft" in work ? work.draft : EMPTY_TREE;
   const logProbs: TokenLogProbs[] = [];
+  const runnersUp: RunnersUp[] = [];
   const { accepted, bonus } = longestPath(draft, (node, depth) => {
     const row = first + node + 1;
     const { sampling } = spec;
     const greedy = sampling.temperature === 0;
     const token = greedy ? forward.argmax[row]! : sampleToken(forward.logits(row), sampling, text.length + depth);
     if (spec.logProbs !== null) logProbs.push(tokenLogProbs(forward.logits(row), token, spec.logProbs));
+    if (countOf(spec) > 0) runnersUp.push(beside(token, forward.logits(row), countOf(spec)));
     return token;
   });
   const last = first + (accepted.at(-1) ?? -1) + 1;
   const committed = accepted.map((node) => draft.tokens[node]!);
-  return { row: last, accepted, committed, bonus, logProbs: spec.logProbs === null ? null : logProbs };
+  const asked = { logProbs: spec.logProbs === null ? null : logProbs, runnersUp: joinRunnersUp(runnersUp) };
+  return { row: last, accepted, committed, bonus, ...asked };
+}
+
+function countOf({ runnersUp = 0 }: RunnerSpec): number {
+  return runnersUp;
+}
+
+/** The likeliest tokens but `chosen`: fewer where the vocabulary ends. */
+function beside(chosen: TokenId, logits: Float32Array, count: number): RunnersUp {
+  const tokens = likeliest(logits, Math.min(count + 1, logits.length));
+  const row = { tokens, logits: tokens.map((token) => logits[token]!) };
+  return runnersUpOf(row, chosen, Math.min(count, logits.length - 1));
 }

@@ -4,6 +4,7 @@ import type { DraftTree } from "../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
 import type { TokenId } from "../shared/ids.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
+import { joinRunnersUp, NO_RUNNERS_UP, type RunnersUp } from "../shared/runners-up.ts";
 import type { Metrics } from "./metrics.ts";
 
 /** A session as one peer has it: counted, and with its text, so that drafting beside the model can begin at any time. */
@@ -13,6 +14,8 @@ export class ServedSession implements StepSession {
   readonly #metrics: Metrics;
   /** All committed tokens. */
   readonly #text: TokenId[];
+  /** Of those that the model chose. */
+  readonly #runnersUp: RunnersUp[] = [];
   #end: RunEnd;
 
   private constructor(spec: OpenSpec, session: StepSession, metrics: Metrics) {
@@ -20,6 +23,7 @@ export class ServedSession implements StepSession {
     this.#session = session;
     this.#metrics = metrics;
     this.#text = [...spec.prompt, session.opened.bonus];
+    this.#runnersUp.push(session.opened.runnersUp ?? NO_RUNNERS_UP);
     this.#end = { result: session.opened, steps: 0 };
   }
 
@@ -50,6 +54,7 @@ export class ServedSession implements StepSession {
     const result = await this.#session.step(index, draft, signal);
     this.#metrics.stepped(draft, result);
     this.#text.push(...result.accepted.map((node) => draft.tokens[node]!), result.bonus);
+    this.#runnersUp.push(result.runnersUp ?? NO_RUNNERS_UP);
     this.#end = { result, steps: index + 1 };
     return result;
   }
@@ -61,6 +66,7 @@ export class ServedSession implements StepSession {
   /** Decoding from the last result on. */
   loop(request: RunRequest, rescorer: Rescorer): Loop {
     const spec = { prompt: [...this.#text], heads: this.#spec.heads };
-    return new Loop(this, { ...request, spec, rescorer }, this.#end);
+    const runnersUp = joinRunnersUp(this.#runnersUp);
+    return new Loop(this, { ...request, spec, runnersUp, rescorer }, this.#end);
   }
 }

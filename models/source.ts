@@ -14,6 +14,7 @@ const rescorer = z.strictObject({
   alpha: z.number().min(0).max(1),
   pBest: z.number().int().min(1).max(16),
   prompt: z.boolean().optional(),
+  recycled: z.boolean().optional(),
 });
 
 const ms = z.number().min(0);

@@ -53,6 +53,8 @@ export interface SpeculationDefaults {
     readonly pBest: number;
     /** Whether n-grams of the request's own tokens take part; false where left out. */
     readonly prompt?: boolean | undefined;
+    /** Whether recycled tokens do; false where left out. */
+    readonly recycled?: boolean | undefined;
   };
   /** Weight of the local rescorer, in bundles that have one. */
   readonly neuralAlpha: number;

@@ -128,11 +128,18 @@ function namedSettings(name: string, settings: string, { paramsSchema, calibrate
     else if (digits !== null && calibrated) number = inRange(name, "nodes", value, 1, LIMITS.draftNodes);
     else if (digits !== null && has("order")) number = inRange(name, "order", value, 2, LIMITS.ngramOrder);
     else if (word === (calibrated ? "heads" : "prompt") && has("prompt")) words.add(word);
+    else if (word === "recycled" && has("recycled")) words.add(word);
     else throw new Error(`unknown method "${name}"`);
   }
   if (!calibrated && usesPack && number === null) throw new Error(`method "${name}": its order is missing`);
   const headsOnly = words.has("heads");
-  return { number, headsOnly, pBest, prompt: calibrated ? !headsOnly : words.has("prompt") };
+  return {
+    number,
+    headsOnly,
+    pBest,
+    prompt: calibrated ? !headsOnly : words.has("prompt"),
+    recycled: words.has("recycled"),
+  };
 }
 
 function inRange(name: string, field: string, value: number, low: number, high: number): number {

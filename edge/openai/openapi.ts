@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { TOKEN_SOURCES } from "../../shared/decode/receipt.ts";
 import { ERRORS } from "../../shared/errors.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "./refuse.ts";
 import { chatBody, completionBody } from "./schema.ts";
@@ -42,6 +43,14 @@ const metrics = z.object({
     })
     .nullable(),
   block_efficiency: z.number(),
+  receipt: z
+    .object({
+      steps: z.int(),
+      block_efficiency: z.object({ unrefined: z.number(), refined: z.number(), best: z.number() }),
+      tokens: z.object(Object.fromEntries(TOKEN_SOURCES.map((source) => [source, z.int()]))),
+      per_step: z.array(z.array(z.int())),
+    })
+    .optional(),
   timings: z.object({
     queue_ms: z.number(),
     prefill_ms: z.number(),

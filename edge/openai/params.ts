@@ -30,6 +30,7 @@ export interface SpeculationParams {
     readonly params: Params;
   };
   readonly placement: PlacementMode;
+  readonly receipt: boolean;
   readonly trace: boolean;
 }
 
@@ -109,6 +110,7 @@ function commonParams(wire: ChatBody | CompletionBody) {
         params: paramsFromWire(rescorer),
       },
       placement: speculation.placement ?? "auto",
+      receipt: speculation.receipt ?? false,
       trace: speculation.trace ?? false,
     },
   };

@@ -4,6 +4,7 @@ import type { BundleManifest } from "../../shared/manifest.ts";
 import { availableRescorers, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
 import { paramsToWire } from "../../shared/rescore/params.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
+import type { ReceiptBody } from "./receipt.ts";
 import { type DecodeStats, quantile } from "./stats.ts";
 import type { StepTrace } from "./trace.ts";
 
@@ -26,6 +27,7 @@ import type { StepTrace } from "./trace.ts";
  *     placement: { chosen: "edge" | "gpu",            // who drafted last, and who every step
  *                  mode, steps: {edge, gpu},
  *                  round_trip_ms, step_ms, draft_ms, gain },  // what that was chosen by; null: not seen
+ *     receipt?: receipt.ts,                           // with speculation.receipt
  *     timings: { queue_ms, prefill_ms, ttft_ms, total_ms, tokens_per_second,
  *                step_ms: {p50, p95},                 // as the edge sees it: engine and wire
  *                round_trip_ms: {p50} }               // the wire's share of it
@@ -129,7 +131,7 @@ function placementMetrics({ steps, stepsAtGpu }: DecodeStats, { place, mode, est
   };
 }
 
-export type Metrics = ReturnType<typeof metricsOf>;
+export type Metrics = ReturnType<typeof metricsOf> & { readonly receipt?: ReceiptBody };
 
 function speculativeMetrics(stats: DecodeStats, maxNodes: number, detailed: boolean) {
   const byLength: Record<string, number[]> = {};

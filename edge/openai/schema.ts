@@ -51,6 +51,9 @@ const speculation = z
     placement: z.enum(PLACEMENTS).nullish().meta({
       description: "Who drafts: the edge, the gpu-worker, or whoever is faster by measured round trip (auto).",
     }),
+    receipt: z.boolean().nullish().meta({
+      description: "Adds to `metrics` what this answer's steps would have committed unrefined and at best.",
+    }),
     trace: z.boolean().nullish().meta({ description: "Adds a `speculation` object to every chunk." }),
   })
   .meta({ description: "Drafting of this request. It changes speed only, never the text." });

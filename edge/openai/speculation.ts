@@ -2,12 +2,15 @@ import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import {
   availableRescorers,
+  engineWork,
+  NO_WORK,
   type RescorerSpec,
   type RescorerType,
   rescorerModule,
   rescorerSpec,
   settings,
 } from "../../shared/rescore/index.ts";
+import type { EngineWork } from "../../shared/rescore/module.ts";
 import type { Params } from "../../shared/rescore/params.ts";
 import { invalid, type SpeculationParams } from "./params.ts";
 
@@ -21,6 +24,8 @@ export interface DraftPlan {
   /** true: the number of nodes is chosen each step (decode/run.ts); false: always `maxNodes`. */
   readonly autoNodes: boolean;
   readonly rescorer: RescorerSpec;
+  /** What it asks of the engine. */
+  readonly engine: EngineWork;
   /** The pack `rescorer` looks at, if it does. */
   readonly pack: PackEntry | null;
 }
@@ -46,6 +51,7 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
     maxNodes: params.enabled ? (params.maxNodes ?? mostNodes(settings(rescorer), heads, params.heads === null)) : 0,
     autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || calibrated),
     rescorer,
+    engine: params.enabled ? engineWork(rescorer) : NO_WORK,
     pack: usesPack && "alpha" in rescorer && rescorer.alpha !== 0 ? pack : null,
   };
 }

@@ -1,7 +1,9 @@
 import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts";
 import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
 import type { TokenId } from "../ids.ts";
+import { EMPTY_LATTICE, type Lattice } from "../lattice.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
+import { NO_RUNNERS_UP, type RunnersUp, rowsOf } from "../runners-up.ts";
 import { advance, type DecodeLimits, type DecodeState, INITIAL_STATE } from "./advance.ts";
 import type { Block } from "./block.ts";
 import { Drafter, type DraftSize } from "./drafter.ts";
@@ -9,6 +11,8 @@ import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts"
 
 export interface LoopRequest extends DraftSize {
   readonly spec: { readonly prompt: ArrayLike<TokenId>; readonly heads: number };
+  /** Of the last tokens of `spec.prompt`, where any are known. */
+  readonly runnersUp?: RunnersUp;
   readonly limits: DecodeLimits;
   readonly rescorer: Rescorer;
 }
@@ -20,7 +24,7 @@ export class Loop {
   readonly #rescorer: Rescorer;
   readonly #drafter: Drafter;
   /** Tokens that the rescorer has not been told of. */
-  #backlog: ArrayLike<TokenId>[];
+  #backlog: { readonly tokens: ArrayLike<TokenId>; readonly runnersUp: RunnersUp }[];
   #state: DecodeState = INITIAL_STATE;
   #result: StepResult;
   /** Steps asked of the session by number, and model calls. */
@@ -34,7 +38,7 @@ export class Loop {
     this.#limits = limits;
     this.#rescorer = rescorer;
     this.#drafter = new Drafter(rescorer, limits, request, spec.heads);
-    this.#backlog = [spec.prompt];
+    this.#backlog = [{ tokens: spec.prompt, runnersUp: request.runnersUp ?? NO_RUNNERS_UP }];
     this.#result = from?.result ?? session.opened;
     this.#steps = from?.steps ?? 0;
   }
@@ -50,15 +54,16 @@ export class Loop {
 
   /** The next step's draft. */
   draft(): DraftTree {
-    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
+    for (const { tokens, runnersUp } of this.#backlog.splice(0)) this.#rescorer.commit(tokens, runnersUp);
     return this.#drafter.next(this.#state, this.#result);
   }
 
   async step(draft: DraftTree, signal: CancelSignal): Promise<Block> {
     const result = await this.#session.step(this.#steps++, draft, signal);
+    const { lattice } = this.#result;
     this.#result = result;
     this.#drafter.observe(draft, result);
-    return this.#commit(this.#calls++, draft, result);
+    return this.#commit(this.#calls++, draft, result, lattice);
   }
 
   /** Lets the engine draft, by the rest of the limits. Ends with the completion, or once the session was paused. */
@@ -76,7 +81,7 @@ export class Loop {
         }
         const { committed, finish } = value;
         this.#state = { committed: this.#state.committed + committed.length, finish };
-        this.#backlog.push(committed.map(({ token }) => token));
+        this.#remember(value);
         yield { ...value, index: this.#calls++ };
       }
     } finally {
@@ -84,15 +89,21 @@ export class Loop {
     }
   }
 
-  #commit(index: number, draft: DraftTree, result: StepResult): Block {
+  /** `lattice`: what the draft was made from. */
+  #commit(index: number, draft: DraftTree, result: StepResult, lattice: Lattice = EMPTY_LATTICE): Block {
     const { state, committed } = advance(this.#state, this.#limits, draft, result);
     this.#state = state;
-    this.#backlog.push(committed.map(({ token }) => token));
+    const runnersUp = rowsOf(result.runnersUp ?? NO_RUNNERS_UP, 0, committed.length);
+    this.#remember({ committed, runnersUp });
     const pruned = prune(draft, result.threshold);
-    const verified = { tree: pruned.draft, accepted: acceptedOf(pruned, result) };
+    const verified = { tree: pruned.draft, lattice, accepted: acceptedOf(pruned, result) };
     const drafted = pruned.nodes.length;
     const { timing } = result;
-    return { index, committed, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
+    return { index, committed, runnersUp, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
+  }
+
+  #remember({ committed, runnersUp = NO_RUNNERS_UP }: Pick<Block, "committed" | "runnersUp">): void {
+    this.#backlog.push({ tokens: committed.map(({ token }) => token), runnersUp });
   }
 }
 

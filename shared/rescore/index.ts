@@ -1,7 +1,6 @@
-import type { OpenSpec } from "../engine.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import type { Calibration } from "./calibration.ts";
-import type { RescorerBundle, RescorerModule } from "./module.ts";
+import type { EngineWork, RescorerBundle, RescorerModule } from "./module.ts";
 import { neuralModule } from "./neural.ts";
 import { ngramModule } from "./ngram.ts";
 import { noneModule } from "./none.ts";
@@ -38,9 +37,12 @@ export function availableRescorers(bundle: RescorerBundle): RescorerType[] {
   return RESCORER_TYPES.filter((type) => rescorerModule(type).needs(bundle) === null);
 }
 
-/** What the engine is to do to the lattices, before `spec` refines them. */
-export function engineRescoring(spec: RescorerSpec): Pick<OpenSpec, "neural"> {
-  return rescorerModule(spec.type).engine?.(settings(spec)) ?? { neural: null };
+/** No rescorer asks less. */
+export const NO_WORK: EngineWork = { neural: null, runnersUp: 0 };
+
+/** What `spec` asks of the engine. */
+export function engineWork(spec: RescorerSpec): EngineWork {
+  return { ...NO_WORK, ...rescorerModule(spec.type).engine?.(settings(spec)) };
 }
 
 /** One per request; RescorerParts. */

@@ -13,6 +13,12 @@ export interface RescorerParts {
   readonly calibration: Calibration | null;
 }
 
+/** What a session is opened with for a rescorer's sake. */
+export interface EngineWork {
+  readonly neural: OpenSpec["neural"];
+  readonly runnersUp: number;
+}
+
 /** The parts of a bundle that a rescorer may need. */
 export type RescorerBundle = Pick<BundleManifest, "calibration"> & {
   readonly graphs: Pick<BundleManifest["graphs"], "neural">;
@@ -39,8 +45,8 @@ export interface RescorerModule<P extends Params = Params> {
   defaults(manifest: Pick<BundleManifest, "defaults">): P;
   /** Nodes of the largest draft worth considering; `free`: of which those are verified that pay. */
   mostNodes(params: P, heads: number, free: boolean): number;
-  /** What it has the engine do to the lattice; left out: nothing. */
-  engine?(params: P): Pick<OpenSpec, "neural">;
+  /** What it asks of the engine; left out: nothing but lattices. */
+  engine?(params: P): Partial<EngineWork>;
   /** One per request. */
   create(params: P, parts: RescorerParts): Rescorer;
 }

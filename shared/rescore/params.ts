@@ -14,6 +14,10 @@ export const PARAMS = {
   prompt: z.boolean().meta({
     description: "n-grams of the prompt and of the text so far take part, and propose tokens themselves.",
   }),
+  recycled: z.boolean().meta({
+    description:
+      "What the model thought of beside the tokens of this answer is proposed where the same words come again.",
+  }),
 } as const;
 
 export type ParamName = keyof typeof PARAMS;

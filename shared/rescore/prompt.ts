@@ -97,5 +97,7 @@ function bestChains(tree: PathTree, chains: number, maxNodes: number): DraftTree
   return treeOf(
     order.map((node) => tree.tokens[node]!),
     order.map((node) => (tree.parents[node] === ROOT ? ROOT : place[tree.parents[node]!]!)),
+    undefined,
+    Uint8Array.from(order, (node) => tree.sources[node]!),
   );
 }

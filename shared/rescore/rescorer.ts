@@ -1,6 +1,7 @@
 import type { DraftTree } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
+import type { RunnersUp } from "../runners-up.ts";
 
 /** What bounds a draft beside its number of nodes. */
 export interface DraftScope {
@@ -17,8 +18,11 @@ export interface DraftScope {
 export interface Rescorer {
   /** true: it knows how likely its nodes are, and drafts none below `scope.floor`; otherwise all insist. */
   readonly calibrated?: boolean;
-  /** Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. */
-  commit(tokens: ArrayLike<TokenId>): void;
+  /**
+   * Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. `runnersUp`, where
+   * there are any: of the last ones.
+   */
+  commit(tokens: ArrayLike<TokenId>, runnersUp?: RunnersUp): void;
   /**
    * A draft continuing the last committed token, of at most `maxNodes` nodes. Without `scope` it is as deep as the
    * lattice.

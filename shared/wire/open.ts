@@ -9,9 +9,22 @@ export const NAME_LENGTH = 128;
 
 /** What opens a session, and what is served, as fields of a frame (codec.ts). */
 export function specFields(spec: OpenSpec): unknown[] {
-  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant } = spec;
+  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant, runnersUp = 0 } = spec;
   const { temperature, topP, seed } = sampling;
-  return [model, ...pack.tokens(prompt), heads, topK, temperature, topP, seed, logProbs, neural, fixed, tenant];
+  return [
+    model,
+    ...pack.tokens(prompt),
+    heads,
+    topK,
+    temperature,
+    topP,
+    seed,
+    logProbs,
+    neural,
+    fixed,
+    tenant,
+    runnersUp,
+  ];
 }
 
 /** Throws StepError "bad_frame", as all that follows. */
@@ -27,7 +40,19 @@ export function decodeSpec(fields: Fields): OpenSpec {
   const neural = fields.nullable(() => fields.number(0, 1));
   const fixed = fields.flag();
   const tenant = fields.text(LIMITS.tenantLength);
-  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural, fixed, tenant };
+  const runnersUp = fields.integer(0, LIMITS.runnersUp);
+  return {
+    model,
+    prompt,
+    heads,
+    topK,
+    sampling: { temperature, topP, seed },
+    logProbs,
+    neural,
+    fixed,
+    tenant,
+    runnersUp,
+  };
 }
 
 export function bundleFields(bundle: BundleInfo): unknown[] {

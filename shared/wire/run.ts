@@ -1,15 +1,27 @@
 import type { CommittedToken, FinishReason } from "../decode/advance.ts";
 import type { Block, Verified } from "../decode/block.ts";
 import type { RunRequest } from "../decode/drafting-session.ts";
-import { treeFault } from "../draft-tree.ts";
+import { SOURCES, treeFault } from "../draft-tree.ts";
 import type { StepTiming } from "../engine.ts";
+import { EMPTY_LATTICE } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import type { Echo } from "../messages.ts";
 import { RESCORER_TYPES, type RescorerSpec, rescorerModule, rescorerSpec, settings } from "../rescore/index.ts";
 import type { ParamName } from "../rescore/params.ts";
+import { NO_RUNNERS_UP } from "../runners-up.ts";
 import type { Fields } from "./fields.ts";
 import * as pack from "./packed.ts";
-import { decodeLoad, decodeLogProbs, loadFields, logProbFields, times } from "./result.ts";
+import {
+  decodeLattice,
+  decodeLoad,
+  decodeLogProbs,
+  decodeRunnersUp,
+  latticeFields,
+  loadFields,
+  logProbFields,
+  runnersUpFields,
+  times,
+} from "./result.ts";
 import { decodeTree, treeFields } from "./tree.ts";
 
 const FINISHES: readonly (FinishReason | null)[] = [null, "stop", "length"];
@@ -72,7 +84,8 @@ export function decodeEcho(fields: Fields): Echo {
 }
 
 /** Its index is left out, as blocks of a run count from 0; times are float16. */
-export function blockFields({ committed, drafted, verified, finish, timing }: Block): unknown[] {
+export function blockFields(block: Block): unknown[] {
+  const { committed, drafted, verified, finish, timing, runnersUp = NO_RUNNERS_UP } = block;
   const last = committed.at(-1);
   const logProbs = committed.every((token) => token.logProbs !== null)
     ? committed.map((token) => token.logProbs!)
@@ -84,7 +97,8 @@ export function blockFields({ committed, drafted, verified, finish, timing }: Bl
     FINISHES.indexOf(finish),
     pack.float16([timing.queueMs, timing.modelMs, timing.engineMs].map((ms) => Math.min(ms, LONGEST_MS))),
     logProbs === null ? null : logProbFields(logProbs),
-    verified && [...treeFields(verified.tree), Uint8Array.from(verified.accepted)],
+    verified && verifiedFields(verified),
+    runnersUpFields(runnersUp),
   ];
 }
 
@@ -96,11 +110,12 @@ export function decodeBlock(fields: Fields): Block {
   const timing = decodeTiming(fields);
   const logProbs = fields.nullable(() => decodeLogProbs(fields.array(), tokens.length));
   const verified = fields.nullable(() => decodeVerified(fields.array()));
+  const runnersUp = decodeRunnersUp(fields, tokens.length);
   const committed = Array.from(tokens, (token, i): CommittedToken => {
     const kind = bonus && i === tokens.length - 1 ? "bonus" : "accepted";
     return { token, kind, logProbs: logProbs?.[i] ?? null };
   });
-  return { index: 0, committed, drafted, verified, cachedTokens: 0, finish, timing };
+  return { index: 0, committed, runnersUp, drafted, verified, cachedTokens: 0, finish, timing };
 }
 
 function decodeTiming(fields: Fields): StepTiming {
@@ -109,11 +124,21 @@ function decodeTiming(fields: Fields): StepTiming {
   return { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
 }
 
+function verifiedFields({ tree, accepted, lattice = EMPTY_LATTICE }: Verified): unknown[] {
+  const { sources = new Uint8Array(tree.tokens.length) } = tree;
+  return [...treeFields(tree), Uint8Array.from(accepted), sources, ...latticeFields(lattice)];
+}
+
 function decodeVerified(fields: Fields): Verified {
   const tree = decodeTree(fields);
   const accepted = Array.from(fields.bytes(LIMITS.draftNodes));
+  const sources = Uint8Array.from(fields.bytes(LIMITS.draftNodes));
+  const lattice = decodeLattice(fields);
   const fault = treeFault(tree, 2 ** 32);
+  if (sources.length !== tree.tokens.length || sources.some((source) => source >= SOURCES.length)) {
+    throw fields.fault("no source of every node");
+  }
   if (fault !== null || accepted.some((node) => node >= tree.tokens.length)) throw fields.fault("no verified tree");
   fields.end();
-  return { tree, accepted };
+  return { tree: { ...tree, sources }, lattice, accepted };
 }

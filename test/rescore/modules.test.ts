@@ -11,7 +11,10 @@ describe("rescorers", () => {
     const module = rescorerModule(type);
     const usual = module.defaults({ defaults });
     expect(module.paramsSchema.parse(usual)).toEqual(usual);
-    expect(rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, ...usual })).toEqual({ type, ...usual });
+    expect(rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, ...usual })).toEqual({
+      type,
+      ...usual,
+    });
   });
 
   test("have settings that the API knows, and no others", () => {

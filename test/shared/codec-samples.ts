@@ -4,6 +4,7 @@ import { chain, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
 import { type BundleInfo, IDLE, type Load, type OpenSpec, type StepResult } from "../../shared/engine.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
+import { NO_RUNNERS_UP, type RunnersUp } from "../../shared/runners-up.ts";
 
 /** One message of every kind and shape. All numbers are such that their encoding holds them exactly. */
 
@@ -17,6 +18,7 @@ export const SPEC: OpenSpec = {
   neural: null,
   fixed: false,
   tenant: "",
+  runnersUp: 0,
 };
 
 export const BUNDLE: BundleInfo = {
@@ -49,10 +51,13 @@ export const RESULT: StepResult = {
   bonus: 7,
   lattice: EMPTY_LATTICE,
   logProbs: null,
+  runnersUp: NO_RUNNERS_UP,
   threshold: 12,
   timing: TIMING,
   load: LOAD,
 };
+
+const RUNNERS_UP: RunnersUp = { k: 2, tokens: Uint32Array.of(4, 5, 6, 70_000), gaps: Uint8Array.of(0, 16, 3, 255) };
 
 const RUN: RunRequest = {
   rescorer: { type: "none" },
@@ -71,6 +76,7 @@ const BLOCK: Block = {
     { token: 9, kind: "accepted", logProbs: null },
     { token: 70_000, kind: "bonus", logProbs: null },
   ],
+  runnersUp: NO_RUNNERS_UP,
   drafted: 3,
   verified: null,
   cachedTokens: 0,
@@ -79,16 +85,17 @@ const BLOCK: Block = {
 };
 
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
-  open: { type: "open", version: 3, spec: SPEC },
+  open: { type: "open", version: 4, spec: SPEC },
   "open with a large vocabulary and log-probabilities": {
     type: "open",
-    version: 3,
+    version: 4,
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
-  "open with a local rescorer": { type: "open", version: 3, spec: { ...SPEC, neural: 0.25 } },
+  "open with a local rescorer": { type: "open", version: 4, spec: { ...SPEC, neural: 0.25 } },
+  "open with runners-up": { type: "open", version: 4, spec: { ...SPEC, runnersUp: 7 } },
   "open of a tenant, with drafts of a fixed size": {
     type: "open",
-    version: 3,
+    version: 4,
     spec: { ...SPEC, fixed: true, tenant: "0a1b" },
   },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
@@ -134,6 +141,12 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       ],
     },
   },
+  "stepped with runners-up": {
+    type: "stepped",
+    index: 4,
+    result: { ...RESULT, accepted: [1], runnersUp: RUNNERS_UP },
+  },
+  "block with runners-up": { type: "block", echo: null, block: { ...BLOCK, runnersUp: RUNNERS_UP } },
   block: { type: "block", block: BLOCK, echo: null },
   "block with a stamp returned": {
     type: "block",
@@ -147,7 +160,11 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       committed: [
         { token: 5, kind: "accepted", logProbs: { logProb: -0.25, topTokens: NO_TOKENS, topLogProbs: NO_CHANCES } },
       ],
-      verified: { tree: treeOf([4, 5, 6], [-1, -1, 1], Uint8Array.of(3, 255, 128)), accepted: [1, 2] },
+      verified: {
+        tree: treeOf([4, 5, 6], [-1, -1, 1], Uint8Array.of(3, 255, 128), Uint8Array.of(0, 1, 2)),
+        lattice: LATTICE,
+        accepted: [1, 2],
+      },
       finish: "length",
     },
     echo: null,
