@@ -199,12 +199,12 @@ export class Continuations {
   /** Adds recycled tokens, and what is known of all by them. */
   private recycle(recycled: Recycled, end: PathEnd): void {
     this.recycledRanks.fill(NOT_RECYCLED);
-    const row = recycled.find(end.before, end.token);
-    this.recycledBy = row === null ? 0 : row.pair ? 2 : 1;
-    if (row === null) return;
+    const known = recycled.find(end.before, end.token);
+    this.recycledBy = !known ? 0 : recycled.pair ? 2 : 1;
+    if (!known) return;
     const most = this.count + RECYCLED_PROPOSALS;
-    for (let i = 0; i < row.count; i++) {
-      const token = recycled.tokens[row.at + i]!;
+    for (let i = 0; i < recycled.count; i++) {
+      const token = recycled.tokens[recycled.at + i]!;
       let c = indexIn(this.tokens, 0, this.count, token);
       if (c < 0) {
         if (this.count === most) continue;
@@ -216,7 +216,7 @@ export class Continuations {
         else this.remember(this.prompt, end.prompt, c);
       }
       this.recycledRanks[c] = i;
-      this.recycledGaps[c] = recycled.gaps[row.at + i]! / GAPS_PER_NAT;
+      this.recycledGaps[c] = recycled.gaps[recycled.at + i]! / GAPS_PER_NAT;
     }
   }
 

@@ -8,15 +8,6 @@ import { copyInto } from "./grow.ts";
 export const RECYCLED = LIMITS.runnersUp + 1;
 const FIRST_ROWS = 64;
 
-/** What the base model thought of after a pair of tokens when it last came, or else after the newer of the two. */
-export interface RecycledRow {
-  /** Whether the pair had come before. */
-  readonly pair: boolean;
-  /** Place of its first token in `tokens` and `gaps`. */
-  readonly at: number;
-  readonly count: number;
-}
-
 /**
  * Token recycling (Luo et al. 2024) in one completion: the runners-up of every committed token, found again by the two
  * tokens before it. They belong to the session, so nothing of one request shows in another. At most
@@ -27,6 +18,10 @@ export class Recycled {
   tokens = new Uint32Array(FIRST_ROWS * RECYCLED);
   /** [rows * RECYCLED] RunnersUp.gaps; 0 for the committed token. */
   gaps = new Uint8Array(FIRST_ROWS * RECYCLED);
+  /** Filled by `find`: whether the pair had come before, and the row: its first place in `tokens` and `gaps`, its length. */
+  pair = false;
+  at = 0;
+  count = 0;
   #counts = new Uint8Array(FIRST_ROWS);
   #rows = 0;
   /** token -> the last row after it, and by the token before that. */
@@ -45,13 +40,19 @@ export class Recycled {
     }
   }
 
-  /** null: neither has been followed by anything. */
-  find(before: TokenId, token: TokenId): RecycledRow | null {
+  /**
+   * Whether `token` has been followed by anything: then the row is that of the last time after `before`, or else of the
+   * last time at all.
+   */
+  find(before: TokenId, token: TokenId): boolean {
     const found = this.#after.get(token);
-    if (found === undefined) return null;
+    if (found === undefined) return false;
     const row = found.pairs.get(before);
     const chosen = row ?? found.last;
-    return { pair: row !== undefined, at: chosen * RECYCLED, count: this.#counts[chosen]! };
+    this.pair = row !== undefined;
+    this.at = chosen * RECYCLED;
+    this.count = this.#counts[chosen]!;
+    return true;
   }
 
   #add(committed: TokenId, { k, tokens, gaps }: RunnersUp): void {
