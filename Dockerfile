@@ -23,6 +23,7 @@ COPY --from=build /app/node_modules node_modules
 COPY --from=build --chown=node:node /app/.cache/bundles .cache/bundles
 COPY package.json ./
 COPY shared shared
+COPY edge edge
 COPY gpu-worker gpu-worker
 USER node
 EXPOSE 8788

@@ -1,9 +1,11 @@
 import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
+import { benchDistance, DISTANCE_HELP } from "./distance.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
 import { benchRescore, RESCORE_HELP } from "./rescore.ts";
+import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
 
 interface Bench {
   readonly help: string;
@@ -15,9 +17,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   abuse: { help: ABUSE_HELP, run: benchAbuse },
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
+  distance: { help: DISTANCE_HELP, run: benchDistance },
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },
   rescore: { help: RESCORE_HELP, run: benchRescore },
+  structured: { help: STRUCTURED_HELP, run: benchStructured },
 };
 
 const NAMES = Object.keys(BENCHES).join("|");

@@ -12,7 +12,7 @@ import { median, percentile, round } from "./decode/stats.ts";
 import { loadBundle } from "./eval/model.ts";
 import { count } from "./eval/options.ts";
 import { Progress } from "./eval/progress.ts";
-import { readRows } from "./eval/rows.ts";
+import { firstMessages } from "./eval/rows.ts";
 import { type LoadRun, runLoad, type Server } from "./load/closed-loop.ts";
 import { measurePrefill, stallMs } from "./load/prefill.ts";
 import { foredraft, type Keys, llamaCpp } from "./load/servers.ts";
@@ -46,7 +46,10 @@ export async function benchLoad(args: readonly string[]): Promise<object> {
   const rateLimit = { limit: 1_000_000, period: 60 } as const;
   const stack = await startStack({ bundle, bundleDir, assetsDir, rateLimit, vars });
   try {
-    const rows = options.prompts === null ? PROMPTS : await firstMessages(options.prompts);
+    const rows =
+      options.prompts === null
+        ? PROMPTS
+        : await firstMessages([options.prompts], { split: null, limit: null, perCategory: null });
     const at = { url: stack.edge.url, model: bundle };
     const servers = Object.entries({
       plain: foredraft(at, keys, { enabled: false }),
@@ -109,11 +112,6 @@ function readOptions(args: readonly string[]) {
     rounds: count("--rounds", values.rounds, 1000)!,
     methods: values.methods.split(","),
   };
-}
-
-async function firstMessages(path: string): Promise<string[]> {
-  const rows = await readRows([path], { split: null, limit: null, perCategory: null });
-  return rows.map(({ input }) => (input.kind === "prompt" ? input.prompt : input.turns[0]!));
 }
 
 /** Keys of as many tenants: no run finds another's prompts in the cache. */

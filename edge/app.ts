@@ -1,25 +1,41 @@
 import { type Context, Hono } from "hono";
 import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
+import type { Place } from "../shared/decode/placement.ts";
 import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
+import type { Registry } from "./fleet/registry.ts";
 import { authenticate, type Caller } from "./http/auth.ts";
 import { asStepError, errorResponse, isFault } from "./http/errors.ts";
 import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
+import { usualPath } from "./http/paths.ts";
+import type { WorkerMetrics } from "./http/prometheus.ts";
+import type { MemoryStore } from "./memory/memory.ts";
 import { openApiDocument } from "./openai/openapi.ts";
-import { parseChat, parseCompletion } from "./openai/params.ts";
-import { completionsRoute } from "./routes/completions.ts";
+import { CHAT, COMPLETIONS, completionsRoute, IGNORED_HEADER, RESPONSES } from "./routes/completions.ts";
+import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
 import { readyRoute } from "./routes/health.ts";
+import { forgetRoute, memoryRoute } from "./routes/memory.ts";
+import { metricsRoute } from "./routes/metrics.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
+import { detokenizeRoute, tokenizeRoute } from "./routes/tokenize.ts";
 import { Bundles, type ReadFile } from "./text/bundles.ts";
 
 export interface AppDeps {
   readonly config: Config;
   readonly engine: StepEngine;
+  /** Where this code runs: "gpu" beside the model, where nothing is left to be placed; default "edge". */
+  readonly here?: Place;
   /** What the engine serves now. Rejects with StepError where it cannot be reached. */
   readonly engineInfo: (signal: CancelSignal) => Promise<BundleInfo>;
+  /** Metrics of those that answer. */
+  readonly engineMetrics: (signal: CancelSignal) => Promise<readonly WorkerMetrics[]>;
+  /** Where gpu-workers register; null where none does. */
+  readonly registry: Registry | null;
+  /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
+  readonly memory: ((name: string) => MemoryStore) | null;
   /** Files of bundles, `<bundle>/<path>`. */
   readonly readFile: ReadFile;
   /** Everything that is no route: the demo page and its files. */
@@ -46,6 +62,7 @@ export type AppContext = Context<AppEnv>;
 const EXPOSED_HEADERS = [
   "x-request-id",
   "server-timing",
+  IGNORED_HEADER,
   "retry-after",
   "x-ratelimit-limit-requests",
   "x-ratelimit-remaining-requests",
@@ -60,7 +77,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     slots: new StreamSlots(deps.config.streams, deps.now),
     startedAt: Math.floor(deps.date() / 1000),
   };
-  const app = new Hono<AppEnv>();
+  const app = new Hono<AppEnv>({ getPath: usualPath });
   app.use(requestId({ limitLength: 128, generator: () => `req_${crypto.randomUUID().replaceAll("-", "")}` }));
   app.use(async (c, next) => {
     checkOrigin(c.req.raw, deps.config);
@@ -72,17 +89,9 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     await next();
   });
 
-  app.post("/v1/chat/completions", (c) => completionsRoute(c, services, parseChat));
-  app.post("/v1/completions", (c) => completionsRoute(c, services, parseCompletion));
-  app.get("/v1/models", (c) => listModelsRoute(c, services));
-  app.get("/v1/models/:id", (c) => modelRoute(c, services));
-  app.get("/healthz", (c) => c.json({ status: "ok" }));
-  app.get("/readyz", (c) => readyRoute(c, services));
-  app.get("/openapi.json", (c) => c.json(openApiDocument()));
-  allowOnly(app, "POST", ["/v1/chat/completions", "/v1/completions"]);
-  allowOnly(app, "GET", ["/v1/models", "/v1/models/:id", "/healthz", "/readyz", "/openapi.json"]);
+  addRoutes(app, services);
   // Bundle files lie among the assets for this Worker's own use.
-  for (const path of ["/v1/*", "/bundles/*"]) {
+  for (const path of ["/v1/*", "/fleet/*", "/bundles/*"]) {
     app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
   }
   app.all("*", (c) => assetRoute(c, deps.assets));
@@ -95,10 +104,51 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   return app;
 }
 
+function addRoutes(app: Hono<AppEnv>, services: Services): void {
+  app.post("/v1/chat/completions", (c) => completionsRoute(c, services, CHAT));
+  app.post("/v1/completions", (c) => completionsRoute(c, services, COMPLETIONS));
+  app.post("/v1/responses", (c) => completionsRoute(c, services, RESPONSES));
+  app.post("/v1/tokenize", (c) => tokenizeRoute(c, services));
+  app.post("/v1/detokenize", (c) => detokenizeRoute(c, services));
+  app.get("/v1/models", (c) => listModelsRoute(c, services));
+  app.get("/v1/models/:id", (c) => modelRoute(c, services));
+  for (const path of ["/healthz", "/health"]) app.get(path, (c) => c.json({ status: "ok" }));
+  app.get("/readyz", (c) => readyRoute(c, services));
+  app.get("/metrics", (c) => metricsRoute(c, services));
+  app.get("/openapi.json", (c) => c.json(openApiDocument()));
+  app.get("/v1/memory", (c) => memoryRoute(c, services));
+  app.delete("/v1/memory", (c) => forgetRoute(c, services));
+  app.get("/fleet/workers", (c) => listWorkersRoute(c, services));
+  app.post("/fleet/workers", (c) => registerWorkerRoute(c, services));
+  app.delete("/fleet/workers", (c) => removeWorkerRoute(c, services));
+  allowOnly(
+    app,
+    "POST",
+    ["chat/completions", "completions", "responses", "tokenize", "detokenize"].map((path) => `/v1/${path}`),
+  );
+  allowOnly(app, "GET", [
+    "/v1/models",
+    "/v1/models/:id",
+    "/healthz",
+    "/health",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+  ]);
+  allowOnly(app, "GET, DELETE", ["/v1/memory"]);
+  allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
+  app.all("/v1/embeddings", () => {
+    throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");
+  });
+  app.all("/v1/responses/*", () => {
+    throw new StepError("not_found", "Responses are not stored; send the conversation so far as input.");
+  });
+}
+
 function corsOf(config: Config) {
   return cors({
     origin: config.corsOrigins.includes("*") ? "*" : (origin) => (allowsOrigin(config, origin) ? origin : null),
-    allowMethods: ["GET", "HEAD", "POST"],
+    allowMethods: ["GET", "HEAD", "POST", "DELETE"],
     exposeHeaders: EXPOSED_HEADERS,
     maxAge: 86_400,
   });
@@ -112,7 +162,7 @@ async function assetRoute(c: AppContext, assets: AppDeps["assets"]): Promise<Res
   return response;
 }
 
-/** Other methods of a known path: 405 with the right one. */
+/** Other methods of a known path: 405 with the right ones. */
 function allowOnly(app: Hono<AppEnv>, method: string, paths: readonly string[]): void {
   for (const path of paths) {
     app.all(path, (c) => wrongMethod(c, method));

@@ -1,7 +1,8 @@
-import type { CancelSignal, StepEngine } from "../shared/engine.ts";
-import { decode, type StepEvent } from "./decode/run.ts";
-import { DecodeStats } from "./decode/stats.ts";
+import type { FinishReason } from "../shared/decode/advance.ts";
+import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
+import { finishOf, type ToolCall } from "./openai/call-bodies.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
+import { padded, TextGate } from "./openai/padding.ts";
 import type { CompletionParams } from "./openai/params.ts";
 import {
   type ChunkParts,
@@ -9,49 +10,34 @@ import {
   fullBody,
   type LogProbsBody,
   type Metrics,
-  metricsOf,
   type ResponseContext,
   usageChunk,
-  usageOf,
 } from "./openai/responses.ts";
-import { type StepTrace, traceOf } from "./openai/trace.ts";
-import type { Prepared } from "./prepare.ts";
-import { type TextStep, type TokenEntry, Transcript } from "./text/transcript.ts";
+import type { StepTrace } from "./openai/trace.ts";
+import { type CallPart, type Parsed, ToolCallParser } from "./text/tool-calls.ts";
+import type { TextStep, TokenEntry } from "./text/transcript.ts";
 
-/** One completion being made: its request, who makes it, and the counters that fill up. */
+export interface CompletionOptions extends DecodingOptions {
+  readonly params: CompletionParams;
+  /** Unix time, seconds. */
+  readonly created: number;
+}
+
+/** The answer of the chat and completions APIs, whole or in chunks. */
 export class Completion {
   readonly #params: CompletionParams;
-  readonly #prepared: Prepared;
-  readonly #engine: StepEngine;
-  readonly #signal: CancelSignal;
-  readonly #now: () => number;
-  readonly #receivedAt: number;
+  readonly #decoding: Decoding;
+  readonly #options: CompletionOptions;
   readonly #context: ResponseContext;
-  readonly #stats = new DecodeStats();
-  #firstTokenAt = 0;
 
-  constructor(options: {
-    readonly params: CompletionParams;
-    readonly prepared: Prepared;
-    readonly engine: StepEngine;
-    readonly signal: CancelSignal;
-    /** ms */
-    readonly now: () => number;
-    /** When the request arrived, by `now`. */
-    readonly receivedAt: number;
-    /** Unix time, seconds. */
-    readonly created: number;
-  }) {
-    const { params, prepared, engine, signal, now, receivedAt, created } = options;
+  constructor(options: CompletionOptions) {
+    const { params, prepared, created } = options;
     this.#params = params;
-    this.#prepared = prepared;
-    this.#engine = engine;
-    this.#signal = signal;
-    this.#now = now;
-    this.#receivedAt = receivedAt;
+    this.#options = options;
+    this.#decoding = new Decoding(options);
     const { manifest } = prepared.bundle;
     this.#context = {
-      api: params.api,
+      api: params.api === "chat" ? "chat" : "completions",
       id: `${params.api === "chat" ? "chatcmpl" : "cmpl"}-${crypto.randomUUID().replaceAll("-", "")}`,
       created,
       model: manifest.name,
@@ -62,74 +48,104 @@ export class Completion {
 
   /** The whole completion as one object, and its metrics. */
   async full(): Promise<{ body: ReturnType<typeof fullBody>; metrics: Metrics }> {
-    let text = "";
-    let finish: TextStep["finish"] = null;
-    const entries: TokenEntry[] = [];
-    const traces: StepTrace[] = [];
-    for await (const { event, step } of this.#steps()) {
-      text += step.text;
-      finish = step.finish;
-      entries.push(...step.entries);
-      if (this.#params.speculation.trace) traces.push(this.#trace(event, step));
-    }
-    const metrics = this.#metrics();
-    const body = fullBody(this.#context, {
-      text,
+    const { trace } = this.#params.speculation;
+    const choices = this.#options.prepared.choices.map(({ echo }) => ({
+      text: echo,
+      parser: this.#params.callsTools ? new ToolCallParser() : null,
+      calls: [] as ToolCall[],
       // decode() ends only by finishing or by an error.
-      finish: finish ?? "length",
-      logProbs: this.#logProbs(entries),
-      usage: usageOf(this.#prepared.promptTokens, this.#stats),
+      finish: "length" as FinishReason,
+      entries: [] as TokenEntry[],
+    }));
+    const traces: StepTrace[] = [];
+    for await (const one of this.#decoding.steps()) {
+      const choice = choices[one.index]!;
+      const { content, calls } = contentOf(choice.parser, one.step);
+      choice.text += content;
+      gather(choice.calls, calls);
+      choice.finish = one.step.finish ?? choice.finish;
+      choice.entries.push(...one.step.entries);
+      if (trace) traces.push(this.#decoding.trace(one));
+    }
+    const metrics = this.#decoding.metrics(trace);
+    const body = fullBody(this.#context, {
+      choices: choices.map(({ text, calls, finish, entries }) => {
+        return { text, calls, finish: finishOf(finish, calls.length), logProbs: this.#logProbs(entries) };
+      }),
+      usage: this.#decoding.usage(),
       metrics,
-      steps: this.#params.speculation.trace ? traces : null,
+      steps: trace ? traces : null,
     });
     return { body, metrics };
   }
 
   /** The completion as stream chunks. The first one comes with the first token. */
-  async *chunks(): AsyncGenerator<unknown, void> {
-    const { speculation, logProbs, api } = this.#params;
-    let finish: TextStep["finish"] = null;
-    for await (const { event, step } of this.#steps()) {
-      finish = step.finish;
-      if (event.index === 0 && api === "chat") yield this.#chunk({ text: null });
-      const trace = speculation.trace ? this.#trace(event, step) : null;
-      if (step.text === "" && trace === null && (logProbs === null || step.entries.length === 0)) continue;
-      yield this.#chunk({ text: step.text, logProbs: this.#logProbs(step.entries), trace });
-    }
-    const metrics = this.#metrics();
+  async *chunks(): AsyncGenerator<object, void> {
+    if (!this.#params.pad) return yield* this.#plainChunks();
+    for await (const chunk of this.#plainChunks()) yield padded(chunk);
+  }
+
+  /** Of a padded stream there is one chunk for every step, whatever there is to say, of a bounded length. */
+  async *#plainChunks(): AsyncGenerator<object, void> {
     const { includeUsage } = this.#context;
-    yield this.#chunk({ text: "", finish: finish ?? "length", metrics: includeUsage ? null : metrics });
-    if (includeUsage) yield usageChunk(this.#context, usageOf(this.#prepared.promptTokens, this.#stats), metrics);
-  }
-
-  async *#steps(): AsyncGenerator<{ readonly event: StepEvent; readonly step: TextStep }, void> {
-    const transcript = new Transcript(this.#prepared.bundle.tokenizer, this.#params.stop);
-    const request = { ...this.#prepared.request, signal: this.#signal, now: this.#now };
-    for await (const event of decode(this.#engine, request)) {
-      if (event.index === 0) this.#firstTokenAt = this.#now();
-      const step = transcript.push(event);
-      this.#stats.record(event, step.kept);
-      yield { event, step };
-      if (step.finish !== null) return;
+    const { choices } = this.#options.prepared;
+    let unfinished = choices.length;
+    const parsers = choices.map(() => (this.#params.callsTools ? new ToolCallParser() : null));
+    const gates = choices.map(() => (this.#params.pad ? new TextGate() : null));
+    for await (const one of this.#decoding.steps()) {
+      const { index, step } = one;
+      const parser = parsers[index] ?? null;
+      const gate = gates[index] ?? null;
+      yield* this.#stepChunks(one, contentOf(parser, step), gate);
+      if (step.finish === null) continue;
+      while (gate !== null && !gate.empty) yield this.#chunk(index, { text: gate.pass("") });
+      const last = --unfinished === 0 && !includeUsage;
+      const finish = finishOf(step.finish, parser?.calls ?? 0);
+      yield this.#chunk(index, { finish, metrics: last ? this.#metrics() : null });
     }
+    if (includeUsage) yield usageChunk(this.#context, this.#decoding.usage(), this.#metrics());
   }
 
-  #chunk(parts: Partial<ChunkParts>): ReturnType<typeof chunkOf> {
-    return chunkOf(this.#context, { text: "", finish: null, logProbs: null, trace: null, metrics: null, ...parts });
+  *#stepChunks(one: ChoiceStep, { content, calls }: Parsed, gate: TextGate | null): Generator<object, void> {
+    const { speculation, logProbs, api } = this.#params;
+    const { index, choice, event, step } = one;
+    if (event.index === 0 && api === "chat") yield this.#chunk(index, { text: null });
+    if (event.index === 0 && choice.echo !== "") yield this.#chunk(index, { text: choice.echo });
+    const text = gate === null ? content : gate.pass(content);
+    const trace = speculation.trace ? this.#decoding.trace(one) : null;
+    const silent = gate === null && text === "" && calls.length === 0;
+    if (silent && trace === null && (logProbs === null || step.entries.length === 0)) return;
+    yield this.#chunk(index, { text, calls, logProbs: this.#logProbs(step.entries), trace });
   }
 
-  #trace(event: StepEvent, step: TextStep): StepTrace {
-    return traceOf(this.#prepared.bundle.tokenizer, event, step);
+  #chunk(index: number, parts: Partial<ChunkParts>): ReturnType<typeof chunkOf> {
+    const none = { text: "", calls: [], finish: null, logProbs: null, trace: null, metrics: null };
+    return chunkOf(this.#context, { index, ...none, ...parts });
   }
 
   #logProbs(entries: readonly TokenEntry[]): LogProbsBody {
     if (this.#params.logProbs === null) return null;
     const render = this.#params.api === "chat" ? chatLogProbs : completionLogProbs;
-    return render(this.#prepared.bundle.tokenizer, entries);
+    return render(this.#options.prepared.bundle.tokenizer, entries);
   }
 
   #metrics(): Metrics {
-    const times = { ttftMs: this.#firstTokenAt - this.#receivedAt, totalMs: this.#now() - this.#receivedAt };
-    return metricsOf(this.#stats, times, this.#prepared.request.maxNodes, this.#params.speculation.trace);
+    return this.#decoding.metrics(this.#params.speculation.trace);
+  }
+}
+
+/** What a step shows, with calls taken out where there may be some. */
+function contentOf(parser: ToolCallParser | null, { text, finish }: TextStep): Parsed {
+  if (parser === null) return { content: text, calls: [] };
+  const parsed = parser.push(text);
+  if (finish === null) return parsed;
+  const rest = parser.end();
+  return { content: parsed.content + rest.content, calls: [...parsed.calls, ...rest.calls] };
+}
+
+function gather(calls: ToolCall[], parts: readonly CallPart[]): void {
+  for (const part of parts) {
+    if ("name" in part) calls.push({ name: part.name, arguments: "" });
+    else calls[part.index] = { ...calls[part.index]!, arguments: calls[part.index]!.arguments + part.arguments };
   }
 }

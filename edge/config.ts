@@ -1,14 +1,18 @@
 import * as z from "zod";
+import { workerUrl } from "./fleet/registry.ts";
+
+const hashes = z
+  .string()
+  .default("")
+  .transform(list)
+  .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex")));
 
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
-  GPU_WORKER_URL: z.url({ protocol: /^https?$/ }),
+  GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(workerUrl)),
   GPU_WORKER_KEY: z.string().min(1),
-  API_KEYS: z
-    .string()
-    .default("")
-    .transform(list)
-    .pipe(z.array(z.string().regex(/^[0-9a-f]{64}$/, "must be lower-case SHA-256 hex"))),
+  API_KEYS: hashes,
+  METRICS_KEYS: hashes,
   TRUST_CONNECTING_IP: z.stringbool().default(false),
   CORS_ORIGINS: z.string().optional(),
   ALLOWED_HOSTS: z.string().default("").transform(list),
@@ -18,6 +22,13 @@ const environment = z.object({
     .pipe(z.array(z.string().regex(/^[A-Za-z0-9._-]+$/)).min(1)),
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
+  RESUME_MAX_S: z.coerce.number().nonnegative().default(20),
+  MEMORY_EXPIRY_S: z.coerce
+    .number()
+    .int()
+    .positive()
+    .max(366 * 86_400)
+    .default(7 * 86_400),
   MAX_STREAMS: z.coerce.number().int().positive().default(8),
   MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
@@ -29,10 +40,15 @@ export interface StreamLimits {
 }
 
 export interface Config {
-  readonly gpuWorkerUrl: string;
+  /** Gpu-workers that are always there, beside those that register. */
+  readonly gpuWorkerUrls: readonly string[];
   readonly gpuWorkerKey: string;
+  /** How long a stream whose gpu-worker was lost looks for another one, ms. */
+  readonly resumeMs: number;
   /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
   readonly apiKeyHashes: readonly string[];
+  /** SHA-256 of the keys that open /metrics, hex; empty: the API keys do. */
+  readonly metricsKeyHashes: readonly string[];
   /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
   readonly trustConnectingIp: boolean;
   /** Origins, beside the server's own, whose pages may call; "*" is any. */
@@ -44,6 +60,8 @@ export interface Config {
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
   readonly streams: StreamLimits;
+  /** How long a text of a tenant's memory is kept. */
+  readonly memoryMs: number;
 }
 
 /** Throws Error naming the variables at fault, never their values. */
@@ -55,15 +73,18 @@ export function readConfig(env: unknown): Config {
   }
   const { data } = parsed;
   return {
-    gpuWorkerUrl: data.GPU_WORKER_URL.replace(/\/$/, ""),
+    gpuWorkerUrls: data.GPU_WORKER_URL,
     gpuWorkerKey: data.GPU_WORKER_KEY,
+    resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,
+    metricsKeyHashes: data.METRICS_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,
     // Without keys nothing but the origin keeps any page a reader opens from calling.
     corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),
     allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
+    memoryMs: data.MEMORY_EXPIRY_S * 1000,
     streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
 }

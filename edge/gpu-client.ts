@@ -1,16 +1,22 @@
-import { decodeServer, encodeClient } from "../shared/codec.ts";
+import type { Block } from "../shared/decode/block.ts";
+import type { Ahead, DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import type { Hint } from "../shared/decode/hints.ts";
+import { blend } from "../shared/decode/placement.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
-import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
+import type {
+  BundleInfo,
+  CancelSignal,
+  Load,
+  OpenSpec,
+  PassCosts,
+  StepEngine,
+  StepResult,
+  StepSession,
+} from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import { type ClientMessage, type OpenedMessage, PROTOCOL_VERSION, type ServerMessage } from "../shared/messages.ts";
-
-/** What is needed of a WebSocket whose handshake is done; workerd's and the `ws` package's both fit. */
-export interface StepSocket {
-  send(data: Uint8Array<ArrayBuffer>): void;
-  close(code?: number, reason?: string): void;
-  addEventListener(type: "message", listener: (event: { readonly data?: unknown }) => void): void;
-  addEventListener(type: "close" | "error", listener: () => void): void;
-}
+import { type Echo, type OpenedMessage, PROTOCOL_VERSION } from "../shared/messages.ts";
+import { blockNumber } from "../shared/wire/run.ts";
+import { cancelled, Link, type StepSocket, UNAVAILABLE, unexpected } from "./step-link.ts";
 
 /**
  * Connects to the gpu-worker's /v1/step; an abort gives that up. Its socket delivers binary messages as ArrayBuffer.
@@ -23,49 +29,142 @@ export interface Deadlines {
   /** The prefill, waiting in the queue included. */
   readonly openMs: number;
   readonly stepMs: number;
+  /** Between signs of life while an answer is waited for: a gpu-worker gives one every second. */
+  readonly silenceMs: number;
 }
 
-export const DEADLINES: Deadlines = { connectMs: 5_000, openMs: 120_000, stepMs: 60_000 };
-
-const UNAVAILABLE = "The model engine is not available.";
+export const DEADLINES: Deadlines = { connectMs: 5_000, openMs: 120_000, stepMs: 60_000, silenceMs: 4_000 };
 
 /**
  * A StepEngine over one WebSocket per session, which in workerd belongs to one request. A session whose
  * socket is lost is lost: the gpu-worker drops it too, so nothing is retried here.
  */
-export function createGpuClient(connect: Connect, deadlines: Deadlines = DEADLINES): StepEngine {
+export function createGpuClient(
+  connect: Connect,
+  deadlines: Deadlines = DEADLINES,
+  now: () => number = () => performance.now(),
+): StepEngine {
+  const trip = new RoundTrip();
+  let costs: PassCosts | null = null;
   return {
-    async open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession> {
+    async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
       if (signal.aborted) throw cancelled();
       const socket = await deadline(connect(signal), deadlines.connectMs, (late) => late.close(1000, "too late"));
-      const link = new Link(socket);
-      const message: ClientMessage = { type: "open", version: PROTOCOL_VERSION, spec };
-      const opened = await link.ask(message, deadlines.openMs, signal);
+      const link = new Link(socket, deadlines.silenceMs);
+      const sentAt = now();
+      link.send({ type: "open", version: PROTOCOL_VERSION, spec });
+      const run = ahead?.({ roundTripMs: trip.ms, costs }) ?? null;
+      if (run !== null) beginRun(link, run, 0);
+      const opened = await link.receive(deadlines.openMs, signal);
       if (opened.type !== "opened") throw link.fail(unexpected());
-      return new GpuSession(link, opened, deadlines.stepMs);
+      link.opened = true;
+      costs = opened.bundle.costs;
+      trip.observe(now() - sentAt - engineTime(opened.result));
+      return new GpuSession(link, opened, { stepMs: deadlines.stepMs, running: run !== null }, trip, now);
     },
   };
 }
 
-class GpuSession implements StepSession {
+/** Tokens that a run may be ahead of its reader: some round trips' worth, and what a stop string at worst throws away. */
+const RUN_CREDIT = 256;
+
+function beginRun(link: Link, request: RunRequest, steps: number): void {
+  link.send({ type: "run", steps, request, credit: RUN_CREDIT });
+  link.unasked = true;
+}
+
+function engineTime({ timing }: StepResult): number {
+  return timing.queueMs + timing.modelMs + timing.engineMs;
+}
+
+class GpuSession implements DraftingSession {
   readonly bundle: BundleInfo;
   readonly cachedTokens: number;
   readonly opened: StepResult;
+  load: Load;
+  /** Steps made so far. */
+  #steps = 0;
   readonly #link: Link;
   readonly #stepMs: number;
+  readonly #trip: RoundTrip;
+  readonly #now: () => number;
+  /** Whether the engine drafts. */
+  #running: boolean;
 
-  constructor(link: Link, opened: OpenedMessage, stepMs: number) {
+  /** `running`: a run was asked for together with the opening. */
+  constructor(
+    link: Link,
+    opened: OpenedMessage,
+    { stepMs, running }: { readonly stepMs: number; readonly running: boolean },
+    trip: RoundTrip,
+    now: () => number,
+  ) {
     this.bundle = opened.bundle;
     this.cachedTokens = opened.cachedTokens;
     this.opened = opened.result;
+    this.load = opened.result.load;
     this.#link = link;
     this.#stepMs = stepMs;
+    this.#trip = trip;
+    this.#now = now;
+    this.#running = running;
+  }
+
+  get roundTripMs(): number | null {
+    return this.#trip.ms;
   }
 
   async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {
-    const reply = await this.#link.ask({ type: "step", index, draft }, this.#stepMs, signal);
+    const sentAt = this.#now();
+    this.#link.send({ type: "step", index, draft });
+    const reply = await this.#link.receive(this.#stepMs, signal);
     if (reply.type !== "stepped" || reply.index !== index) throw this.#link.fail(unexpected());
+    this.#trip.observe(this.#now() - sentAt - engineTime(reply.result));
+    this.load = reply.result.load;
+    this.#steps = index + 1;
     return reply.result;
+  }
+
+  async *run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null> {
+    const stamps = new Stamps(this.#now);
+    const link = this.#link;
+    if (!this.#running) beginRun(link, request, this.#steps);
+    this.#running = true;
+    let taken = 0;
+    for (let index = 0; ; index++) {
+      const inTime = link.waits;
+      const reply = await link.receive(this.#stepMs, signal);
+      if (reply.type === "paused" && reply.end.steps === this.#steps) {
+        link.unasked = false;
+        this.#running = false;
+        return reply.end;
+      }
+      if (reply.type !== "block" || reply.block.index !== blockNumber(this.#steps)) throw link.fail(unexpected());
+      this.#steps++;
+      const { block, echo } = reply;
+      if (echo !== null) {
+        this.load = echo.load;
+        const tripMs = stamps.seen(echo);
+        // What had to wait for its reader says nothing about the wire.
+        if (tripMs !== null && inTime) this.#trip.observe(tripMs);
+      }
+      yield { ...block, index };
+      if (block.finish !== null) return null;
+      // Only what its reader has taken makes room for more.
+      taken += block.committed.length;
+      if (taken < RUN_CREDIT / 8) continue;
+      link.send({ type: "credit", tokens: taken, stamp: stamps.next() });
+      taken = 0;
+    }
+  }
+
+  hint(hint: Hint): void {
+    if (this.#running) this.#link.send({ type: "hint", hint });
+  }
+
+  pause(): void {
+    // Before it begins there is nothing to end: a session that goes on elsewhere may be paused between two engines.
+    if (this.#running) this.#link.send({ type: "pause" });
   }
 
   close(): void {
@@ -73,88 +172,37 @@ class GpuSession implements StepSession {
   }
 }
 
-interface Waiting {
-  readonly resolve: (message: OpenedMessage | Extract<ServerMessage, { type: "stepped" }>) => void;
-  readonly reject: (error: StepError) => void;
-}
+/** The round trip to one gpu-worker, from all sessions' replies. */
+class RoundTrip {
+  ms: number | null = null;
 
-/** One request in flight at a time. The first failure closes the socket and answers all later requests. */
-class Link {
-  readonly #socket: StepSocket;
-  #waiting: Waiting | null = null;
-  #failure: StepError | null = null;
-
-  constructor(socket: StepSocket) {
-    this.#socket = socket;
-    socket.addEventListener("message", (event) => this.#receive(event.data));
-    socket.addEventListener("close", () => this.fail(new StepError("engine_unavailable", UNAVAILABLE)));
-    socket.addEventListener("error", () => this.fail(new StepError("engine_unavailable", UNAVAILABLE)));
-  }
-
-  /** Sends and waits for the reply. Closing the socket is what cancels the work on the other side. */
-  ask(message: ClientMessage, ms: number, signal: CancelSignal) {
-    return new Promise<Parameters<Waiting["resolve"]>[0]>((resolve, reject) => {
-      if (signal.aborted) this.fail(cancelled());
-      if (this.#failure !== null) {
-        reject(this.#failure);
-        return;
-      }
-      const onAbort = () => this.fail(cancelled());
-      const timer = setTimeout(() => this.fail(new StepError("timeout", "The model engine took too long.")), ms);
-      const settled = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", onAbort);
-        this.#waiting = null;
-      };
-      this.#waiting = {
-        resolve: (reply) => {
-          settled();
-          resolve(reply);
-        },
-        reject: (error) => {
-          settled();
-          reject(error);
-        },
-      };
-      signal.addEventListener("abort", onAbort);
-      try {
-        this.#socket.send(new Uint8Array(encodeClient(message)));
-      } catch {
-        this.fail(new StepError("engine_unavailable", UNAVAILABLE));
-      }
-    });
-  }
-
-  /** Ends the link; only the first reason counts, and it is returned. */
-  fail(error: StepError): StepError {
-    if (this.#failure !== null) return this.#failure;
-    this.#failure = error;
-    this.#socket.close(1000, error.code);
-    this.#waiting?.reject(error);
-    return error;
-  }
-
-  #receive(data: unknown): void {
-    try {
-      if (!(data instanceof ArrayBuffer)) throw unexpected();
-      const message = decodeServer(new Uint8Array(data));
-      if (message.type === "failed") {
-        throw new StepError(message.code, message.message, message.param, message.retryAfterS);
-      }
-      if (this.#waiting === null) throw unexpected();
-      this.#waiting.resolve(message);
-    } catch (error) {
-      this.fail(error instanceof StepError ? error : unexpected());
-    }
+  observe(ms: number): void {
+    this.ms = blend(this.ms, Math.max(0, ms));
   }
 }
 
-function cancelled(): StepError {
-  return new StepError("client_closed", "The request was cancelled.");
-}
+/** Round trips of messages that are answered by and by. */
+class Stamps {
+  readonly #now: () => number;
+  readonly #sentAt = new Map<number, number>();
+  #last = 0;
 
-function unexpected(): StepError {
-  return new StepError("bad_frame", "The model engine sent an unexpected message.");
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  next(): number {
+    this.#sentAt.set(++this.#last, this.#now());
+    return this.#last;
+  }
+
+  /** ms; null where nothing new is echoed. */
+  seen(echo: Echo): number | null {
+    const sentAt = this.#sentAt.get(echo.stamp);
+    if (sentAt === undefined) return null;
+    for (const stamp of this.#sentAt.keys()) if (stamp <= echo.stamp) this.#sentAt.delete(stamp);
+    return this.#now() - sentAt - echo.heldMs;
+  }
 }
 
 async function deadline<T>(promise: Promise<T>, ms: number, discard: (late: T) => void): Promise<T> {

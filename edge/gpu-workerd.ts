@@ -1,7 +1,7 @@
 import type { BundleInfo, CancelSignal } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import type { Config } from "./config.ts";
-import type { Connect, StepSocket } from "./gpu-client.ts";
+import type { Connect } from "./gpu-client.ts";
+import type { StepSocket } from "./step-link.ts";
 
 const UNAVAILABLE = "The model engine is not available.";
 
@@ -9,11 +9,11 @@ const UNAVAILABLE = "The model engine is not available.";
 const INFO_DEADLINE_MS = 3_000;
 
 /** Connects by a fetch Upgrade, workerd's way to a WebSocket that carries an Authorization header. */
-export function connectByFetch({ gpuWorkerUrl, gpuWorkerKey }: Config): Connect {
+export function connectByFetch(url: string, key: string): Connect {
   return async (cancel): Promise<StepSocket> => {
     const { signal, forget } = asAbortSignal(cancel);
     const upgrade = { upgrade: "websocket" };
-    const response = await reach(`${gpuWorkerUrl}/v1/step`, gpuWorkerKey, upgrade, signal).finally(forget);
+    const response = await reach(`${url}/v1/step`, key, upgrade, signal).finally(forget);
     const socket = response.webSocket;
     if (socket === null) throw refused(response);
     socket.accept();
@@ -24,14 +24,18 @@ export function connectByFetch({ gpuWorkerUrl, gpuWorkerKey }: Config): Connect 
 }
 
 /** GET /v1/bundle. Rejects with StepError "engine_unavailable". */
-export async function fetchEngineInfo(
-  { gpuWorkerUrl, gpuWorkerKey }: Config,
-  signal: CancelSignal,
-): Promise<BundleInfo> {
+export async function fetchEngineInfo(url: string, key: string, signal: CancelSignal): Promise<BundleInfo> {
   if (signal.aborted) throw new StepError("client_closed", "The request was cancelled.");
-  const response = await reach(`${gpuWorkerUrl}/v1/bundle`, gpuWorkerKey, {}, AbortSignal.timeout(INFO_DEADLINE_MS));
+  const response = await reach(`${url}/v1/bundle`, key, {}, AbortSignal.timeout(INFO_DEADLINE_MS));
   if (!response.ok) throw refused(response);
   return await response.json<BundleInfo>();
+}
+
+/** GET /metrics, Prometheus' text. Rejects with StepError "engine_unavailable". */
+export async function fetchMetrics(url: string, key: string): Promise<string> {
+  const response = await reach(`${url}/metrics`, key, {}, AbortSignal.timeout(INFO_DEADLINE_MS));
+  if (!response.ok) throw refused(response);
+  return await response.text();
 }
 
 async function reach(
@@ -40,8 +44,10 @@ async function reach(
   headers: Record<string, string>,
   signal?: AbortSignal,
 ): Promise<Response> {
+  const sent = { ...headers, authorization: `Bearer ${key}` };
   try {
-    return await fetch(url, { headers: { ...headers, authorization: `Bearer ${key}` }, ...(signal ? { signal } : {}) });
+    // Followed, a redirection would let a gpu-worker choose what else the edge calls.
+    return await fetch(url, { headers: sent, redirect: "manual", ...(signal ? { signal } : {}) });
   } catch {
     throw new StepError("engine_unavailable", UNAVAILABLE);
   }

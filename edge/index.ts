@@ -1,16 +1,27 @@
 import type { Hono } from "hono";
+import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import { type AppEnv, createApp } from "./app.ts";
-import { readConfig } from "./config.ts";
+import { type Config, readConfig } from "./config.ts";
+import { firstAnswer, PooledEngine, sleep } from "./fleet/pooled-engine.ts";
+import { FleetList, type Registry } from "./fleet/registry.ts";
+import type { FleetRegistry } from "./fleet/registry-object.ts";
 import { createGpuClient } from "./gpu-client.ts";
-import { connectByFetch, fetchEngineInfo } from "./gpu-workerd.ts";
+import { connectByFetch, fetchEngineInfo, fetchMetrics } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
+import type { MemoryStore } from "./memory/memory.ts";
+import type { TenantMemory } from "./memory/memory-object.ts";
+
+export { FleetRegistry } from "./fleet/registry-object.ts";
+export { TenantMemory } from "./memory/memory-object.ts";
 
 /** Bindings of wrangler.toml; the variables are checked by config.ts. */
 interface Env {
   readonly ASSETS: Fetcher;
   readonly LIMIT?: RateLimiter;
+  readonly FLEET?: DurableObjectNamespace<FleetRegistry>;
+  readonly MEMORY?: DurableObjectNamespace<TenantMemory>;
 }
 
 /** One app per isolate, so that tokenizers and packs are loaded once. */
@@ -19,10 +30,12 @@ let kept: { readonly env: Env; readonly app: Hono<AppEnv> } | null = null;
 function appOf(env: Env): Hono<AppEnv> {
   if (kept?.env === env) return kept.app;
   const config = readConfig(env);
+  const registry = registryOf(env);
   const app = createApp({
     config,
-    engine: createGpuClient(connectByFetch(config)),
-    engineInfo: (signal) => fetchEngineInfo(config, signal),
+    ...fleetOf(config, registry),
+    registry,
+    memory: memoryOf(env, config),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -31,11 +44,79 @@ function appOf(env: Env): Hono<AppEnv> {
     limiter: env.LIMIT ?? null,
     now: () => performance.now(),
     date: () => Date.now(),
-    logError: (requestId, error) =>
-      console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) })),
+    logError,
   });
   kept = { env, app };
   return app;
+}
+
+function logError(requestId: string | null, error: unknown): void {
+  console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) }));
+}
+
+function registryOf({ FLEET }: Env): Registry | null {
+  if (FLEET === undefined) return null;
+  // A stub belongs to the request that made it.
+  const stub = () => FLEET.get(FLEET.idFromName("fleet"));
+  return {
+    register: async (worker) => await stub().register(worker),
+    remove: async (url) => await stub().remove(url),
+    list: async () => await stub().list(),
+  };
+}
+
+function memoryOf({ MEMORY }: Env, { memoryMs }: Config): ((name: string) => MemoryStore) | null {
+  if (MEMORY === undefined) return null;
+  return (name) => {
+    const stub = MEMORY.get(MEMORY.idFromName(name));
+    return {
+      recall: async (tokenizer) => await stub.recall(tokenizer),
+      remember: async (epoch, tokenizer, text) => await stub.remember(epoch, tokenizer, text, memoryMs),
+      size: async () => await stub.size(),
+      forget: async () => await stub.forget(),
+    };
+  };
+}
+
+/** The gpu-workers of each model as one engine. */
+function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
+  const now = () => performance.now();
+  const fleet = new FleetList({ fixed: gpuWorkerUrls, registry, now, logError: (error) => logError(null, error) });
+  const poolOf = (model: string) =>
+    new PooledEngine({
+      workers: () => fleet.urls(model),
+      engineAt: (url) => createGpuClient(connectByFetch(url, gpuWorkerKey)),
+      now,
+      random: Math.random,
+      sleep,
+      resumeMs,
+    });
+  const pools = new Map(models.map((model) => [model, poolOf(model)]));
+  const engine: StepEngine = {
+    async open(spec, signal, ahead) {
+      const pool = pools.get(spec.model);
+      if (pool === undefined) throw new StepError("model_not_found", `The model '${spec.model}' does not exist.`);
+      return await pool.open(spec, signal, ahead);
+    },
+  };
+  return {
+    engine,
+    engineInfo: (signal: CancelSignal) =>
+      firstAnswer(
+        () => fleet.urls(null),
+        (url) => fetchEngineInfo(url, gpuWorkerKey, signal),
+        signal,
+      ),
+    engineMetrics: async () => {
+      const told = (await fleet.urls(null)).map(async (url) => ({
+        worker: new URL(url).host,
+        text: await fetchMetrics(url, gpuWorkerKey),
+      }));
+      // Those that do not answer are missing, which the scraper's rules can tell.
+      const answers = await Promise.allSettled(told);
+      return answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : []));
+    },
+  };
 }
 
 export default {

@@ -40,6 +40,7 @@ const manifestSchema = z.object({
   topK: z.int().min(0).max(LIMITS.topK),
   copyHeads: copyHeads.nullable(),
   tokenizer: file,
+  eosTokens: z.array(z.int().min(0)),
 });
 
 /** Sizes of a bundle's base model and heads. */
@@ -57,6 +58,8 @@ export interface Bundle {
   readonly ropeFrequencies: readonly number[];
   readonly costs: PassCosts;
   readonly tokenizerHash: string;
+  readonly tokenizerPath: string;
+  readonly eosTokens: readonly number[];
   readonly basePath: string;
   readonly headsPath: string;
   /** null: the bundle has no local rescorer. */
@@ -95,6 +98,8 @@ export async function readBundle(dir: string): Promise<Bundle> {
     ropeFrequencies,
     costs,
     tokenizerHash: tokenizer.sha256,
+    tokenizerPath: join(dir, tokenizer.path),
+    eosTokens: parsed.data.eosTokens,
     basePath: join(dir, graphs.base.path),
     headsPath: join(dir, graphs.heads.path),
     neuralPath: graphs.neural === null ? null : join(dir, graphs.neural.path),

@@ -5,8 +5,12 @@ const KEY_LENGTH = 16;
 
 const integer = (low: number, high: number) => z.coerce.number().int().min(low).max(high);
 
+const webAddress = z
+  .url({ protocol: /^https?$/, error: "must be an http or https URL" })
+  .transform((url) => url.replace(/\/$/, ""));
+
 /** Environment variables; an empty one counts as absent. */
-const environment = z.object({
+export const variables = z.object({
   GPU_WORKER_KEY: z
     .string({ error: "is required: the key that the edge presents" })
     .min(KEY_LENGTH, `must have at least ${KEY_LENGTH} characters`),
@@ -17,6 +21,8 @@ const environment = z.object({
   GPU_WORKER_SESSIONS: integer(1, 4096).default(64),
   GPU_WORKER_MAX_WAIT_S: integer(1, 3600).default(60),
   GPU_WORKER_KV_MIB: integer(16, 1 << 20).default(2048),
+  GPU_WORKER_REGISTRY_URL: webAddress.optional(),
+  GPU_WORKER_PUBLIC_URL: webAddress.optional(),
   FOREDRAFT_BUNDLE: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "must be a bundle's name")
@@ -24,9 +30,15 @@ const environment = z.object({
   FOREDRAFT_CACHE: z.string().default(join(import.meta.dirname, "..", ".cache")),
 });
 
+const environment = variables.superRefine(({ GPU_WORKER_REGISTRY_URL, GPU_WORKER_PUBLIC_URL }, { addIssue }) => {
+  if (GPU_WORKER_REGISTRY_URL === undefined || GPU_WORKER_PUBLIC_URL !== undefined) return;
+  const message = "is required with GPU_WORKER_REGISTRY_URL: where the edge reaches this gpu-worker";
+  addIssue({ code: "custom", path: ["GPU_WORKER_PUBLIC_URL"], message });
+});
+
 /** Where bundles and compiled code are kept unless the environment says otherwise. */
 export function defaultCacheDir(): string {
-  return environment.shape.FOREDRAFT_CACHE.parse(process.env.FOREDRAFT_CACHE || undefined);
+  return variables.shape.FOREDRAFT_CACHE.parse(process.env.FOREDRAFT_CACHE || undefined);
 }
 
 export interface Config {
@@ -41,6 +53,8 @@ export interface Config {
   /** Longest wait of a session for its first pass, ms. */
   readonly maxWaitMs: number;
   readonly kvLimitBytes: number;
+  /** Where to register, and as what; null: the edge knows this gpu-worker by its configuration. */
+  readonly registry: { readonly registryUrl: string; readonly publicUrl: string } | null;
   readonly cacheDir: string;
   readonly bundle: string;
   readonly bundleDir: string;
@@ -63,6 +77,10 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     maxSessions: data.GPU_WORKER_SESSIONS,
     maxWaitMs: data.GPU_WORKER_MAX_WAIT_S * 1000,
     kvLimitBytes: data.GPU_WORKER_KV_MIB * 2 ** 20,
+    registry:
+      data.GPU_WORKER_REGISTRY_URL === undefined
+        ? null
+        : { registryUrl: data.GPU_WORKER_REGISTRY_URL, publicUrl: data.GPU_WORKER_PUBLIC_URL! },
     cacheDir: data.FOREDRAFT_CACHE,
     bundle: data.FOREDRAFT_BUNDLE,
     bundleDir: join(data.FOREDRAFT_CACHE, "bundles", data.FOREDRAFT_BUNDLE),

@@ -75,7 +75,7 @@ export class CopySources {
 /**
  * The lattice with copies mixed in: p_j(w) = (1 - g_j) p_head_j(w) + g_j c_j(w), the likeliest k of each row. A
  * copied token that the row does not list is taken to have no probability under the head.
- * @param gate [heads] the heads graph's part of the gates, before the sigmoid
+ * @param gate [heads] the draft heads' part of the gates, before the sigmoid
  */
 export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySources, params: CopyHeads): Lattice {
   const { heads, k } = lattice;

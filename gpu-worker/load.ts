@@ -1,12 +1,13 @@
 import { availableParallelism } from "node:os";
 import type { BundleInfo } from "../shared/engine.ts";
+import type { Grammars } from "../shared/grammar/grammars.ts";
 import { type Bundle, bundleInfo, readBundle } from "./bundle.ts";
 import { defaultCacheDir } from "./config.ts";
+import { readGrammars } from "./grammars.ts";
 import { GraphModel } from "./graph/model.ts";
 import { IntegerModel } from "./integer/model.ts";
 import type { Model } from "./model.ts";
 import type { NeuralModel } from "./neural.ts";
-import { loadHeads } from "./onnx/heads.ts";
 import { loadNeural } from "./onnx/neural.ts";
 import type { Provider } from "./onnx/session.ts";
 
@@ -29,6 +30,7 @@ export interface LoadedModel {
   readonly model: Model;
   /** null: the bundle has none. */
   readonly neural: NeuralModel | null;
+  readonly grammars: Grammars;
 }
 
 /** Reads, checks and loads a compiled bundle on the calling thread. Throws Error saying what is wrong. */
@@ -37,7 +39,8 @@ export async function loadBundle(bundleDir: string, options: LoadOptions): Promi
   const bundle = await readBundle(bundleDir);
   const model = await loadModel(bundle, options);
   const neural = bundle.neuralPath === null ? null : await loadNeural(bundle.neuralPath);
-  return { bundle, info: bundleInfo(bundle, provider, model.pages), model, neural };
+  const grammars = await readGrammars(bundle.tokenizerPath, bundle.eosTokens);
+  return { bundle, info: bundleInfo(bundle, provider, model.pages), model, neural, grammars };
 }
 
 async function loadModel(bundle: Bundle, options: LoadOptions): Promise<Model> {
@@ -55,7 +58,7 @@ async function loadModel(bundle: Bundle, options: LoadOptions): Promise<Model> {
     shape: { ...shape, kvBytes: kvLimitBytes, members: threads },
     ropeFrequencies,
     weightsPath: basePath,
+    headsPath: shape.latticeHeads === 0 ? null : headsPath,
     cacheDir: options.cacheDir ?? defaultCacheDir(),
-    heads: await loadHeads(headsPath, shape, { provider, threads }),
   });
 }

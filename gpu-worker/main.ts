@@ -1,6 +1,9 @@
+import { createApi } from "./api/api.ts";
 import { type Config, readConfig } from "./config.ts";
+import { Drafting } from "./drafting.ts";
 import { SessionEngine } from "./engine/engine.ts";
 import { ModelProcess } from "./process/model-process.ts";
+import { Registration } from "./registration.ts";
 import { startServer } from "./server.ts";
 
 /** Running steps may take this long to end once the process is asked to stop, ms. */
@@ -21,14 +24,18 @@ function configuration(): Config {
 }
 
 async function main(): Promise<void> {
-  const { key, host, port, threads, bundle, bundleDir, maxSessions, maxWaitMs, ...settings } = configuration();
+  const { key, host, port, threads, bundle, bundleDir, maxSessions, maxWaitMs, registry, ...settings } =
+    configuration();
   const log = (line: string) => console.error(`gpu-worker: ${line}`);
   const server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log });
   let engine: SessionEngine | null = null;
+  let registration: Registration | null = null;
   let stopping = false;
   const shutDown = async (code: number) => {
     if (stopping) return;
     stopping = true;
+    // First of all, so that streams that are handed over do not come back.
+    await registration?.end();
     await server.close(GRACE_MS);
     await engine?.close();
     process.exit(code);
@@ -47,7 +54,10 @@ async function main(): Promise<void> {
     },
   });
   engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
-  server.serve(engine);
+  const drafting = await Drafting.of(bundleDir);
+  const api = createApi({ engine, drafting, metrics: server.metrics, bundleDir, maxStreams: maxSessions, log });
+  server.serve(engine, drafting, api);
+  if (registry !== null && !stopping) registration = new Registration({ ...registry, model: bundle, key, log });
   console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);
   if (model.notice !== null) console.log(`gpu-worker: ${model.notice}`);
 }

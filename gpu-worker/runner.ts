@@ -1,8 +1,11 @@
 import { assert } from "../shared/assert.ts";
 import { type DraftTree, EMPTY_TREE } from "../shared/draft-tree.ts";
 import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
+import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
+import { LogitAdjuster } from "./adjust.ts";
+import { Constraint } from "./constraint.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
 import { tokenLogProbs } from "./log-probs.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
@@ -11,7 +14,7 @@ import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
 /** What a session keeps to for its whole life. */
-export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural">;
+export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural" | "answered" | "grammar">;
 
 /** A session as it begins, or as it goes on after its computed part was lost. */
 export interface RunnerSession {
@@ -69,6 +72,10 @@ interface Session {
   rooted: boolean;
   /** The committed text, for heads that copy from it; null where no head runs or none copies. */
   readonly sources: CopySources | null;
+  /** null: tokens are chosen by the logits as they are. */
+  readonly adjuster: LogitAdjuster | null;
+  /** null: every token may come next. */
+  readonly constraint: Constraint | null;
   /** null: the lattices stay as the heads give them. */
   readonly local: LocalRescorer | null;
 }
@@ -78,11 +85,19 @@ export class ModelRunner implements Runner {
   readonly #model: Model;
   readonly #sessions = new Map<number, Session>();
   readonly #neural: NeuralModel | null;
+  readonly #grammars: Pick<Grammars, "of"> | null;
   readonly #now: () => number;
 
-  constructor(model: Model, neural: NeuralModel | null = null, now: () => number = () => performance.now()) {
+  /** `grammars` null: sessions have none. */
+  constructor(
+    model: Model,
+    neural: NeuralModel | null = null,
+    grammars: Pick<Grammars, "of"> | null = null,
+    now: () => number = () => performance.now(),
+  ) {
     this.#model = model;
     this.#neural = neural;
+    this.#grammars = grammars;
     this.#now = now;
   }
 
@@ -94,7 +109,11 @@ export class ModelRunner implements Runner {
     const local = LocalRescorer.for(spec, this.#neural);
     const rooted = text.length > promptTokens;
     local?.commit(rooted ? text.subarray(0, -1) : text);
-    this.#sessions.set(id, { spec, text: [...text], pages: [...pages], length: cached, rooted, sources, local });
+    const begins = promptTokens - (spec.answered ?? 0);
+    const adjuster = LogitAdjuster.for(spec.sampling, text, begins);
+    const constraint = this.#constraint(spec, text.subarray(begins));
+    const start = { spec, text: [...text], pages: [...pages], length: cached, rooted };
+    this.#sessions.set(id, { ...start, sources, adjuster, constraint, local });
   }
 
   async run(items: readonly RunnerItem[]): Promise<PassResult> {
@@ -120,6 +139,12 @@ export class ModelRunner implements Runner {
     });
     const made = lattices.filter((lattice) => lattice !== null).length;
     return { outcomes, lattices: made, ms: this.#now() - startedAt };
+  }
+
+  #constraint({ grammar }: RunnerSpec, answered: Uint32Array): Constraint | null {
+    if (grammar === undefined) return null;
+    assert(this.#grammars !== null, "a model whose tokens are known");
+    return new Constraint(this.#grammars.of(grammar), answered);
   }
 
   close(id: number): void {
@@ -195,9 +220,13 @@ interface Chosen {
   readonly logProbs: readonly TokenLogProbs[] | null;
 }
 
-function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: Session): Segment {
+function segmentOf(
+  { work }: RunnerItem,
+  { spec, text, pages, length, rooted, adjuster, constraint }: Session,
+): Segment {
   const table = Int32Array.from(pages);
-  const logits = spec.sampling.temperature > 0 || spec.logProbs !== null;
+  const plain = spec.sampling.temperature === 0 && adjuster === null && constraint === null;
+  const logits = !plain || spec.logProbs !== null;
   if ("rows" in work) {
     const end = length + work.rows;
     const due = !rooted && end === text.length;
@@ -213,18 +242,41 @@ function segmentOf({ work }: RunnerItem, { spec, text, pages, length, rooted }: 
 }
 
 /** The path of `work` that the model itself would have taken; `first` is the number of the segment's first wanted row. */
-function choose({ work }: RunnerItem, { spec, text }: Session, forward: Forward, first: number): Chosen {
+function choose({ work }: RunnerItem, session: Session, forward: Forward, first: number): Chosen {
+  const { spec, text } = session;
   const draft = "draft" in work ? work.draft : EMPTY_TREE;
   const logProbs: TokenLogProbs[] = [];
   const { accepted, bonus } = longestPath(draft, (node, depth) => {
     const row = first + node + 1;
-    const { sampling } = spec;
-    const greedy = sampling.temperature === 0;
-    const token = greedy ? forward.argmax[row]! : sampleToken(forward.logits(row), sampling, text.length + depth);
+    const token = tokenAfter(forward, row, session, text.length + depth);
     if (spec.logProbs !== null) logProbs.push(tokenLogProbs(forward.logits(row), token, spec.logProbs));
     return token;
   });
   const last = first + (accepted.at(-1) ?? -1) + 1;
   const committed = accepted.map((node) => draft.tokens[node]!);
   return { row: last, accepted, committed, bonus, logProbs: spec.logProbs === null ? null : logProbs };
+}
+
+/** The model's own token after a row. Asked for along a path only: what is chosen becomes part of the text. */
+function tokenAfter(forward: Forward, row: number, session: Session, position: number): TokenId {
+  const { adjuster, constraint } = session;
+  const forced = constraint?.forced ?? -1;
+  const token = forced >= 0 ? forced : chosenToken(forward, row, session, position);
+  adjuster?.push(token);
+  constraint?.push(token);
+  return token;
+}
+
+function chosenToken(
+  forward: Forward,
+  row: number,
+  { spec, adjuster, constraint }: Session,
+  position: number,
+): TokenId {
+  const plain = adjuster === null && spec.sampling.temperature === 0;
+  // The best of all tokens is the best of those that are allowed, if it is one of them.
+  if (plain && (constraint === null || constraint.allows(forward.argmax[row]!))) return forward.argmax[row]!;
+  const logits = forward.logits(row);
+  const adjusted = adjuster === null ? logits : adjuster.adjust(logits);
+  return sampleToken(constraint === null ? adjusted : constraint.masked(adjusted), spec.sampling, position);
 }

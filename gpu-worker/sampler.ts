@@ -1,6 +1,6 @@
 import type { Sampling } from "../shared/engine.ts";
 import type { TokenId } from "../shared/ids.ts";
-import { EVERY_TOKEN, nucleus } from "./nucleus.ts";
+import { isKept, keptBy } from "./nucleus.ts";
 
 /*
  * Sampling by the Gumbel-max trick: argmax(logit / T + g) with independent standard Gumbel noise g per token is
@@ -12,22 +12,22 @@ import { EVERY_TOKEN, nucleus } from "./nucleus.ts";
 const BIT_NATS = Math.LN2 * (1 + 1e-9);
 
 /**
- * The token at `position` (0 is the first prompt token), given the base model's logits for it.
+ * The token at `position` (0 is the first prompt token), given the logits for it, adjusted where they are to be.
  * @param logits [vocab]
  */
 export function sampleToken(logits: Float32Array, sampling: Sampling, position: number): TokenId {
   const top = highest(logits);
-  const { temperature, topP, seed } = sampling;
+  const { temperature, seed } = sampling;
   if (temperature === 0) return top;
-  const floor = topP < 1 ? nucleus(logits, temperature, topP) : EVERY_TOKEN;
+  const topLogit = logits[top]!;
+  const floor = keptBy(sampling, logits, topLogit);
   const key = noiseKey(seed, position);
   const scale = 1 / temperature;
-  const topLogit = logits[top]!;
   let best = top;
   let bestScore = gumbel(noise(key, top));
   for (let token = 0; token < logits.length; token++) {
     const logit = logits[token]!;
-    if (logit < floor.logit || (logit === floor.logit && token > floor.lastToken)) continue;
+    if (!isKept(floor, logit, token)) continue;
     // Relative to the likeliest token: at a tiny temperature the products would not be finite.
     const score = (logit - topLogit) * scale;
     const bits = noise(key, token);

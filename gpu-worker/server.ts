@@ -5,7 +5,11 @@ import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
 import { type BundleInfo, IDLE, type Load, type StepEngine } from "../shared/engine.ts";
+import { ERRORS, type ErrorCode } from "../shared/errors.ts";
 import { LIMITS } from "../shared/limits.ts";
+import type { Api } from "./api/api.ts";
+import { answerBy } from "./api/node-http.ts";
+import type { Drafting } from "./drafting.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
 import { RefusalLog } from "./refusals.ts";
@@ -17,6 +21,9 @@ export interface Served extends StepEngine {
   readonly load: Load;
 }
 
+/** What drafts beside the model. */
+export type Drafts = Pick<Drafting, "rescorer" | "grammar">;
+
 export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly host: string;
   /** 0 takes any free port. */
@@ -24,6 +31,7 @@ export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   /** The bearer key that every caller of /v1/ presents. */
   readonly key: string;
   readonly maxSockets?: number;
+  /** Between pings; a peer that has not answered one by the next is gone. */
   readonly pingMs?: number;
   /** Takes a line whenever there is a reason to refuse somebody; none repeats within a minute. */
   readonly log?: (line: string) => void;
@@ -33,8 +41,8 @@ export interface GpuServer {
   readonly url: string;
   /** For the engine to tell what it does. */
   readonly metrics: Metrics;
-  /** From here on it is ready. */
-  serve(engine: Served): void;
+  /** From here on it is ready. `api` answers OpenAI's routes. */
+  serve(engine: Served, drafting: Drafts, api?: Api): void;
   /** Takes no more, lets running steps end for at most `graceMs`, then cuts off what is left. */
   close(graceMs: number): Promise<void>;
 }
@@ -44,9 +52,11 @@ const DEFAULTS = {
   idleMs: 120_000,
   maxSockets: 64,
   pendingMs: 10_000,
-  pingMs: 15_000,
+  pingMs: 2_500,
   log: () => undefined,
 };
+
+const OPENAI_PATHS = /^\/v1\/(chat\/completions|completions|models(\/[^/]*)?)$/;
 
 /** The least that `maxPending` is where nothing else is said. */
 const MIN_PENDING = 128;
@@ -79,7 +89,9 @@ class Server implements GpuServer {
   readonly #refusals: RefusalLog;
   readonly #pending: PendingConnections;
   readonly #heartbeat: NodeJS.Timeout;
-  #engine: Served | null = null;
+  /** Of those who showed the key and were not upgraded. */
+  readonly #answering = new Set<Socket>();
+  #served: { readonly engine: Served; readonly drafting: Drafts; readonly api: Api | null } | null = null;
   #closing = false;
 
   constructor(options: ServerOptions) {
@@ -87,7 +99,7 @@ class Server implements GpuServer {
     const maxPending = Math.max(MIN_PENDING, options.maxSockets ?? DEFAULTS.maxSockets);
     this.#options = { ...DEFAULTS, maxPending, ...options };
     this.#keyHash = digest(options.key);
-    this.metrics = new Metrics(() => this.#engine?.load ?? IDLE);
+    this.metrics = new Metrics(() => this.#served?.engine.load ?? IDLE);
     this.#refusals = new RefusalLog(this.#options.log);
     this.#pending = new PendingConnections(this.#options, (reason, socket) =>
       this.#refusals.note(reason, addressOf(socket)),
@@ -114,8 +126,8 @@ class Server implements GpuServer {
     return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
   }
 
-  serve(engine: Served): void {
-    this.#engine = engine;
+  serve(engine: Served, drafting: Drafts, api?: Api): void {
+    this.#served = { engine, drafting, api: api ?? null };
   }
 
   async close(graceMs: number): Promise<void> {
@@ -128,6 +140,7 @@ class Server implements GpuServer {
     const cutOff = setTimeout(() => {
       for (const socket of this.#sockets) socket.terminate();
       this.#pending.terminate();
+      for (const socket of this.#answering) socket.destroy();
     }, graceMs);
     await closed;
     clearTimeout(cutOff);
@@ -136,8 +149,9 @@ class Server implements GpuServer {
 
   async #respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#pending.answering(request.socket);
-    // One request a connection, and no route wants a body: whatever else a peer sends is never waited for.
+    // One request a connection, and none but OpenAI's routes want a body: whatever else a peer sends is never waited for.
     response.setHeader("connection", "close");
+    if (OPENAI_PATHS.test(pathOf(request))) return this.#complete(request, response);
     if (request.method !== "GET" && request.method !== "HEAD") return reply(response, 405, { error: "GET only" });
     switch (pathOf(request)) {
       case "/healthz":
@@ -157,7 +171,7 @@ class Server implements GpuServer {
           return reply(response, 401, { error: "wrong key" });
         }
         if (this.#ready === null) return reply(response, 503, { error: "not ready" });
-        return reply(response, 200, this.#ready.bundle);
+        return reply(response, 200, this.#ready.engine.bundle);
       case "/v1/step":
         return reply(response, 426, { error: "WebSocket only" }, { upgrade: "websocket" });
       default:
@@ -165,18 +179,37 @@ class Server implements GpuServer {
     }
   }
 
+  /** OpenAI's routes, for those with the key. */
+  async #complete(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { socket } = request;
+    if (!this.#admits(request)) {
+      this.#refusals.note("wrong key", addressOf(socket));
+      return reply(response, 401, openAiError("The API key is not valid.", "invalid_api_key"));
+    }
+    const api = this.#ready?.api ?? null;
+    if (api === null) {
+      const message = this.#closing ? "The gpu-worker is stopping." : "The model is not loaded yet.";
+      return reply(response, 503, openAiError(message, "engine_unavailable"), { "retry-after": "1" });
+    }
+    // From here on the limits of completions hold.
+    this.#pending.release(socket);
+    this.#answering.add(socket);
+    socket.once("close", () => this.#answering.delete(socket));
+    await answerBy(api, request, response);
+  }
+
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     // A peer that resets the connection right now is no reason to stop.
     socket.on("error", () => socket.destroy());
-    const engine = this.#ready;
+    const served = this.#ready;
     const refusal = this.#refusal(request);
-    if (engine === null || refusal !== null) {
+    if (served === null || refusal !== null) {
       this.#refuse(socket, refusal ?? { status: 503, error: this.#closing ? "stopping" : "loading" });
       return;
     }
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       this.#pending.release(socket);
-      const step = new StepSocket(webSocket, engine, this.metrics, this.#options);
+      const step = new StepSocket(webSocket, served, this.metrics, this.#options);
       this.#sockets.add(step);
       webSocket.on("close", () => this.#sockets.delete(step));
     });
@@ -206,8 +239,8 @@ class Server implements GpuServer {
     socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   }
 
-  get #ready(): Served | null {
-    return this.#closing ? null : this.#engine;
+  get #ready() {
+    return this.#closing ? null : this.#served;
   }
 
   /** Compares hashes, so neither the time nor the length tells anything of the key. */
@@ -228,6 +261,11 @@ function addressOf(socket: Duplex): string | undefined {
 
 function pathOf(request: IncomingMessage): string {
   return (request.url ?? "/").split("?", 1)[0]!;
+}
+
+/** What keeps a request from OpenAI's routes, in their shape. */
+function openAiError(message: string, code: ErrorCode): object {
+  return { error: { message, type: ERRORS[code].type, param: null, code } };
 }
 
 function reply(response: ServerResponse, status: number, body: object, headers: Record<string, string> = {}): void {

@@ -1,9 +1,23 @@
-import type { RawData, WebSocket } from "ws";
+import type { RawData } from "ws";
 import { decodeClient, encodeServer } from "../shared/codec.ts";
-import type { StepEngine, StepSession } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import type { ClientMessage, ServerMessage } from "../shared/messages.ts";
+import type { ClientMessage, RunMessage, ServerMessage } from "../shared/messages.ts";
 import type { Metrics } from "./metrics.ts";
+import { Run } from "./run.ts";
+import { ServedSession } from "./served-session.ts";
+import type { Drafts, Served } from "./server.ts";
+
+/** What is needed of the `ws` package's WebSocket. */
+export interface PeerSocket {
+  readonly readyState: number;
+  readonly OPEN: number;
+  on(event: "message", listener: (data: RawData, isBinary: boolean) => void): unknown;
+  on(event: "pong" | "close" | "error", listener: () => void): unknown;
+  send(data: Uint8Array): void;
+  ping(): void;
+  close(code: number, reason?: string): void;
+  terminate(): void;
+}
 
 export interface SocketLimits {
   /** For the first message, ms. */
@@ -12,28 +26,43 @@ export interface SocketLimits {
   readonly idleMs: number;
 }
 
+/** Messages that steer a run. */
+type Steering = "credit" | "pause" | "hint";
+
+/** How often a peer that waits is told that it is not in vain, ms. */
+const ALIVE_MS = 1_000;
 /** Going away: RFC 6455, section 7.4.1. */
 const GOING_AWAY = 1001;
 
 /**
- * One WebSocket, one session. It answers one message at a time and takes no other meanwhile, so neither side's
- * buffers can fill.
+ * One WebSocket, one session. It answers one message at a time and takes no other meanwhile but what steers a run, or
+ * asks for one with the opening, so neither side's buffers can fill.
  */
 export class StepSocket {
-  readonly #socket: WebSocket;
-  readonly #engine: StepEngine;
+  readonly #socket: PeerSocket;
+  readonly #served: { readonly engine: Served; readonly drafting: Drafts };
   readonly #metrics: Metrics;
   readonly #limits: SocketLimits;
   readonly #gone = new AbortController();
-  #session: StepSession | null = null;
+  #session: ServedSession | null = null;
+  /** Whether the peer has asked for a run, and the one that is being made. */
+  #ran = false;
+  #run: Run | null = null;
+  /** Asked for while the session is being opened. */
+  #early: RunMessage | null = null;
   #state: "idle" | "busy" | "ended" = "idle";
   #draining = false;
   #answered = true;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(socket: WebSocket, engine: StepEngine, metrics: Metrics, limits: SocketLimits) {
+  constructor(
+    socket: PeerSocket,
+    served: { readonly engine: Served; readonly drafting: Drafts },
+    metrics: Metrics,
+    limits: SocketLimits,
+  ) {
     this.#socket = socket;
-    this.#engine = engine;
+    this.#served = served;
     this.#metrics = metrics;
     this.#limits = limits;
     metrics.sessionStarted();
@@ -57,9 +86,10 @@ export class StepSocket {
     this.#socket.ping();
   }
 
-  /** Ends after the message being answered. */
+  /** Ends after the message being answered, a run after the step that it makes. */
   drain(): void {
     this.#draining = true;
+    this.#run?.pause();
     if (this.#state === "idle") this.#leave();
   }
 
@@ -70,32 +100,84 @@ export class StepSocket {
   async #receive(data: RawData, isBinary: boolean): Promise<void> {
     if (this.#state === "ended") return;
     try {
+      if (!isBinary || !(data instanceof Uint8Array)) throw new StepError("bad_frame", "Messages are binary frames.");
+      const message = decodeClient(data);
+      if (message.type === "credit" || message.type === "pause" || message.type === "hint") {
+        this.#steer(message);
+        return;
+      }
+      if (this.#state === "busy" && this.#waits(message)) return;
       if (this.#state === "busy") throw new StepError("bad_frame", "A message before the reply to the last.");
       this.#state = "busy";
       clearTimeout(this.#timer);
-      if (!isBinary || !(data instanceof Uint8Array)) throw new StepError("bad_frame", "Messages are binary frames.");
-      const reply = await this.#answer(decodeClient(data));
-      this.#send(reply);
+      const alive = setInterval(() => this.#send({ type: "alive" }), ALIVE_MS);
+      await this.#answer(message).finally(() => clearInterval(alive));
       this.#idle();
     } catch (error) {
       this.#fail(error);
     }
   }
 
-  async #answer(message: ClientMessage): Promise<ServerMessage> {
+  /** A run may be asked for together with the opening. */
+  #waits(message: ClientMessage): boolean {
+    if (message.type !== "run" || this.#session !== null || this.#early !== null) return false;
+    this.#early = message;
+    return true;
+  }
+
+  /** What comes after a run has ended by itself is too late to matter. */
+  #steer(message: Extract<ClientMessage, { type: Steering }>): void {
+    if (!this.#ran) throw new StepError("bad_frame", `A ${message.type} before any run.`);
+    if (message.type === "pause") this.#run?.pause();
+    else if (message.type === "hint") this.#run?.hint(message.hint);
+    else this.#run?.grant(message.tokens, message.stamp);
+  }
+
+  async #answer(message: Exclude<ClientMessage, { type: Steering }>): Promise<void> {
     const { signal } = this.#gone;
     if (message.type === "open") {
       if (this.#session !== null) throw new StepError("bad_frame", "The session is already open.");
-      this.#session = await this.#engine.open(message.spec, signal);
+      this.#session = await ServedSession.open(this.#served, message.spec, this.#metrics, signal);
       const { bundle, cachedTokens, opened } = this.#session;
-      this.#metrics.opened(message.spec.prompt.length, opened);
-      return { type: "opened", bundle, cachedTokens, result: opened };
+      this.#send({ type: "opened", bundle, cachedTokens, result: opened });
+      const run = this.#early;
+      if (run !== null && !run.request.limits.eosTokens.includes(opened.bonus)) await this.#drive(this.#session, run);
+      return;
     }
     if (this.#session === null) throw new StepError("bad_frame", "The session is not open yet.");
+    if (message.type === "run") {
+      await this.#drive(this.#session, message);
+      return;
+    }
     const { index, draft } = message;
-    const result = await this.#session.step(index, draft, signal);
-    this.#metrics.stepped(draft, result);
-    return { type: "stepped", index, result };
+    this.#send({ type: "stepped", index, result: await this.#session.step(index, draft, signal) });
+  }
+
+  /** Drafts beside the model until the completion ends, the peer has enough of it, or this gpu-worker stops. */
+  async #drive(session: ServedSession, { steps, request, credit }: RunMessage): Promise<void> {
+    if (steps !== session.steps) throw new StepError("bad_frame", "A run from another place in the session.");
+    // Before anything is awaited: a pause may come while a pack is loaded.
+    const run = new Run(credit, () => performance.now());
+    this.#run = run;
+    this.#ran = true;
+    if (this.#draining) run.pause();
+    const rescorer = await this.#served.drafting.rescorer(request);
+    const blocks = run.blocks(session.loop(request, rescorer), this.#gone.signal, (waiting) => {
+      if (waiting) this.#await(this.#limits.idleMs);
+      else clearTimeout(this.#timer);
+    });
+    for (;;) {
+      const { done, value } = await blocks.next();
+      if (!done) {
+        const block = request.verified ? value : { ...value, verified: null };
+        const echo = run.echo();
+        this.#send({ type: "block", block, echo: echo && { ...echo, load: this.#served.engine.load } });
+        continue;
+      }
+      this.#run = null;
+      if (value !== null) this.#send({ type: "paused", end: value });
+      return;
+    }
   }
 
   #send(message: ServerMessage): void {
@@ -115,19 +197,15 @@ export class StepSocket {
   }
 
   #leave(): void {
-    this.#state = "ended";
-    clearTimeout(this.#timer);
+    this.#stop();
     this.#session?.close();
     this.#socket.close(GOING_AWAY);
   }
 
   #fail(error: unknown): void {
-    if (this.#state === "ended") {
-      // The peer left meanwhile; the engine has cleaned up after itself.
-      return;
-    }
-    this.#state = "ended";
-    clearTimeout(this.#timer);
+    // The peer left meanwhile; the engine has cleaned up after itself.
+    if (this.#state === "ended") return;
+    this.#stop();
     if (!(error instanceof StepError)) console.error(error);
     const known = error instanceof StepError ? error : new StepError("internal", "The engine failed unexpectedly.");
     const { code, message, param, retryAfterS } = known;
@@ -139,10 +217,15 @@ export class StepSocket {
   }
 
   #ended(): void {
-    this.#state = "ended";
-    clearTimeout(this.#timer);
+    this.#stop();
     this.#gone.abort();
     this.#session?.close();
     this.#metrics.sessionEnded();
+  }
+
+  #stop(): void {
+    this.#state = "ended";
+    clearTimeout(this.#timer);
+    this.#run?.pause();
   }
 }

@@ -13,7 +13,7 @@ import { type BundleSource, MODELS_DIR, readSource } from "./source.ts";
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 4;
+const COMPILER_VERSION = 5;
 
 export interface EnsureOptions {
   /** Another layout of the weights than the bundle's own. */

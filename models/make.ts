@@ -13,11 +13,12 @@ import { calibrationOf } from "./calibration.ts";
 import { buildBase } from "./compile/base.ts";
 import { buildHeads, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
+import { writeIntegerHeads } from "./compile/integer-heads.ts";
 import { buildNeural } from "./compile/neural.ts";
 import { GgufFile } from "./gguf.ts";
 import { type LlamaWeights, readLlama } from "./llama.ts";
 import type { Progress } from "./pull.ts";
-import { readSafetensors } from "./safetensors.ts";
+import { readSafetensors, type SafeTensors } from "./safetensors.ts";
 import { type BundleSource, MODELS_DIR } from "./source.ts";
 import { rebuildTokenizer } from "./tokenizer.ts";
 
@@ -68,7 +69,7 @@ export async function compile(
     return put("neural.onnx", await buildNeural(llama, file, precision));
   };
   const base = await compileBase(llama, contextTokens, info.taps, precision, put, dir, (share) => stage(BASE * share));
-  const headsGraph = await put("heads.onnx", await buildHeads(llama, heads, source.topK, precision));
+  const compiledHeads = await compileHeads(llama, heads, source.topK, precision, put, dir);
   stage(BASE + HEADS);
   const [neuralPath] = await neuralFile(join(MODELS_DIR, source.name));
   const neural = neuralPath === undefined ? null : await compileNeural(neuralPath);
@@ -96,7 +97,7 @@ export async function compile(
     precision,
     taps: info.taps,
     costs: source.costs,
-    graphs: { base, heads: headsGraph, neural },
+    graphs: { base, heads: compiledHeads, neural },
     latticeHeads: info.count,
     topK: source.topK,
     copyHeads: info.copy,
@@ -165,4 +166,18 @@ async function compileBase(
   const path = "base.safetensors";
   const written = await writeIntegerModel(join(dir, path), llama, (done, total) => onProgress(done / total));
   return { path, ...written };
+}
+
+/** The draft heads' file: integer weights, or a graph. */
+async function compileHeads(
+  llama: LlamaWeights,
+  heads: SafeTensors,
+  topK: number,
+  precision: Precision,
+  put: Put,
+  dir: string,
+): Promise<FileEntry> {
+  if (precision === "fp32") return await put("heads.onnx", await buildHeads(llama, heads, topK));
+  const path = "heads.safetensors";
+  return { path, ...(await writeIntegerHeads(join(dir, path), llama, heads, topK)) };
 }

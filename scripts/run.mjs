@@ -27,6 +27,8 @@ const programs = {
   report: ["bench/report/cli.ts"],
   ngram: ["train/ngram/cli.ts"],
   bundle: ["models/cli.ts"],
+  sim: ["test/sim/cli.ts"],
+  chaos: ["test/chaos/cli.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],
 };
 

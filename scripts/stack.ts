@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assembleAssets } from "./assets.ts";
+import { startWire, type Wire } from "./delay.ts";
 import { buildEdge, type Edge, type EdgeOptions, startEdge } from "./edge.ts";
 import { type GpuWorker, startGpuWorker } from "./gpu-worker.ts";
 import { freePort, waitUntilReady } from "./net.ts";
@@ -15,7 +16,12 @@ export interface StackOptions {
   readonly host?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
+  /** Of the first gpu-worker. */
   readonly gpuPort?: number;
+  /** Gpu-workers (1). */
+  readonly workers?: number;
+  /** Delay put into the wire between edge and gpu-workers, round trip, ms. */
+  readonly rttMs?: number;
   readonly gpuKey?: string;
   readonly provider?: string | undefined;
   readonly threads?: number | undefined;
@@ -31,10 +37,19 @@ export interface StackOptions {
 /** A gpu-worker and an edge before it, both ready. */
 export interface Stack {
   readonly edge: Edge;
+  /** The first of `gpuWorkers`. */
   readonly gpuWorker: GpuWorker;
+  readonly gpuWorkers: readonly GpuWorker[];
   readonly gpuKey: string;
+  /** Another edge before the same gpu-workers, `rttMs` away from them; it is closed with the stack. */
+  edgeAt(rttMs: number): Promise<DistantEdge>;
   /** Stops the edge, then the gpu-worker; safe to call twice. */
   close(): Promise<void>;
+}
+
+export interface DistantEdge extends Edge {
+  /** One to each gpu-worker. */
+  readonly wires: readonly Wire[];
 }
 
 /** Starts the whole service on this machine. Nothing is left running or lying about when it rejects. */
@@ -44,40 +59,60 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const signal = options.signal ?? stopSignal(() => close());
   const gpuKey = options.gpuKey ?? randomBytes(24).toString("base64url");
   const port = await freePort(host, options.port ?? 0, "--port");
-  const gpuPort = await freePort("127.0.0.1", options.gpuPort ?? 0, "--gpu-port");
+  const ports = await gpuPorts(options);
   const assetsDir = options.assetsDir ?? ASSETS;
   const workerDir = await mkdtemp(join(tmpdir(), "foredraft-edge-"));
   const closers: (() => Promise<unknown>)[] = [() => rm(workerDir, { recursive: true, force: true })];
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= closeAll(closers));
   try {
-    const starting = startGpuWorker({
-      host: "127.0.0.1",
-      port: gpuPort,
-      key: gpuKey,
-      bundle: options.bundle,
-      provider: options.provider,
-      threads: options.threads,
-      log,
-      signal,
-    });
-    // Kept for `close` before anything else can fail, else the process would stay.
-    closers.push(() => starting.then((worker) => worker.close()).catch(() => undefined));
+    const starting = ports.map((own) => startGpuWorker({ ...gpuOptions(options, gpuKey), port: own, log, signal }));
+    // Kept for `close` before anything else can fail, else the processes would stay.
+    closers.push(() => Promise.all(starting.map((one) => one.then((worker) => worker.close()).catch(() => undefined))));
     const built = assembleAssets(assetsDir, new Map([[options.bundle, options.bundleDir]])).then(() =>
       buildEdge(workerDir, assetsDir, signal),
     );
-    const [gpuWorker] = await Promise.all([starting, built]);
-    const own = { GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
-    const vars = { ...options.vars, ...own };
-    const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
-    const edge = await startEdge({ workerDir, assetsDir, host, port, vars, ...limit });
-    closers.push(() => edge.close());
-    await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
-    return { edge, gpuWorker, gpuKey, close };
+    const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
+    const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number) => {
+      const urls = workers.map(({ url }) => url).join();
+      const own = { GPU_WORKER_URL: urls, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+      const vars = { ...options.vars, ...own };
+      const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
+      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...limit });
+      closers.push(() => edge.close());
+      await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
+      return edge;
+    };
+    const wiresOf = async (rttMs: number) => {
+      const wires = await Promise.all(gpuWorkers.map(({ url }) => startWire(url, rttMs)));
+      closers.push(() => Promise.all(wires.map((wire) => wire.close())));
+      return wires;
+    };
+    const edgeAt = async (rttMs: number): Promise<DistantEdge> => {
+      const wires = await wiresOf(rttMs);
+      return { ...(await addEdge(wires, 0)), wires };
+    };
+    const { rttMs = 0 } = options;
+    const nearest = rttMs === 0 ? gpuWorkers : await wiresOf(rttMs);
+    const edge = await addEdge(nearest, port);
+    return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, edgeAt, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+function gpuOptions({ bundle, provider, threads }: StackOptions, key: string) {
+  return { host: "127.0.0.1", key, bundle, provider, threads };
+}
+
+/** Free ones, from `gpuPort` on where that is given. */
+async function gpuPorts({ gpuPort = 0, workers = 1 }: StackOptions): Promise<number[]> {
+  const ports: number[] = [];
+  for (let i = 0; i < workers; i++) {
+    ports.push(await freePort("127.0.0.1", gpuPort === 0 ? 0 : gpuPort + i, "--gpu-port"));
+  }
+  return ports;
 }
 
 /** Last started, first closed; one failure does not keep the others open. */

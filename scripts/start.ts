@@ -7,6 +7,9 @@ import { startStack } from "./stack.ts";
 const DEFAULT_BUNDLE = "smollm2-135m";
 const FALLBACK_BUNDLE = "tiny";
 
+const MAX_WORKERS = 16;
+const MAX_RTT_MS = 2_000;
+
 const HELP = `npm start -- [options]            each can be given as an environment variable instead
   --port N        the edge's port (PORT, 8787)
   --host ADDRESS  the edge's address (HOST, 127.0.0.1; 0.0.0.0 to reach the demo from a phone)
@@ -14,6 +17,8 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
+  --workers N     gpu-workers, of which any may fail (1); their ports follow the first one's
+  --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0)
   --cors-origins LIST   origins whose web pages may call beside the server's own, or * (CORS_ORIGINS)
   --allowed-hosts LIST  names it answers to on loopback beside addresses and localhost (ALLOWED_HOSTS)`;
 
@@ -43,6 +48,8 @@ async function main(): Promise<void> {
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
       threads: { type: "string" },
+      workers: { type: "string", default: "1" },
+      rtt: { type: "string", default: "0" },
       "cors-origins": { type: "string" },
       "allowed-hosts": { type: "string" },
       help: { type: "boolean", default: false },
@@ -52,6 +59,8 @@ async function main(): Promise<void> {
   const port = portNumber(values.port, "--port");
   const gpuPort = portNumber(values["gpu-port"], "--gpu-port");
   const threads = values.threads === undefined ? undefined : wholeNumber(values.threads, "--threads", 1, 256);
+  const workers = wholeNumber(values.workers, "--workers", 1, MAX_WORKERS);
+  const rttMs = wholeNumber(values.rtt, "--rtt", 0, MAX_RTT_MS);
   // Before a long download, not after it.
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
@@ -67,6 +76,8 @@ async function main(): Promise<void> {
     gpuPort,
     provider: values.provider,
     threads,
+    workers,
+    rttMs,
     log: say,
     signal: stopping.signal,
     vars: {

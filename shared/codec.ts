@@ -1,15 +1,13 @@
-import { Packr, Unpackr } from "msgpackr";
-import { assert } from "./assert.ts";
-import { CERTAIN, type DraftTree, treeFault } from "./draft-tree.ts";
-import type { BundleInfo, Load, OpenSpec, StepResult, StepTiming, TokenLogProbs } from "./engine.ts";
+import { type DraftTree, treeFault } from "./draft-tree.ts";
 import { isErrorCode, StepError } from "./errors.ts";
-import { ROOT } from "./ids.ts";
-import { createLattice, type Lattice } from "./lattice.ts";
 import { LIMITS } from "./limits.ts";
 import { type ClientMessage, PROTOCOL_VERSION, type ServerMessage } from "./messages.ts";
-import { Fields } from "./wire/fields.ts";
-import * as pack from "./wire/packed.ts";
-import { checkFrame } from "./wire/plain-frame.ts";
+import type { Fields } from "./wire/fields.ts";
+import { decode, encode } from "./wire/frame.ts";
+import { bundleFields, decodeBundle, decodeSpec, NAME_LENGTH, specFields } from "./wire/open.ts";
+import { decodeResult, resultFields } from "./wire/result.ts";
+import { blockFields, decodeBlock, decodeEcho, decodeRun, echoFields, runFields } from "./wire/run.ts";
+import { decodeTree, treeFields } from "./wire/tree.ts";
 
 /*
  * A frame is one msgpack array, its first element the message's kind. Lists of numbers are byte fields:
@@ -19,53 +17,89 @@ import { checkFrame } from "./wire/plain-frame.ts";
  * Arrays and byte fields rather than msgpackr's records and typed arrays: nothing has to be agreed on
  * beforehand, no code is generated at run time, and any msgpack library can speak this.
  */
-const KIND = { open: 0, step: 1, opened: 2, stepped: 3, failed: 4 } as const;
+const KIND = {
+  open: 0,
+  step: 1,
+  opened: 2,
+  stepped: 3,
+  failed: 4,
+  run: 5,
+  credit: 6,
+  pause: 7,
+  block: 8,
+  paused: 9,
+  alive: 10,
+  hint: 11,
+} as const;
 
-const ROOT_BYTE = 255;
-const NAME_LENGTH = 128;
 const MESSAGE_LENGTH = 1024;
 const RETRY_AFTER_S = 3600;
 /** Any id that fits; the engine compares with its own vocabulary. */
 const ANY_VOCABULARY = 2 ** 32;
-
-const packr = new Packr({ useRecords: false });
-const unpackr = new Unpackr({ useRecords: false, mapsAsObjects: true });
+const UINT32 = 0xffffffff;
 
 export function encodeClient(message: ClientMessage): Uint8Array {
-  if (message.type === "step") {
-    const { tokens, parents, chances } = message.draft;
-    const bytes = Uint8Array.from(parents, (p) => (p === ROOT ? ROOT_BYTE : p));
-    return encode([KIND.step, message.index, ...pack.tokens(tokens), bytes, chances]);
+  switch (message.type) {
+    case "open":
+      return encode([KIND.open, message.version, ...specFields(message.spec)]);
+    case "step":
+      return encode([KIND.step, message.index, ...treeFields(message.draft)]);
+    case "run":
+      return encode([KIND.run, message.steps, message.credit, ...runFields(message.request)]);
+    case "credit":
+      return encode([KIND.credit, message.tokens, message.stamp]);
+    case "pause":
+      return encode([KIND.pause]);
+    case "hint":
+      return encode([KIND.hint, message.hint.anchor, ...treeFields(message.hint.tree)]);
   }
-  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant } = message.spec;
-  const { temperature, topP, seed } = sampling;
-  const head = [KIND.open, message.version, model, ...pack.tokens(prompt)];
-  return encode([...head, heads, topK, temperature, topP, seed, logProbs, neural, fixed, tenant]);
 }
 
 /** Throws StepError: "protocol_mismatch" for an `open` of another version, "bad_frame" for all else. */
 export function decodeClient(bytes: Uint8Array): ClientMessage {
   const fields = decode(bytes);
-  const kind = fields.integer(0, 1);
-  if (kind === KIND.open) {
-    const version = fields.integer(0, 0xffff);
-    if (version !== PROTOCOL_VERSION) {
-      const versions = `version ${version} of the step protocol; this side speaks ${PROTOCOL_VERSION}`;
-      throw new StepError("protocol_mismatch", `The other side speaks ${versions}.`);
-    }
-    const spec = decodeSpec(fields);
-    fields.end();
-    return { type: "open", version, spec };
-  }
-  const index = fields.integer(0, 0xffffffff);
-  const tokens = fields.tokens(0, LIMITS.draftNodes);
-  const parents = Int16Array.from(fields.bytes(LIMITS.draftNodes), (p) => (p === ROOT_BYTE ? ROOT : p));
-  const chances = Uint8Array.from(fields.bytes(LIMITS.draftNodes));
+  const message = clientMessage(fields.integer(0, KIND.hint), fields);
   fields.end();
-  const draft: DraftTree = { tokens, parents, chances };
-  const fault = treeFault(draft, ANY_VOCABULARY);
+  return message;
+}
+
+function clientMessage(kind: number, fields: Fields): ClientMessage {
+  switch (kind) {
+    case KIND.open: {
+      const version = fields.integer(0, 0xffff);
+      if (version !== PROTOCOL_VERSION) {
+        const versions = `version ${version} of the step protocol; this side speaks ${PROTOCOL_VERSION}`;
+        throw new StepError("protocol_mismatch", `The other side speaks ${versions}.`);
+      }
+      return { type: "open", version, spec: decodeSpec(fields) };
+    }
+    case KIND.step: {
+      const index = fields.integer(0, UINT32);
+      return { type: "step", index, draft: checkedTree(fields) };
+    }
+    case KIND.run: {
+      const steps = fields.integer(0, UINT32);
+      const credit = fields.integer(0, LIMITS.runCredit);
+      return { type: "run", steps, credit, request: decodeRun(fields) };
+    }
+    case KIND.credit:
+      return { type: "credit", tokens: fields.integer(0, LIMITS.runCredit), stamp: fields.integer(0, UINT32) };
+    case KIND.pause:
+      return { type: "pause" };
+    case KIND.hint: {
+      const anchor = fields.integer(1, LIMITS.contextTokens);
+      return { type: "hint", hint: { anchor, tree: checkedTree(fields) } };
+    }
+    default:
+      throw fields.fault("no message to a gpu-worker");
+  }
+}
+
+function checkedTree(fields: Fields): DraftTree {
+  const tree = decodeTree(fields);
+  const fault = treeFault(tree, ANY_VOCABULARY);
   if (fault !== null) throw new StepError("bad_frame", `Malformed draft tree: ${fault}.`);
-  return { type: "step", index, draft };
+  return tree;
 }
 
 export function encodeServer(message: ServerMessage): Uint8Array {
@@ -74,6 +108,14 @@ export function encodeServer(message: ServerMessage): Uint8Array {
       return encode([KIND.opened, bundleFields(message.bundle), message.cachedTokens, ...resultFields(message.result)]);
     case "stepped":
       return encode([KIND.stepped, message.index, ...resultFields(message.result)]);
+    case "block": {
+      const { echo, block } = message;
+      return encode([KIND.block, echo && echoFields(echo), ...blockFields(block)]);
+    }
+    case "paused":
+      return encode([KIND.paused, message.end.steps, ...resultFields(message.end.result)]);
+    case "alive":
+      return encode([KIND.alive]);
     case "failed":
       return encode([
         KIND.failed,
@@ -88,165 +130,44 @@ export function encodeServer(message: ServerMessage): Uint8Array {
 /** Throws StepError "bad_frame". */
 export function decodeServer(bytes: Uint8Array): ServerMessage {
   const fields = decode(bytes);
-  switch (fields.integer(KIND.opened, KIND.failed)) {
+  const message = serverMessage(fields.integer(0, KIND.hint), fields);
+  fields.end();
+  return message;
+}
+
+function serverMessage(kind: number, fields: Fields): ServerMessage {
+  switch (kind) {
     case KIND.opened: {
       const bundle = decodeBundle(fields.array());
       const cachedTokens = fields.integer(0, LIMITS.contextTokens);
-      const result = decodeResult(fields);
-      return { type: "opened", bundle, cachedTokens, result };
+      return { type: "opened", bundle, cachedTokens, result: decodeResult(fields) };
     }
-    case KIND.stepped: {
-      const index = fields.integer(0, 0xffffffff);
-      return { type: "stepped", index, result: decodeResult(fields) };
+    case KIND.stepped:
+      return { type: "stepped", index: fields.integer(0, UINT32), result: decodeResult(fields) };
+    case KIND.block: {
+      const echo = fields.nullable(() => decodeEcho(fields.array()));
+      return { type: "block", echo, block: decodeBlock(fields) };
     }
-    default: {
+    case KIND.paused: {
+      const steps = fields.integer(0, UINT32);
+      return { type: "paused", end: { steps, result: decodeResult(fields) } };
+    }
+    case KIND.alive:
+      return { type: "alive" };
+    case KIND.failed: {
       const code = fields.text(NAME_LENGTH);
       if (!isErrorCode(code)) throw fields.fault("unknown error code");
       const message = fields.text(MESSAGE_LENGTH);
       const param = fields.nullable(() => fields.text(NAME_LENGTH));
-      const retryAfterS = fields.nullable(() => fields.number(0, RETRY_AFTER_S));
-      fields.end();
-      return { type: "failed", code, message, param, retryAfterS };
+      return {
+        type: "failed",
+        code,
+        message,
+        param,
+        retryAfterS: fields.nullable(() => fields.number(0, RETRY_AFTER_S)),
+      };
     }
-  }
-}
-
-function encode(message: readonly unknown[]): Uint8Array {
-  const { buffer, byteOffset, byteLength } = packr.pack(message);
-  assert(byteLength <= LIMITS.frameBytes, `a frame of ${byteLength} bytes`);
-  return new Uint8Array(buffer, byteOffset, byteLength);
-}
-
-function decode(bytes: Uint8Array): Fields {
-  if (bytes.length > LIMITS.frameBytes) throw new StepError("bad_frame", "The frame is too large.");
-  checkFrame(bytes);
-  const values: unknown = unpackr.unpack(bytes);
-  if (!Array.isArray(values)) throw new StepError("bad_frame", "The frame is no message.");
-  return new Fields(values);
-}
-
-function decodeSpec(fields: Fields): OpenSpec {
-  const model = fields.text(NAME_LENGTH);
-  const prompt = fields.tokens(1, LIMITS.contextTokens);
-  const heads = fields.integer(0, LIMITS.latticeHeads);
-  const topK = fields.integer(1, LIMITS.topK);
-  const temperature = fields.number(0, Number.MAX_VALUE);
-  const topP = fields.number(Number.MIN_VALUE, 1);
-  const seed = fields.integer(0, 0xffffffff);
-  const logProbs = fields.nullable(() => fields.integer(0, LIMITS.topLogProbs));
-  const neural = fields.nullable(() => fields.number(0, 1));
-  const fixed = fields.flag();
-  const tenant = fields.text(LIMITS.tenantLength);
-  return { model, prompt, heads, topK, sampling: { temperature, topP, seed }, logProbs, neural, fixed, tenant };
-}
-
-function bundleFields(bundle: BundleInfo): unknown[] {
-  const { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural } = bundle;
-  const { pass, row, wanted, context, heads } = costs;
-  const times = pack.float32([pass, row, wanted, context, heads]);
-  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, times, neural];
-}
-
-function decodeBundle(fields: Fields): BundleInfo {
-  const model = fields.text(NAME_LENGTH);
-  const tokenizerHash = fields.text(64);
-  const vocabSize = fields.integer(1, 0xffffffff);
-  const contextTokens = fields.integer(1, 0xffffffff);
-  const latticeHeads = fields.integer(0, LIMITS.latticeHeads);
-  const topK = fields.integer(0, LIMITS.topK);
-  const provider = fields.text(NAME_LENGTH);
-  const [pass, row, wanted, context, heads] = times(fields, 5);
-  const costs = { pass: pass!, row: row!, wanted: wanted!, context: context!, heads: heads! };
-  const neural = fields.flag();
-  fields.end();
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural };
-}
-
-function resultFields({ accepted, bonus, lattice, logProbs, threshold, timing, load }: StepResult): unknown[] {
-  return [
-    Uint8Array.from(accepted),
-    bonus,
-    lattice.heads,
-    lattice.k,
-    ...pack.tokens(lattice.tokens),
-    pack.float16(lattice.logProbs),
-    threshold,
-    pack.float32([timing.queueMs, timing.modelMs, timing.engineMs, load.passMs]),
-    load.running,
-    load.waiting,
-    Math.round(load.kvUsed * 255),
-    logProbs === null ? null : logProbFields(logProbs),
-  ];
-}
-
-function decodeResult(fields: Fields): StepResult {
-  const accepted = Array.from(fields.bytes(LIMITS.draftNodes));
-  if (accepted.some((node, i) => node >= LIMITS.draftNodes || node <= (accepted[i - 1] ?? -1))) {
-    throw fields.fault("the accepted path does not descend");
-  }
-  const bonus = fields.integer(0, 0xffffffff);
-  const lattice = decodeLattice(fields);
-  const threshold = fields.integer(0, CERTAIN + 1);
-  const [queueMs, modelMs, engineMs, passMs] = times(fields, 4);
-  const timing: StepTiming = { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
-  const running = fields.integer(0, 0xffff);
-  const waiting = fields.integer(0, 0xffff);
-  const load: Load = { running, waiting, kvUsed: fields.integer(0, 255) / 255, passMs: passMs! };
-  const logProbs = fields.nullable(() => decodeLogProbs(fields.array(), accepted.length + 1));
-  fields.end();
-  return { accepted, bonus, lattice, logProbs, threshold, timing, load };
-}
-
-/** Rounding to float16 keeps the candidates' order; distinct log-probabilities may become equal. */
-function decodeLattice(fields: Fields): Lattice {
-  const heads = fields.integer(0, LIMITS.latticeHeads);
-  const k = fields.integer(0, LIMITS.topK);
-  const tokens = fields.tokens(heads * k, heads * k);
-  const logProbs = fields.float16(heads * k);
-  for (let row = 0; row < heads; row++) checkFalling(fields, logProbs.subarray(row * k, (row + 1) * k));
-  return createLattice(heads, k, tokens, logProbs);
-}
-
-/** `count` times, ms. */
-function times(fields: Fields, count: number): Float32Array {
-  const all = fields.float32(count);
-  for (const ms of all) if (!(ms >= 0 && ms < Infinity)) throw fields.fault("a time below zero");
-  return all;
-}
-
-function logProbFields(entries: readonly TokenLogProbs[]): unknown[] {
-  const top = entries[0]?.topTokens.length ?? 0;
-  assert(
-    entries.every((e) => e.topTokens.length === top && e.topLogProbs.length === top),
-    "every token has the same number of alternatives",
-  );
-  return [
-    top,
-    pack.float32(entries.map((e) => e.logProb)),
-    ...pack.tokens(entries.flatMap((e) => Array.from(e.topTokens))),
-    pack.float32(entries.flatMap((e) => Array.from(e.topLogProbs))),
-  ];
-}
-
-function decodeLogProbs(fields: Fields, count: number): TokenLogProbs[] {
-  const top = fields.integer(0, LIMITS.topLogProbs);
-  const chosen = fields.float32(count);
-  const tokens = fields.tokens(count * top, count * top);
-  const logProbs = fields.float32(count * top);
-  fields.end();
-  return Array.from(chosen, (logProb, i) => {
-    const topLogProbs = logProbs.slice(i * top, (i + 1) * top);
-    checkFalling(fields, [logProb]);
-    checkFalling(fields, topLogProbs);
-    return { logProb, topTokens: tokens.slice(i * top, (i + 1) * top), topLogProbs };
-  });
-}
-
-function checkFalling(fields: Fields, logProbs: ArrayLike<number>): void {
-  let last = 0;
-  for (let i = 0; i < logProbs.length; i++) {
-    const next = logProbs[i]!;
-    if (!(next <= last)) throw fields.fault("log-probabilities do not fall from 0");
-    last = next;
+    default:
+      throw fields.fault("no message from a gpu-worker");
   }
 }

@@ -1,12 +1,14 @@
+import type { Ahead } from "./decode/drafting-session.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { LogProb, NodeIndex, TokenId } from "./ids.ts";
 import type { Lattice } from "./lattice.ts";
 
 /**
- * How tokens are chosen. With temperature 0 the token is the argmax of the base logits (lowest id on
+ * How tokens are chosen. With temperature 0 the token is the argmax of the adjusted base logits (lowest id on
  * a tie). Otherwise token = argmax(logit / temperature + Gumbel(seed, position, token)) over the
- * tokens left by top-p, where position counts committed tokens from 0 at the first prompt token.
- * The noise depends on nothing else, so the text does not depend on what was drafted.
+ * tokens left by min-p, top-k and top-p, in this order, where position counts committed tokens from 0 at the first
+ * prompt token. The noise depends on nothing else, and adjustments on the tokens before alone, so the text does not
+ * depend on what was drafted.
  */
 export interface Sampling {
   readonly temperature: number;
@@ -14,6 +16,27 @@ export interface Sampling {
   readonly topP: number;
   /** uint32 */
   readonly seed: number;
+  /** Keeps so many of the likeliest tokens, at least 1; left out: all. */
+  readonly topK?: number;
+  /** Keeps tokens at least so likely, relative to the likeliest, (0, 1]; left out: all. */
+  readonly minP?: number;
+  /** What happens to the logits first; left out: nothing. */
+  readonly adjust?: Adjustments;
+}
+
+/**
+ * Changes of the logits by the tokens before, in this order: bias is added; what is positive is divided by
+ * `repetition` and the rest multiplied by it, for tokens of prompt or answer; `frequency` times its number of
+ * occurrences in the answer and, if there is any, `presence` are subtracted. (vLLM's rules and order.)
+ */
+export interface Adjustments {
+  /** [n] distinct tokens, at most LIMITS.biases, and what is added to their logits. */
+  readonly biasTokens: Uint32Array;
+  readonly biases: Float32Array;
+  /** Above 0; 1 changes nothing. */
+  readonly repetition: number;
+  readonly frequency: number;
+  readonly presence: number;
 }
 
 export interface OpenSpec {
@@ -40,6 +63,16 @@ export interface OpenSpec {
    * their timing. At most LIMITS.tenantLength characters.
    */
   readonly tenant: string;
+  /**
+   * How many tokens at the end of `prompt` are the answer so far, of a session that goes on from another one's; left
+   * out: none.
+   */
+  readonly answered?: number;
+  /**
+   * The grammar of the answer, as text (grammar/ebnf.ts), ASCII of at most LIMITS.grammarBytes; left out: none. A token
+   * that it does not allow (grammar/token-grammar.ts) is never chosen, whatever its logit.
+   */
+  readonly grammar?: string;
 }
 
 /** Log-probabilities of one committed token under the base model at temperature 1. */
@@ -110,7 +143,7 @@ export interface BundleInfo {
   readonly tokenizerHash: string;
   readonly vocabSize: number;
   readonly contextTokens: number;
-  /** Lattice rows (heads 2..H) and columns the heads graph yields. */
+  /** Lattice rows (heads 2..H) and columns that the draft heads yield. */
   readonly latticeHeads: number;
   readonly topK: number;
   readonly provider: string;
@@ -141,5 +174,6 @@ export interface CancelSignal {
 
 /** The seam between decoding and the model. Rejects with StepError. */
 export interface StepEngine {
-  open(spec: OpenSpec, signal: CancelSignal): Promise<StepSession>;
+  /** `ahead` is asked of engines that can draft. */
+  open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession>;
 }

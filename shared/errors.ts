@@ -19,6 +19,7 @@ export const ERRORS = {
   bad_frame: { status: 502, type: "server_error", retryable: false },
   protocol_mismatch: { status: 502, type: "server_error", retryable: false },
   engine_failed: { status: 502, type: "server_error", retryable: true },
+  engine_lost: { status: 503, type: "server_error", retryable: true },
   engine_unavailable: { status: 503, type: "server_error", retryable: true },
   overloaded: { status: 503, type: "server_error", retryable: true },
   timeout: { status: 504, type: "server_error", retryable: true },

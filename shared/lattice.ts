@@ -21,6 +21,12 @@ export function createLattice(heads: number, k: number, tokens: Uint32Array, log
 
 export const EMPTY_LATTICE: Lattice = createLattice(0, 0, new Uint32Array(0), new Float32Array(0));
 
+/** Without its first rows. */
+export function laterRows({ heads, k, tokens, logProbs }: Lattice, first: number): Lattice {
+  const from = Math.min(first, heads);
+  return createLattice(heads - from, k, tokens.subarray(from * k), logProbs.subarray(from * k));
+}
+
 /** The first `heads` rows and `k` columns. */
 export function narrowLattice(lattice: Lattice, heads: number, k: number): Lattice {
   const h = Math.min(heads, lattice.heads);

@@ -7,13 +7,26 @@ export const LIMITS = {
   /** Messages in one chat request, and text parts in all of them together. */
   chatMessages: 256,
   contentParts: 1024,
+  /** Tools of one request, also calls in one message. */
+  tools: 128,
+  /** Characters of a name or id that a caller gives. */
+  nameLength: 256,
+  /** Texts that an answer may be one of. */
+  guidedChoices: 1000,
   /** Stop strings in one request, and their length in UTF-16 units. */
   stopStrings: 4,
   stopLength: 256,
+  /** Tokens whose logits one request may bias, and by how much at most. */
+  biases: 300,
+  bias: 100,
+  /** Presence and frequency penalties, either way; the repetition penalty's largest factor. */
+  penalty: 2,
+  repetition: 10,
   /** Committed tokens (prompt and completion) of one session. */
   contextTokens: 8192,
-  /** Completion tokens of one request. */
-  completionTokens: 4096,
+  /** Completions of one request: prompts times choices of each; and how many of them are decoded at once. */
+  choices: 16,
+  choicesAtOnce: 4,
   /** Lattice columns: heads 2..H. */
   latticeHeads: 16,
   /** Candidates per lattice column. */
@@ -22,8 +35,19 @@ export const LIMITS = {
   pBest: 16,
   /** Drafted nodes verified in one step, the root not counted. */
   draftNodes: 63,
+  /** Tokens that an engine which drafts itself may be ahead of its reader. */
+  runCredit: 1024,
+  /** What is remembered of one tenant: earlier texts, and tokens in all of them. */
+  memoryTexts: 256,
+  memoryTokens: 16_384,
+  /** Gpu-workers registered at once, and characters of an address and of a model's name. */
+  fleetWorkers: 64,
+  urlLength: 512,
+  modelNameLength: 128,
   /** Characters of a tenant's name on the wire. */
   tenantLength: 64,
+  /** A grammar's text, which is ASCII. */
+  grammarBytes: 64 << 10,
   /** Alternatives reported per token. */
   topLogProbs: 20,
   /** N-gram order. */
@@ -35,4 +59,7 @@ export const LIMITS = {
 } as const;
 
 assert(LIMITS.draftNodes < 255, "a parent fits one byte, 255 is the root");
-assert(LIMITS.frameBytes > LIMITS.contextTokens * 4 + 1024, "a frame holds the longest prompt");
+assert(
+  LIMITS.frameBytes > (LIMITS.contextTokens + 2 * LIMITS.biases) * 4 + LIMITS.grammarBytes + 1024,
+  "a frame holds the longest prompt and the largest grammar",
+);

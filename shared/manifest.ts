@@ -79,7 +79,7 @@ export interface BundleManifest {
     /** [headDim / 2] rotary angle per position, in radians. */
     readonly ropeFrequencies: readonly number[];
   };
-  /** "int8": the base model is a file of integer weights, for CPUs; "fp32": it is a graph, for every provider. */
+  /** "int8": base model and draft heads are files of integer weights, for CPUs; "fp32": graphs, for every provider. */
   readonly precision: Precision;
   /** Zero-based blocks whose output the draft heads read, beside the final hidden state. */
   readonly taps: readonly number[];
@@ -88,12 +88,12 @@ export interface BundleManifest {
   readonly graphs: {
     /** The base model (see models/README.md). */
     readonly base: FileEntry;
-    /** hidden states + bonus tokens -> lattices. */
+    /** The draft heads: hidden states + bonus tokens -> lattices. */
     readonly heads: FileEntry;
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
   };
-  /** Rows (heads 2..H) and columns of the heads graph's output. */
+  /** Rows (heads 2..H) and columns of a lattice. */
   readonly latticeHeads: number;
   readonly topK: number;
   /** null for heads that do not copy. */

@@ -39,12 +39,13 @@ interface Chunk {
   };
 }
 
-/** Asks for `maxTokens` greedy tokens; `speculation` is the request field of that name. */
+/** Asks for `maxTokens` greedy tokens; `speculation` is the request field of that name, `more` any others. */
 export async function timeAnswer(
   { url, model, key }: Client,
   asked: Asked,
   maxTokens: number,
   speculation: object,
+  more: object = {},
 ): Promise<Timed> {
   const chat = "content" in asked;
   const askedAt = performance.now();
@@ -59,6 +60,7 @@ export async function timeAnswer(
       stream: true,
       stream_options: { include_usage: true },
       speculation,
+      ...more,
     }),
   });
   if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}: ${await response.text()}`);

@@ -14,6 +14,7 @@ import { readRows } from "./rows.ts";
 import { formatTable, summarise } from "./summary.ts";
 import type { Difference } from "./ties.ts";
 import { checkTrace, type Generation, readTrace, traceHeader, writeTrace } from "./trace.ts";
+import { formatWhatIf, whatIf } from "./what-if.ts";
 
 const DEFAULT_MAX_TOKENS = 128;
 
@@ -38,9 +39,11 @@ async function main(options: EvalOptions): Promise<void> {
   const rows = options.replay === null ? await runModel(options) : await runTrace(options, options.replay);
   const summary = summarise(rows, options.methods, options.seed);
   console.log(formatTable(summary));
+  const placements = options.distance === null ? null : whatIf(options.distance, summary.overall);
+  if (placements !== null) console.log(formatWhatIf(placements));
   if (options.out !== null)
     await writeFile(options.out, `${JSON.stringify({ run, summary, rows: plainRows(rows) })}\n`);
-  if (options.json) console.log(JSON.stringify(summary));
+  if (options.json) console.log(JSON.stringify(placements === null ? summary : { ...summary, placements }));
 }
 
 async function runTrace(options: EvalOptions, path: string): Promise<RowResult[]> {

@@ -1,5 +1,5 @@
-import type { DecodeLimits } from "../../edge/decode/advance.ts";
-import { decode } from "../../edge/decode/run.ts";
+import type { DecodeLimits } from "../../shared/decode/advance.ts";
+import { decode } from "../../shared/decode/run.ts";
 import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
@@ -104,7 +104,7 @@ async function run(
 ): Promise<Completion> {
   const completion: Completion = { output: [], counters, logProbs: [], decodeMs: 0 };
   const { limits, autoNodes } = task;
-  const request = { spec, limits, rescorer, maxNodes, autoNodes, tokenizerHash: null };
+  const request = { spec, limits, rescorer, maxNodes, autoNodes, tokenizerHash: null, elsewhere: null };
   let firstAt: number | null = null;
   for await (const event of decode(engine, { ...request, signal: NEVER, now: () => performance.now() })) {
     countEvent(counters, event);

@@ -4,10 +4,10 @@ import { MODELS_DIR, readSource } from "../../models/source.ts";
 import type { BundleManifest, Precision } from "../../shared/manifest.ts";
 import { type HardwareShape, NO_WEIGHTS, type Weights } from "./hardware.ts";
 
-/** Bytes stored per weight of the heads: 8-bit blocks of 32 with a float32 scale each, or float32. */
-const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1 + 4 / 32, fp32: 4 };
-/** The same of the base model, whose scales are few. */
-const BASE_BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1, fp32: 4 };
+/** Bytes stored per weight of the local rescorer: 8-bit blocks of 32 with a float32 scale each, or float32. */
+const NEURAL_BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1 + 4 / 32, fp32: 4 };
+/** The same of base model and draft heads, whose scales are few. */
+const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1, fp32: 4 };
 /** Bytes of one token's key and value of one head: 8 bits and two scales, or float32. */
 const KV_BYTES: Readonly<Record<Precision, (headDim: number) => number>> = {
   int8: (headDim) => 2 * headDim + 8,
@@ -15,22 +15,27 @@ const KV_BYTES: Readonly<Record<Precision, (headDim: number) => number>> = {
 };
 
 /**
- * The bundle's dimensions as the hardware model wants them. Parameters are graph bytes over bytes per
- * weight, 1 to 2 % too many (rotary tables, norms). The heads graph holds a copy of the embedding of
- * which a step reads one row, and multiplies the output matrix of its draft vocabulary once per head.
+ * The bundle's dimensions as the hardware model wants them. Parameters are a file's bytes over bytes per
+ * weight, 1 to 3 % too many (rotary tables, norms, scales). The heads multiply the output matrix of their draft
+ * vocabulary once per head: as a graph they hold it, beside a copy of the embedding of which a step reads one row;
+ * in integers they take it from the base model.
  */
 export async function hardwareShape(manifest: BundleManifest): Promise<HardwareShape> {
   const { architecture, graphs, precision, latticeHeads } = manifest;
   const { layers, width, heads, kvHeads, headDim, vocabSize } = architecture;
   const weightBytes = BYTES_PER_WEIGHT[precision];
-  const readBytes = Math.max(0, graphs.heads.bytes - vocabSize * width * weightBytes);
-  const reused = Math.max(0, latticeHeads - 1) * (await draftVocabSize(manifest)) * width;
+  const draftOutput = (await draftVocabSize(manifest)) * width;
+  const readBytes =
+    precision === "fp32"
+      ? Math.max(0, graphs.heads.bytes - vocabSize * width * weightBytes)
+      : graphs.heads.bytes + draftOutput;
+  const reused = Math.max(0, latticeHeads - 1) * draftOutput;
   return {
     layers,
     attentionHeads: heads,
     headDim,
     kvBytesPerToken: layers * kvHeads * KV_BYTES[precision](headDim),
-    base: { bytes: graphs.base.bytes, parameters: graphs.base.bytes / BASE_BYTES_PER_WEIGHT[precision] },
+    base: { bytes: graphs.base.bytes, parameters: graphs.base.bytes / weightBytes },
     heads: { bytes: readBytes, parameters: readBytes / weightBytes + reused },
   };
 }
@@ -41,7 +46,7 @@ export async function hardwareShape(manifest: BundleManifest): Promise<HardwareS
  */
 export function neuralWeights({ architecture, graphs, precision }: BundleManifest, passes: number): Weights {
   if (graphs.neural === null) return NO_WEIGHTS;
-  const weightBytes = BYTES_PER_WEIGHT[precision];
+  const weightBytes = NEURAL_BYTES_PER_WEIGHT[precision];
   const { vocabSize, width } = architecture;
   const bytes = passes * Math.max(0, graphs.neural.bytes - vocabSize * width * weightBytes);
   return { bytes, parameters: bytes / weightBytes };

@@ -60,7 +60,7 @@ function bundleText({ manifest, tokenizer, chatPrompt }: Bundle): EvalText {
     },
     chat(messages) {
       if (chatPrompt === null) throw new Error(`bundle ${manifest.name} has no chat template: use rows with prompt`);
-      return Uint32Array.from(chatPrompt(messages));
+      return Uint32Array.from(chatPrompt(messages, []));
     },
     decode(tokens) {
       const detokenizer = new Detokenizer(tokenizer);

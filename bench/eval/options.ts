@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 import type { Provider } from "../../gpu-worker/onnx/session.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { DEFAULT_METHODS } from "./methods.ts";
+import type { Distance } from "./what-if.ts";
 
 export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [options]
   --prompts FILE      JSONL, also .xz: rows with prompt, messages or turns, and perhaps category, split, id
@@ -20,6 +21,7 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --auto-nodes        drafts as large as pays here, as the served API has them (always whole); for live runs
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
   --replay FILE       replay the methods over a stored trace: no model, no prompts
+  --rtt MS --step-ms MS  with --replay: also what drafting at the edge, beside the model, and auto would give there
   --provider P        cpu or webgpu;  --threads N  model threads
   --seed N            of the confidence intervals (1)
   --out FILE          also write counts per prompt and the settings, JSON
@@ -46,6 +48,8 @@ export interface EvalOptions {
   readonly seed: number;
   readonly saveTrace: string | null;
   readonly replay: string | null;
+  /** What placements are compared for; null: they are not. */
+  readonly distance: Distance | null;
   readonly provider: Provider | null;
   readonly threads: number | null;
   readonly out: string | null;
@@ -75,6 +79,8 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
       seed: text,
       "save-trace": text,
       replay: text,
+      rtt: text,
+      "step-ms": text,
       provider: text,
       threads: text,
       out: text,
@@ -96,7 +102,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     prompts: values.prompts,
     bundle: values.bundle ?? process.env.FOREDRAFT_BUNDLE ?? "smollm2-135m",
     methods,
-    maxTokens: count("--max-tokens", values["max-tokens"], LIMITS.completionTokens),
+    maxTokens: count("--max-tokens", values["max-tokens"], LIMITS.contextTokens),
     limit: count("--limit", values.limit),
     perCategory: count("--per-category", values["per-category"]),
     split: values.split ?? null,
@@ -110,6 +116,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     seed: count("--seed", values.seed) ?? 1,
     saveTrace: values["save-trace"] ?? null,
     replay,
+    distance: distanceOf(values.rtt, values["step-ms"], replay !== null),
     provider: providerOf(values.provider),
     threads: count("--threads", values.threads, 256),
     out: values.out ?? null,
@@ -140,6 +147,20 @@ export function fraction(option: string, text: string | undefined): number | nul
   const value = Number(text);
   if (text.trim() === "" || !(value >= 0 && value <= 1))
     throw new Error(`${option}: a number from 0 to 1, not "${text}"`);
+  return value;
+}
+
+function distanceOf(rtt: string | undefined, step: string | undefined, replayed: boolean): Distance | null {
+  if (rtt === undefined && step === undefined) return null;
+  if (!replayed) throw new Error("--rtt and --step-ms need --replay: live runs are timed by npm run bench -- distance");
+  if (rtt === undefined || step === undefined) throw new Error("--rtt and --step-ms belong together");
+  return { rttMs: milliseconds("--rtt", rtt, 0), stepMs: milliseconds("--step-ms", step, 0.001) };
+}
+
+function milliseconds(option: string, text: string, low: number): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= low && value <= 10_000))
+    throw new Error(`${option}: from ${low} to 10000 ms, not "${text}"`);
   return value;
 }
 

@@ -1,5 +1,4 @@
-import type { StepEvent } from "../../edge/decode/run.ts";
-import { prune } from "../../shared/draft-tree.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 import type { StepEngine, StepResult } from "../../shared/engine.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
@@ -9,7 +8,9 @@ import { type Counters, countEntropy, countRepetition, countStep, firstPath, ste
 export function countEvent(into: Counters, event: StepEvent): void {
   const kept = event.committed.length;
   if (event.index === 0) into.outputTokens += kept;
-  else countStep(into, stepRecord(prune(event.draft, event.threshold).draft, event.accepted.length, kept));
+  else if (event.verified !== null) {
+    countStep(into, stepRecord(event.verified.tree, event.verified.accepted.length, kept));
+  }
 }
 
 /** The engine as the edge sees it: every lattice goes through `change`, prefill's first. */

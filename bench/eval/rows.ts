@@ -96,6 +96,12 @@ export async function readRows(paths: readonly string[], filter: RowFilter): Pro
   return rows;
 }
 
+/** The prompt, or the first message of a chat, of each row. */
+export async function firstMessages(paths: readonly string[], filter: RowFilter): Promise<string[]> {
+  const rows = await readRows(paths, filter);
+  return rows.map(({ input }) => (input.kind === "prompt" ? input.prompt : input.turns[0]!));
+}
+
 async function* readLines(path: string): AsyncGenerator<string> {
   if (!path.endsWith(".xz")) {
     yield* splitLines(createReadStream(path));

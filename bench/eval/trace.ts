@@ -28,7 +28,7 @@ const Header = z.object({
   heads: z.number().int().nonnegative(),
   topK: z.number().int().nonnegative(),
   maxTokens: z.number().int().positive(),
-  /** Of the heads graph that made the lattices; traces of the first version of this file lack it. */
+  /** Of the draft heads' file that made the lattices; traces of the first version of this file lack it. */
   headsHash: z.string().optional(),
   /** The command that made it. */
   command: z.string(),

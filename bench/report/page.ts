@@ -1,3 +1,4 @@
+import { distanceSection } from "./distance.ts";
 import { examplesSection } from "./examples.ts";
 import { gain, number } from "./format.ts";
 import { acceptanceSection, entropySection, oracleSection } from "./heads.ts";
@@ -32,6 +33,7 @@ export async function renderReport(runs: Runs): Promise<Report> {
     ...(await Promise.all(live.map(speedSection))),
     ...live.slice(0, 1).map(scoresSection),
     replay === null ? null : hardwareSection(replay),
+    replay === null ? null : await distanceSection(replay),
   ];
   const kept = [...sections.filter((section) => section !== null), sourcesSection(runs)];
   const figures = new Map(kept.flatMap((section) => section.figures.map(({ name, svg }) => [name, svg] as const)));

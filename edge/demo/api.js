@@ -6,7 +6,9 @@
  *   step_ms: number, model_ms: number }} StepTrace
  *   One model call: `accepted` and `bonus` are the text it committed; `drafted` is the tree it verified,
  *   `parent` an index into it or -1. Step 0 is the prefill.
- * @typedef {{ choices: { finish_reason: string | null }[], speculation?: StepTrace, metrics?: object }} Chunk
+ * @typedef {{ choices: { finish_reason: string | null }[], speculation?: StepTrace, metrics?: Metrics }} Chunk
+ * @typedef {{ placement: { chosen: "edge" | "gpu", round_trip_ms: number | null } }} Metrics
+ *   Who drafted last, and how far the edge is from the model.
  * @typedef {{ name: string, order: number, ngrams: number }} Pack
  * @typedef {{ type: "none" | "ngram" | "tree" | "neural", model: string, order: number, alpha: number, p_best: number,
  *   prompt: boolean }} RescorerDefaults

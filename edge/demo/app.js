@@ -94,11 +94,13 @@ async function stream(body, pane, isMain, signal) {
   const sentAt = performance.now();
   pane.setBusy(true);
   try {
-    for await (const { speculation } of streamChat(body, { apiKey: key.value.trim(), signal })) {
-      if (speculation === undefined) continue;
-      run.add(speculation, performance.now() - sentAt);
-      pane.add(speculation);
-      pane.showFigures(run);
+    for await (const { speculation, metrics } of streamChat(body, { apiKey: key.value.trim(), signal })) {
+      if (metrics !== undefined) run.placement = metrics.placement;
+      if (speculation !== undefined) {
+        run.add(speculation, performance.now() - sentAt);
+        pane.add(speculation);
+        pane.showFigures(run);
+      }
       if (isMain) figures.show(run);
     }
   } finally {

@@ -1,7 +1,7 @@
 /** @import { Model } from "./api.js" */
 import { find, make } from "./dom.js";
 
-const DEFAULTS = { max: "192", t: "0", seed: "0" };
+const DEFAULTS = { max: "192", t: "0", seed: "0", at: "auto" };
 
 /** Value of a ticked box; an empty one's is "". */
 const ON = "1";
@@ -75,7 +75,10 @@ export class Controls {
       max_tokens: this.#number("max") ?? Number(DEFAULTS.max),
       temperature: this.#number("t") ?? Number(DEFAULTS.t),
       ...given("seed", this.#number("seed")),
-      speculation: speculative ? this.#speculation() : { enabled: false, trace: true },
+      speculation: {
+        ...(speculative ? this.#speculation() : { enabled: false, trace: true }),
+        ...(this.#value("at") === DEFAULTS.at ? {} : { placement: this.#value("at") }),
+      },
     };
   }
 

@@ -1,6 +1,19 @@
 import { make } from "./dom.js";
 import { fixed } from "./stats.js";
+
 /** @import { Recording } from "./stats.js" */
+
+/**
+ * Where drafts were made, and how far the edge is from the model.
+ *
+ * @param {Recording | null} run
+ * @returns {[string, string]}
+ */
+function placeOf(run) {
+  const { chosen = null, round_trip_ms = null } = run?.placement ?? {};
+  const name = chosen === null ? "–" : chosen === "edge" ? "edge" : "gpu";
+  return [name, round_trip_ms === null ? "edge or gpu" : `round trip ${round_trip_ms.toFixed(1)} ms`];
+}
 
 /** The figures beside the answer, kept up to date while it arrives. */
 export class Figures {
@@ -32,6 +45,7 @@ export class Figures {
         run === null ? "–" : String(run.accepted),
         run === null ? "of the drafted tokens" : `of ${run.drafted} drafted`,
       ],
+      ["Drafted", ...placeOf(run)],
       ["First token", first === null ? "–" : first.toFixed(0), "ms"],
     ];
     this.#list.replaceChildren(

@@ -1,4 +1,4 @@
-/** @import { StepTrace } from "./api.js" */
+/** @import { Metrics, StepTrace } from "./api.js" */
 
 /** One run as it arrived: every block with its time, and the counts the page shows. */
 export class Recording {
@@ -15,6 +15,8 @@ export class Recording {
   /** By depth in the draft from 0: steps that drafted so deep, and steps that accepted so deep. */
   /** @type {{ drafted: number, accepted: number }[]} */
   positions = [];
+  /** Known once the answer has ended. @type {Metrics["placement"] | null} */
+  placement = null;
 
   /**
    * @param {StepTrace} trace

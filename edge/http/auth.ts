@@ -2,14 +2,17 @@ import { StepError } from "../../shared/errors.ts";
 import type { Config } from "../config.ts";
 import { sha256Hex } from "../text/bundles.ts";
 
-/** Who calls: what limits are counted by. Holds no key, only a part of its hash. */
+/** Who calls. Holds no key, only what was made of its hash. */
 export interface Caller {
+  /** What limits are counted by. */
   readonly id: string;
+  /** Names what is remembered of this key alone; null without a key. */
+  readonly memoryName: string | null;
 }
 
 /** A caller's name for the engine, which is told neither keys nor addresses. */
 export async function tenantOf({ id }: Caller): Promise<string> {
-  return (await sha256Hex(new Uint8Array(new TextEncoder().encode(`tenant ${id}`)))).slice(0, 32);
+  return (await hashOf(`tenant ${id}`)).slice(0, 32);
 }
 
 /**
@@ -21,15 +24,41 @@ export async function authenticate(headers: Headers, config: Config): Promise<Ca
   const { apiKeyHashes: keyHashes } = config;
   if (keyHashes.length === 0) {
     const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
-    return { id: `ip:${address === null ? "unknown" : network(address)}` };
+    return { id: `ip:${address === null ? "unknown" : network(address)}`, memoryName: null };
   }
-  const key = /^Bearer +(\S+)$/i.exec(headers.get("authorization") ?? "")?.[1];
-  if (key === undefined) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
-  const hash = await sha256Hex(new Uint8Array(new TextEncoder().encode(key)));
-  // Every configured hash is compared in full, so that time tells nothing about them.
-  const matches = keyHashes.filter((known) => equalHex(hash, known)).length;
-  if (matches === 0) throw new StepError("invalid_api_key", "The API key is not valid.");
-  return { id: `key:${hash.slice(0, 16)}` };
+  const hash = await keyHash(headers);
+  if (hash === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
+  if (!isAmong(hash, keyHashes)) throw new StepError("invalid_api_key", "The API key is not valid.");
+  return { id: `key:${hash.slice(0, 16)}`, memoryName: await hashOf(`memory ${hash}`) };
+}
+
+/** Lets only those pass who have the gpu-workers' key. Throws StepError "invalid_api_key". */
+export async function authenticateWorker(headers: Headers, { gpuWorkerKey }: Config): Promise<void> {
+  if (!(await hasKey(headers, [await hashOf(gpuWorkerKey)]))) {
+    throw new StepError("invalid_api_key", "Send the gpu-workers' key.");
+  }
+}
+
+/** Whether a request carries one of the keys. */
+export async function hasKey(headers: Headers, hashes: readonly string[]): Promise<boolean> {
+  const hash = await keyHash(headers);
+  return hash !== null && isAmong(hash, hashes);
+}
+
+/** Of the bearer key; null where there is none. */
+async function keyHash(headers: Headers): Promise<string | null> {
+  // A gpu-worker's key may hold spaces.
+  const key = /^Bearer +(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1];
+  return key === undefined ? null : await hashOf(key);
+}
+
+async function hashOf(text: string): Promise<string> {
+  return await sha256Hex(new Uint8Array(new TextEncoder().encode(text)));
+}
+
+/** Every hash is compared in full, so that time tells nothing about them. */
+function isAmong(hash: string, hashes: readonly string[]): boolean {
+  return hashes.filter((known) => equalHex(hash, known)).length > 0;
 }
 
 /** An IPv4 address as it is; of an IPv6 address the first 64 bits, as its owner chooses the others. */

@@ -18,7 +18,11 @@ export class RateLimited extends StepError {
 }
 
 /** A caller (key or address) may send so many requests a period. Throws RateLimited. */
-export async function checkRate(limiter: RateLimiter | null, caller: Caller, { rateLimit }: Config): Promise<void> {
+export async function checkRate(
+  limiter: RateLimiter | null,
+  caller: Pick<Caller, "id">,
+  { rateLimit }: Config,
+): Promise<void> {
   if (limiter === null) return;
   const { success } = await limiter.limit({ key: caller.id });
   if (success) return;
@@ -60,7 +64,7 @@ export class StreamSlots {
    * Takes a place; the result gives it back and may be called twice. Throws RateLimited where the caller has all of
    * theirs, StepError "overloaded" where all are taken.
    */
-  take(caller: Caller): () => void {
+  take(caller: Pick<Caller, "id">): () => void {
     const { perCaller, total } = this.#limits;
     if (this.#count(caller) >= perCaller) {
       throw new RateLimited(`At most ${perCaller} completions of one caller may run at once.`, { "retry-after": "1" });
@@ -79,8 +83,22 @@ export class StreamSlots {
     };
   }
 
+  /** Up to `most` places, as many as there are, but at least one, as `take`. */
+  takeSome(caller: Caller, most: number): { readonly count: number; readonly release: () => void } {
+    const releases = [this.take(caller)];
+    const { perCaller, total } = this.#limits;
+    const isFree = () => this.#count(caller) < perCaller && this.#held.size < total;
+    while (releases.length < most && isFree()) releases.push(this.take(caller));
+    return {
+      count: releases.length,
+      release: () => {
+        for (const release of releases) release();
+      },
+    };
+  }
+
   /** The caller's places, after dropping those, of all callers, that nobody renews any more. */
-  #count(caller: Caller): number {
+  #count(caller: Pick<Caller, "id">): number {
     const now = this.#now();
     let count = 0;
     for (const place of this.#held) {

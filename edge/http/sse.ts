@@ -2,7 +2,7 @@
 export const KEEP_ALIVE_MS = 10_000;
 
 const KEEP_ALIVE = ": keep-alive\n\n";
-const DONE = "data: [DONE]\n\n";
+export const DONE = "data: [DONE]\n\n";
 
 export const SSE_HEADERS = {
   "content-type": "text/event-stream; charset=utf-8",
@@ -12,7 +12,11 @@ export const SSE_HEADERS = {
 
 export interface SseOptions {
   readonly keepAliveMs: number;
-  /** An error as the data of the last frame. */
+  /** An item as it is sent. */
+  readonly frame: (item: unknown) => string;
+  /** What follows the last item. */
+  readonly done: string;
+  /** An error as the last item. */
   readonly errorData: (error: unknown) => unknown;
   /** The reader went away. */
   readonly onCancel: () => void;
@@ -21,8 +25,8 @@ export interface SseOptions {
 }
 
 /**
- * Sends each item as one `data:` frame of JSON, then `[DONE]`. An error becomes a last frame without
- * `[DONE]`, which OpenAI's clients raise. Items are taken one ahead of the reader, not faster.
+ * Sends each item as one frame, then `done`. An error becomes a last frame without `done`, which OpenAI's clients raise.
+ * Items are taken one ahead of the reader, not faster.
  */
 export function sseStream(items: AsyncIterator<unknown>, options: SseOptions): ReadableStream<Uint8Array> {
   const utf8 = new TextEncoder();
@@ -46,13 +50,13 @@ export function sseStream(items: AsyncIterator<unknown>, options: SseOptions): R
         }
         waiting = null;
         if (!next.done) {
-          controller.enqueue(utf8.encode(frame(next.value)));
+          controller.enqueue(utf8.encode(options.frame(next.value)));
           return;
         }
-        controller.enqueue(utf8.encode(DONE));
+        controller.enqueue(utf8.encode(options.done));
       } catch (error) {
         if (ended) return;
-        controller.enqueue(utf8.encode(frame(options.errorData(error))));
+        controller.enqueue(utf8.encode(options.frame(options.errorData(error))));
       }
       controller.close();
       end();
@@ -68,6 +72,12 @@ export function sseStream(items: AsyncIterator<unknown>, options: SseOptions): R
 /** JSON holds no line breaks, so a frame is one line. */
 export function frame(data: unknown): string {
   return `data: ${JSON.stringify(data)}\n\n`;
+}
+
+/** An item that tells its type, which names the event. */
+export function eventFrame(item: unknown): string {
+  const type = typeof item === "object" && item !== null && "type" in item ? String(item.type) : "error";
+  return `event: ${type}\n${frame(item)}`;
 }
 
 async function orSilence<T>(promise: Promise<T>, ms: number): Promise<T | null> {

@@ -1,6 +1,7 @@
 import type { TokenLogProbs } from "../../shared/engine.ts";
 import type { LogProb, TokenId } from "../../shared/ids.ts";
-import { type TokenTable, tokenText } from "../text/detokenize.ts";
+import type { TokenTable } from "../../shared/token-table.ts";
+import { tokenText } from "../text/detokenize.ts";
 import type { TokenEntry } from "../text/transcript.ts";
 
 /** JSON has no infinity; OpenAI's API writes this for a token that cannot happen. */

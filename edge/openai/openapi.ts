@@ -1,97 +1,33 @@
 import * as z from "zod";
-import { ERRORS } from "../../shared/errors.ts";
+import { registration } from "../fleet/registry.ts";
+import { detokenizeBody, tokenizeBody } from "../routes/tokenize.ts";
+import * as answers from "./answer-schemas.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "./refuse.ts";
+import { RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "./response-params.ts";
 import { chatBody, completionBody } from "./schema.ts";
 
-const FIELDS = `Refused unless they ask for nothing: ${REFUSED_FIELDS.join(", ")}. Accepted and ignored: ${IGNORED_FIELDS.join(", ")}.`;
-
-const errorBody = z.object({
-  error: z.object({
-    message: z.string(),
-    type: z.string(),
-    param: z.string().nullable().meta({ description: "The field at fault, e.g. speculation.rescorer.alpha." }),
-    code: z.enum(Object.keys(ERRORS)),
-  }),
-});
-
-const usage = z.object({
-  prompt_tokens: z.int(),
-  completion_tokens: z.int(),
-  total_tokens: z.int(),
-  prompt_tokens_details: z.object({ cached_tokens: z.int() }),
-  completion_tokens_details: z.object({
-    reasoning_tokens: z.int(),
-    accepted_prediction_tokens: z.int(),
-    rejected_prediction_tokens: z.int(),
-  }),
-});
-
-const metrics = z.object({
-  speculative_decoding: z
-    .object({
-      mean_acceptance_length: z.number(),
-      draft_acceptance_rate: z.number(),
-      acceptance_histogram: z.array(z.int()),
-      acceptance_histogram_by_draft_length: z.record(z.string(), z.array(z.int())),
-      num_spec_steps: z.int(),
-      num_accepted_draft_tokens: z.int(),
-      num_draft_tokens: z.int(),
-      num_spec_tokens: z.int(),
-      per_step_accepted: z.array(z.int()).optional(),
-      per_step_drafted: z.array(z.int()).optional(),
-    })
-    .nullable(),
-  block_efficiency: z.number(),
-  timings: z.object({
-    queue_ms: z.number(),
-    prefill_ms: z.number(),
-    ttft_ms: z.number(),
-    total_ms: z.number(),
-    tokens_per_second: z.number(),
-    step_ms: z.object({ p50: z.number(), p95: z.number() }),
-    round_trip_ms: z.object({ p50: z.number() }),
-  }),
-});
-
-const finishReason = z.enum(["stop", "length"]);
-const base = {
-  id: z.string(),
-  created: z.int(),
-  model: z.string(),
-  system_fingerprint: z.string(),
-  usage,
-  metrics,
-  speculation: z.object({ steps: z.array(z.looseObject({ step: z.int() })) }).optional(),
+const SCHEMAS = {
+  ChatRequest: chatBody,
+  CompletionRequest: completionBody,
+  ResponseRequest: responseBody,
+  TokenizeRequest: tokenizeBody,
+  DetokenizeRequest: detokenizeBody,
+  ChatCompletion: answers.chatCompletion,
+  ChatCompletionChunk: answers.chatChunk,
+  Completion: answers.completion,
+  CompletionChunk: answers.completionChunk,
+  Response: answers.responseObject,
+  ResponseEvent: answers.responseEvent,
+  Tokens: answers.tokenized,
+  Text: answers.detokenized,
+  Error: answers.errorBody,
+  Registration: registration,
 };
-const chatCompletion = z.object({
-  ...base,
-  object: z.literal("chat.completion"),
-  choices: z.array(
-    z.object({
-      index: z.int(),
-      message: z.object({ role: z.literal("assistant"), content: z.string(), refusal: z.null() }),
-      logprobs: z.looseObject({}).nullable(),
-      finish_reason: finishReason,
-    }),
-  ),
-});
-const completion = z.object({
-  ...base,
-  object: z.literal("text_completion"),
-  choices: z.array(
-    z.object({ index: z.int(), text: z.string(), logprobs: z.looseObject({}).nullable(), finish_reason: finishReason }),
-  ),
-});
+
+type Name = keyof typeof SCHEMAS;
 
 /** OpenAPI 3.1 of every route. */
 export function openApiDocument() {
-  const schemas = {
-    ChatRequest: chatBody,
-    CompletionRequest: completionBody,
-    ChatCompletion: chatCompletion,
-    Completion: completion,
-    Error: errorBody,
-  };
   return {
     openapi: "3.1.0",
     info: {
@@ -100,25 +36,63 @@ export function openApiDocument() {
       description: "OpenAI-compatible completions by blockwise parallel decoding, with drafts refined at the edge.",
     },
     security: [{ bearer: [] }, {}],
-    paths: {
-      "/v1/chat/completions": { post: completionOperation("Chat completion", "ChatRequest", "ChatCompletion") },
-      "/v1/completions": { post: completionOperation("Text completion", "CompletionRequest", "Completion") },
-      "/v1/models": { get: getOperation("Models served, with their speculation defaults") },
-      "/v1/models/{id}": {
-        get: {
-          ...getOperation("One model"),
-          parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
-        },
-      },
-      "/healthz": { get: getOperation("The edge runs") },
-      "/readyz": { get: getOperation("The engine is reachable and serves the model deployed here") },
-      "/openapi.json": { get: getOperation("This document") },
-    },
+    paths: paths(),
     components: {
       securitySchemes: { bearer: { type: "http", scheme: "bearer" } },
-      schemas: Object.fromEntries(Object.entries(schemas).map(([name, schema]) => [name, jsonSchema(schema)])),
+      schemas: Object.fromEntries(Object.entries(SCHEMAS).map(([name, schema]) => [name, jsonSchema(schema)])),
     },
   };
+}
+
+function paths() {
+  const fields = fieldsText(REFUSED_FIELDS, IGNORED_FIELDS);
+  return {
+    "/v1/chat/completions": {
+      post: streamOperation("Chat completion", fields, ["ChatRequest", "ChatCompletion", "ChatCompletionChunk"]),
+    },
+    "/v1/completions": {
+      post: streamOperation("Text completion", fields, ["CompletionRequest", "Completion", "CompletionChunk"]),
+    },
+    "/v1/responses": {
+      post: streamOperation("Response, not stored", fieldsText(RESPONSE_REFUSED, RESPONSE_IGNORED), [
+        "ResponseRequest",
+        "Response",
+        "ResponseEvent",
+      ]),
+    },
+    "/v1/tokenize": { post: postOperation("Tokens of a prompt or a chat", "TokenizeRequest", "Tokens") },
+    "/v1/detokenize": { post: postOperation("Tokens as text", "DetokenizeRequest", "Text") },
+    "/v1/models": { get: getOperation("Models served, with their speculation defaults") },
+    "/v1/models/{id}": {
+      get: {
+        ...getOperation("One model"),
+        parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
+      },
+    },
+    "/v1/memory": {
+      get: getOperation("How much is remembered of this API key's texts"),
+      delete: getOperation("Removes all of it"),
+    },
+    "/fleet/workers": {
+      get: getOperation("Gpu-workers registered now; with the gpu-workers' key, as all of this path"),
+      post: {
+        ...getOperation("A gpu-worker registers for 15 s, or renews that"),
+        requestBody: { required: true, content: { "application/json": { schema: ref("Registration") } } },
+      },
+      delete: {
+        ...getOperation("A gpu-worker takes no more"),
+        parameters: [{ name: "url", in: "query", required: true, schema: { type: "string" } }],
+      },
+    },
+    "/healthz": { get: getOperation("The edge runs; /health is the same") },
+    "/readyz": { get: getOperation("The engine is reachable and serves the model deployed here") },
+    "/metrics": { get: getOperation("The gpu-workers' metrics, for Prometheus; needs a key", "text/plain") },
+    "/openapi.json": { get: getOperation("This document") },
+  };
+}
+
+function fieldsText(refused: readonly string[], ignored: readonly string[]): string {
+  return `Refused unless they ask for nothing: ${refused.join(", ")}. Accepted and ignored: ${ignored.join(", ")}.`;
 }
 
 function jsonSchema(schema: z.ZodType): object {
@@ -127,28 +101,27 @@ function jsonSchema(schema: z.ZodType): object {
   return rest;
 }
 
-function completionOperation(summary: string, request: string, response: string) {
+function streamOperation(summary: string, description: string, [request, answer, item]: readonly [Name, Name, Name]) {
+  const operation = postOperation(summary, request, answer);
+  const stream = { schema: ref(item), description: "With stream: true; the schema is that of each event's data." };
+  operation.responses[200].content["text/event-stream"] = stream;
+  return { ...operation, description };
+}
+
+function postOperation(summary: string, request: Name, answer: Name) {
+  const content: Record<string, { schema: object }> = { "application/json": { schema: ref(answer) } };
   return {
     summary,
-    description: FIELDS,
     requestBody: { required: true, content: { "application/json": { schema: ref(request) } } },
-    responses: {
-      200: {
-        description: "The completion; with stream: true, server-sent events ending in [DONE].",
-        content: { "application/json": { schema: ref(response) }, "text/event-stream": { schema: { type: "string" } } },
-      },
-      default: errorResponse(),
-    },
+    responses: { 200: { description: summary, content }, default: errorResponse() },
   };
 }
 
-function getOperation(summary: string) {
+function getOperation(summary: string, type = "application/json") {
+  const schema = { type: type === "application/json" ? "object" : "string" };
   return {
     summary,
-    responses: {
-      200: { description: summary, content: { "application/json": { schema: { type: "object" } } } },
-      default: errorResponse(),
-    },
+    responses: { 200: { description: summary, content: { [type]: { schema } } }, default: errorResponse() },
   };
 }
 
@@ -156,6 +129,6 @@ function errorResponse() {
   return { description: "An error in OpenAI's shape", content: { "application/json": { schema: ref("Error") } } };
 }
 
-function ref(name: string) {
+function ref(name: Name) {
   return { $ref: `#/components/schemas/${name}` };
 }

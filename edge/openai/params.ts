@@ -1,17 +1,24 @@
-import type * as z from "zod";
-import { StepError } from "../../shared/errors.ts";
+import type { PlacementMode } from "../../shared/decode/placement.ts";
+import type { Sampling } from "../../shared/engine.ts";
+import { LIMITS } from "../../shared/limits.ts";
 import type { RescorerType } from "../../shared/manifest.ts";
-import { withoutRefused } from "./refuse.ts";
-import { type ChatBody, type CompletionBody, chatBody, completionBody } from "./schema.ts";
+import { asObject, check, invalid } from "./check.ts";
+import { supportedFields, unsupported } from "./refuse.ts";
+import { samplingOf, seedOf } from "./sampling.ts";
+import { type ChatBody, type CompletionBody, chatBody, completionBody, type SpeculationBody } from "./schema.ts";
 import { checkSizes } from "./sizes.ts";
+import { grammarSource, structuredOf } from "./structured.ts";
+import { type Tool, type Tools, toolsOf, withTools } from "./tools.ts";
 
 export interface ChatMessage {
-  readonly role: "system" | "user" | "assistant";
+  readonly role: "system" | "user" | "assistant" | "tool";
   readonly content: string;
+  /** Of an assistant's message; left out: none. */
+  readonly calls?: readonly { readonly id: string; readonly name: string; readonly arguments: string }[];
 }
 
 export type Input =
-  | { readonly kind: "messages"; readonly messages: readonly ChatMessage[] }
+  | { readonly kind: "messages"; readonly messages: readonly ChatMessage[]; readonly tools: readonly Tool[] }
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "tokens"; readonly tokens: readonly number[] };
 
@@ -28,150 +35,199 @@ export interface SpeculationParams {
     readonly alpha: number | null;
     readonly pBest: number | null;
     readonly prompt: boolean | null;
+    readonly memory: boolean;
   };
+  readonly placement: PlacementMode;
+  /** Whether drafts heed the answer's grammar. */
+  readonly forced: boolean;
   readonly trace: boolean;
 }
 
 /** One completion request, checked as far as it can be without knowing the bundle. */
 export interface CompletionParams {
-  readonly api: "chat" | "completions";
+  readonly api: "chat" | "completions" | "responses";
   /** null: the default model. */
   readonly model: string | null;
-  readonly input: Input;
-  /** null: the default, which depends on the room left in the context. */
+  /** At least one. */
+  readonly inputs: readonly Input[];
+  /** Request field that holds them. */
+  readonly inputParam: "messages" | "prompt" | "input";
+  /** Completions of each input, at least 1. */
+  readonly n: number;
+  /** Whether a completion begins with its prompt. */
+  readonly echo: boolean;
+  /** null: the default. Cut to the room left in the context. */
   readonly maxTokens: number | null;
-  readonly maxTokensParam: "max_tokens" | "max_completion_tokens";
-  readonly temperature: number;
-  readonly topP: number;
+  readonly sampling: Omit<Sampling, "seed">;
   /** uint32, or null for a random one. */
   readonly seed: number | null;
   readonly stop: readonly string[];
   readonly stream: boolean;
   readonly includeUsage: boolean;
+  /** Whether the sizes of stream chunks tell nothing of what they hold. */
+  readonly pad: boolean;
   /** Alternatives per token; null without log-probabilities. */
   readonly logProbs: number | null;
+  /** Text that drafts are copied from; null: none but what the prompt has. */
+  readonly prediction: string | null;
   readonly speculation: SpeculationParams;
+  /** The grammar that the answer is held to, and the request field that asks for it; null: there is none. */
+  readonly grammar: { readonly source: string; readonly param: string } | null;
+  /** Whether calls of tools are to be taken out of the answer's text. */
+  readonly callsTools: boolean;
+  /** Fields that were sent and change nothing. */
+  readonly ignored: readonly string[];
 }
 
 /** Checks a chat body. Throws StepError (400) naming the field at fault. */
 export function parseChat(body: unknown): CompletionParams {
-  const wire: ChatBody = check(chatBody, body);
+  const { kept, ignored } = supported(body);
+  const wire: ChatBody = check(chatBody, kept);
   const logprobs = wire.logprobs ?? false;
-  if (wire.top_logprobs != null && !logprobs) throw invalid("top_logprobs", "it needs logprobs: true");
+  if ((wire.top_logprobs ?? 0) > 0 && !logprobs) throw invalid("top_logprobs", "it needs logprobs: true");
   if (wire.max_tokens != null && wire.max_completion_tokens != null && wire.max_tokens !== wire.max_completion_tokens) {
     throw invalid("max_tokens", "it differs from max_completion_tokens; send one of them");
   }
-  return {
-    ...commonParams(wire),
+  const tools = toolsOf(wire);
+  return bounded({
+    ...commonParams(wire, tools),
     api: "chat",
-    input: { kind: "messages", messages: wire.messages.map(chatMessage) },
+    inputs: [{ kind: "messages", messages: wire.messages.map(chatMessage), tools: tools?.tools ?? [] }],
+    inputParam: "messages",
+    echo: false,
     maxTokens: wire.max_completion_tokens ?? wire.max_tokens ?? null,
-    maxTokensParam: wire.max_completion_tokens == null ? "max_tokens" : "max_completion_tokens",
     logProbs: logprobs ? (wire.top_logprobs ?? 0) : null,
-  };
+    ignored,
+  });
 }
 
 /** Checks a completions body. Throws StepError (400) naming the field at fault. */
 export function parseCompletion(body: unknown): CompletionParams {
-  const wire: CompletionBody = check(completionBody, body);
-  return {
-    ...commonParams(wire),
+  const { kept, ignored } = supported(body);
+  const wire: CompletionBody = check(completionBody, kept);
+  const echo = wire.echo ?? false;
+  // It would take the log-probabilities of the prompt, which is never run row by row.
+  if (echo && wire.logprobs != null) throw unsupported("echo");
+  return bounded({
+    ...commonParams(wire, null),
     api: "completions",
-    input: promptInput(wire.prompt),
+    inputs: promptInputs(wire.prompt),
+    inputParam: "prompt",
+    echo,
     maxTokens: wire.max_tokens ?? null,
-    maxTokensParam: "max_tokens",
     logProbs: wire.logprobs ?? null,
-  };
+    ignored,
+  });
 }
 
-function commonParams(wire: ChatBody | CompletionBody) {
+function supported(body: unknown) {
+  const fields = asObject(body);
+  checkSizes(fields);
+  return supportedFields(fields);
+}
+
+function bounded(params: CompletionParams): CompletionParams {
+  const choices = params.inputs.length * params.n;
+  if (choices > LIMITS.choices) throw invalid("n", `at most ${LIMITS.choices} completions, of all prompts together`);
+  if (choices > 1 && params.speculation.trace) {
+    throw invalid("speculation.trace", "it needs a request for one completion");
+  }
+  return params;
+}
+
+function commonParams(wire: ChatBody | CompletionBody, tools: Tools | null) {
   const stream = wire.stream ?? false;
-  if (wire.stream_options != null && !stream) throw invalid("stream_options", "it needs stream: true");
-  const speculation = wire.speculation ?? {};
-  const rescorer = speculation.rescorer ?? {};
+  const includeUsage = wire.stream_options?.include_usage ?? false;
+  const pad = (wire.stream_options?.pad || wire.stream_options?.include_obfuscation) ?? false;
+  if ((includeUsage || pad) && !stream) throw invalid("stream_options", "it needs stream: true");
+  if (wire.stream_options?.pad) checkPad(wire, tools);
+  const content = structuredOf(wire);
+  const stop = typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []);
+  if (content !== null && stop.length > 0) throw invalid("stop", `where an answer ends is for ${content.param} to say`);
+  const structured = tools === null ? content : withTools(tools, content);
   return {
     model: wire.model ?? null,
-    temperature: wire.temperature ?? 1,
-    topP: wire.top_p ?? 1,
-    seed: wire.seed == null ? null : Number(BigInt.asUintN(32, BigInt(wire.seed))),
-    stop: typeof wire.stop === "string" ? [wire.stop] : (wire.stop ?? []),
+    n: wire.n ?? 1,
+    sampling: samplingOf(wire),
+    seed: wire.seed == null ? null : seedOf(wire.seed),
+    stop,
     stream,
-    includeUsage: wire.stream_options?.include_usage ?? false,
-    speculation: {
-      enabled: speculation.enabled ?? true,
-      heads: speculation.heads ?? null,
-      topK: speculation.top_k ?? null,
-      maxNodes: speculation.max_nodes ?? null,
-      rescorer: {
-        type: rescorer.type ?? null,
-        model: rescorer.model ?? null,
-        order: rescorer.order ?? null,
-        alpha: rescorer.alpha ?? null,
-        pBest: rescorer.p_best ?? null,
-        prompt: rescorer.prompt ?? null,
-      },
-      trace: speculation.trace ?? false,
-    },
+    includeUsage,
+    pad,
+    prediction: wire.prediction == null ? null : textOf(wire.prediction.content),
+    speculation: speculationOf(wire.speculation ?? {}),
+    grammar: structured === null ? null : { source: grammarSource(structured), param: structured.param },
+    callsTools: tools !== null,
   };
 }
 
-function chatMessage(message: ChatBody["messages"][number]): ChatMessage {
-  const { role, content } = message;
+/** All of these grow by what was accepted, and there is no bound worth filling up to. */
+function checkPad({ speculation, logprobs }: ChatBody | CompletionBody, tools: Tools | null): void {
+  const shown = speculation?.trace
+    ? "speculation.trace"
+    : logprobs != null && logprobs !== false
+      ? "logprobs"
+      : tools === null
+        ? null
+        : "tools";
+  if (shown !== null) throw invalid("stream_options.pad", `it cannot hide the size of ${shown}; leave one of them out`);
+}
+
+/** Null where nothing was said. */
+export function speculationOf(speculation: SpeculationBody): SpeculationParams {
+  const rescorer = speculation.rescorer ?? {};
   return {
+    enabled: speculation.enabled ?? true,
+    heads: speculation.heads ?? null,
+    topK: speculation.top_k ?? null,
+    maxNodes: speculation.max_nodes ?? null,
+    rescorer: {
+      type: rescorer.type ?? null,
+      model: rescorer.model ?? null,
+      order: rescorer.order ?? null,
+      alpha: rescorer.alpha ?? null,
+      pBest: rescorer.p_best ?? null,
+      prompt: rescorer.prompt ?? null,
+      memory: rescorer.memory ?? false,
+    },
+    placement: speculation.placement ?? "auto",
+    forced: speculation.forced ?? true,
+    trace: speculation.trace ?? false,
+  };
+}
+
+function chatMessage(message: ChatBody["messages"][number], index: number): ChatMessage {
+  const { role, content, tool_calls: made } = message;
+  const calls = (made ?? []).map(({ id, function: { name, arguments: args } }) => ({ id, name, arguments: args }));
+  if (calls.length > 0 && role !== "assistant")
+    throw invalid(`messages[${index}].tool_calls`, "only an assistant calls");
+  if (message.tool_call_id != null && role !== "tool") {
+    throw invalid(`messages[${index}].tool_call_id`, "only a tool's message answers a call");
+  }
+  return {
+    ...(calls.length > 0 ? { calls } : {}),
     // OpenAI renamed the system role for newer models; chat templates know only the old name.
     role: role === "developer" ? "system" : role,
-    content: typeof content === "string" ? content : content.map((part) => part.text).join(""),
+    content: textOf(content),
   };
 }
 
-function promptInput(prompt: CompletionBody["prompt"]): Input {
-  if (typeof prompt === "string") return textInput(prompt);
-  const [first] = prompt;
-  if (first === undefined) throw invalid("prompt", "it is empty");
-  if (typeof first === "number") return { kind: "tokens", tokens: prompt.map(Number) };
-  return textInput(first);
+function textOf(content: ChatBody["messages"][number]["content"]): string {
+  return typeof content === "string" ? content : content.map((part) => part.text).join("");
 }
 
-function textInput(text: string): Input {
-  if (text === "") throw invalid("prompt", "it is empty");
+function promptInputs(prompt: CompletionBody["prompt"]): Input[] {
+  if (typeof prompt === "string") return [textInput(prompt, "prompt")];
+  if (prompt.length === 0) throw invalid("prompt", "it is empty");
+  const numbers = prompt.filter((one) => typeof one === "number");
+  if (numbers.length > 0) return [{ kind: "tokens", tokens: numbers }];
+  return prompt.map((one, index) => {
+    if (typeof one === "string") return textInput(one, prompt.length > 1 ? `prompt[${index}]` : "prompt");
+    return { kind: "tokens", tokens: typeof one === "number" ? [one] : one };
+  });
+}
+
+function textInput(text: string, param: string): Input {
+  if (text === "") throw invalid(param, "it is empty");
   return { kind: "text", text };
-}
-
-function check<T>(schema: z.ZodType<T>, body: unknown): T {
-  if (typeof body !== "object" || body === null || Array.isArray(body)) {
-    throw new StepError("invalid_request", "The body must be a JSON object.");
-  }
-  checkSizes({ ...body });
-  const parsed = schema.safeParse(withoutRefused({ ...body }));
-  if (parsed.success) return parsed.data;
-  throw zodFault(parsed.error.issues);
-}
-
-export function invalid(param: string, reason: string): StepError {
-  return new StepError("invalid_request", `Invalid '${param}': ${reason}.`, param);
-}
-
-/** The fault reported is the first one; a union's is that of the alternative
- * with the fewest, the later one on a tie. */
-function zodFault(issues: readonly z.core.$ZodIssue[], prefix: readonly PropertyKey[] = []): StepError {
-  const issue = issues[0];
-  if (issue === undefined) return new StepError("invalid_request", "The body is invalid.");
-  const path = [...prefix, ...issue.path];
-  if (issue.code === "unrecognized_keys") {
-    const name = pathName([...path, issue.keys[0] ?? ""]);
-    return new StepError("invalid_request", `Unknown field '${name}'.`, name);
-  }
-  if (issue.code === "invalid_union") {
-    const branches = issue.errors.filter((branch) => (branch[0]?.path.length ?? 0) > 0);
-    const closest = branches.toSorted((a, b) => a.length - b.length || branches.indexOf(b) - branches.indexOf(a))[0];
-    if (closest !== undefined) return zodFault(closest, path);
-  }
-  return invalid(pathName(path), issue.message.replace(/^Invalid input: /, "").replace(/\.$/, ""));
-}
-
-function pathName(path: readonly PropertyKey[]): string {
-  return path.reduce<string>((name, key) => {
-    if (typeof key === "number") return `${name}[${key}]`;
-    return name === "" ? String(key) : `${name}.${String(key)}`;
-  }, "");
 }

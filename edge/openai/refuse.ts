@@ -1,8 +1,8 @@
 import { StepError } from "../../shared/errors.ts";
 
 /**
- * Fields of OpenAI's API that this server does not act on. A refused field passes only with a value
- * that asks for nothing, because clients send such defaults; an ignored field changes no output.
+ * Fields of OpenAI's API, and of servers like this one, that this server does not act on. A refused field passes only
+ * with a value that asks for nothing, because clients send such defaults; an ignored field changes no output.
  */
 type AsksForNothing = (value: unknown) => boolean;
 
@@ -14,25 +14,22 @@ const equals =
     values.includes(v);
 
 const REFUSED: Readonly<Record<string, AsksForNothing>> = {
-  tools: empty,
-  tool_choice: equals("none", "auto"),
   functions: empty,
   function_call: equals("none", "auto"),
   audio: never,
   modalities: (v) => Array.isArray(v) && v.length === 1 && v[0] === "text",
-  response_format: (v) => typeof v === "object" && v !== null && "type" in v && v.type === "text",
-  prediction: never,
-  n: equals(1),
   best_of: equals(1),
-  echo: equals(false),
   suffix: equals(""),
-  logit_bias: empty,
-  presence_penalty: equals(0),
-  frequency_penalty: equals(0),
-  reasoning_effort: equals("none"),
-  verbosity: equals("medium"),
   web_search_options: never,
   moderation: never,
+  // Of other servers; left out, each of them is as if it had this value.
+  min_tokens: equals(0),
+  ignore_eos: equals(false),
+  use_beam_search: equals(false),
+  length_penalty: equals(1),
+  typical_p: equals(1),
+  tfs_z: equals(1),
+  mirostat: equals(0),
 };
 
 const IGNORED: ReadonlySet<string> = new Set([
@@ -41,54 +38,87 @@ const IGNORED: ReadonlySet<string> = new Set([
   "store",
   "safety_identifier",
   "service_tier",
-  "parallel_tool_calls",
   "prompt_cache_key",
   "prompt_cache_options",
   "prompt_cache_retention",
+  "reasoning_effort",
+  "reasoning",
+  "include_reasoning",
+  "verbosity",
+  "chat_template_kwargs",
+  "enable_thinking",
+  "thinking",
+  "keep_alive",
+  "cache_prompt",
+  "request_id",
+  "priority",
+  "skip_special_tokens",
 ]);
 
 export const REFUSED_FIELDS: readonly string[] = Object.keys(REFUSED);
 export const IGNORED_FIELDS: readonly string[] = [...IGNORED];
 
-const MESSAGE_FIELDS: readonly string[] = ["tool_calls", "tool_call_id", "function_call", "audio", "annotations"];
+const REFUSED_IN_MESSAGES: readonly string[] = ["function_call", "audio", "annotations"];
+const IGNORED_IN_MESSAGES: readonly string[] = ["id", "name", "reasoning_content", "reasoning"];
 
-function unsupported(param: string): StepError {
+export function unsupported(param: string): StepError {
   return new StepError("unsupported", `'${param}' is not supported by this server, or not with this value.`, param);
 }
 
-/** The body's supported fields. Throws StepError "unsupported", naming the first field refused. */
-export function withoutRefused(body: Readonly<Record<string, unknown>>): Record<string, unknown> {
+/** A body's supported fields, and the names of those ignored, as a response header lists them. */
+export interface Supported {
+  readonly kept: Record<string, unknown>;
+  readonly ignored: readonly string[];
+}
+
+/** Throws StepError "unsupported", naming the first field refused. */
+export function supportedFields(body: Readonly<Record<string, unknown>>): Supported {
+  const ignored = new Set<string>();
+  const unused = body.tool_choice === "none" ? ["functions"] : [];
   const kept = fieldsOf(body, (name, value) => {
-    if (IGNORED.has(name)) return false;
+    if (IGNORED.has(name) || unused.includes(name)) {
+      if (value !== null) ignored.add(name);
+      return false;
+    }
     const harmless = Object.hasOwn(REFUSED, name) ? REFUSED[name] : undefined;
     if (harmless === undefined) return true;
     if (value !== null && !harmless(value)) throw unsupported(name);
     return false;
   });
-  if (Array.isArray(kept.messages)) kept.messages = kept.messages.map(plainMessage);
-  return kept;
+  if (Array.isArray(kept.messages)) {
+    kept.messages = kept.messages.map((message, index) => plainMessage(message, `messages[${index}]`, ignored));
+  }
+  return { kept, ignored: [...ignored] };
 }
 
-/** A chat message without its empty tool and audio fields; anything but text is refused. */
-function plainMessage(message: unknown, index: number): unknown {
+/** A chat message without its empty audio fields; anything but text is refused. */
+function plainMessage(message: unknown, at: string, ignored: Set<string>): unknown {
   if (typeof message !== "object" || message === null || Array.isArray(message)) return message;
-  const at = `messages[${index}]`;
   const kept = fieldsOf(message, (name, value) => {
-    if (!MESSAGE_FIELDS.includes(name)) return true;
+    if (IGNORED_IN_MESSAGES.includes(name)) {
+      if (value !== null) ignored.add(`messages[].${name}`);
+      return false;
+    }
+    if (!REFUSED_IN_MESSAGES.includes(name)) return true;
     if (value !== null && !empty(value)) throw unsupported(`${at}.${name}`);
     return false;
   });
-  if (kept.role === "tool" || kept.role === "function") throw unsupported(`${at}.role`);
-  if (Array.isArray(kept.content)) {
-    for (const [part, value] of kept.content.entries()) {
-      const type: unknown = typeof value === "object" && value !== null && "type" in value ? value.type : null;
-      if (typeof type === "string" && type !== "text") throw unsupported(`${at}.content[${part}].type`);
-    }
-  }
+  if (kept.role === "function") throw unsupported(`${at}.role`);
+  // As an answer that was only a tool call comes back.
+  if (kept.role === "assistant" && kept.content == null) kept.content = "";
+  if (Array.isArray(kept.content)) refuseParts(kept.content, `${at}.content`, "text");
   return kept;
 }
 
+/** Throws StepError "unsupported" for parts of another type than those named. */
+export function refuseParts(parts: readonly unknown[], at: string, ...types: readonly string[]): void {
+  for (const [part, value] of parts.entries()) {
+    const type: unknown = typeof value === "object" && value !== null && "type" in value ? value.type : null;
+    if (typeof type === "string" && !types.includes(type)) throw unsupported(`${at}[${part}].type`);
+  }
+}
+
 /** Fields by their own names, `__proto__` too: set by assignment, its value would lend its fields to the result. */
-function fieldsOf(object: object, keep: (name: string, value: unknown) => boolean): Record<string, unknown> {
+export function fieldsOf(object: object, keep: (name: string, value: unknown) => boolean): Record<string, unknown> {
   return Object.fromEntries(Object.entries(object).filter(([name, value]) => keep(name, value)));
 }

@@ -1,8 +1,10 @@
+import type { Placement } from "../../shared/decode/placement.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import type { FinishReason } from "../decode/advance.ts";
-import { type DecodeStats, quantile } from "../decode/stats.ts";
+import type { CallPart } from "../text/tool-calls.ts";
+import { callBodies, callDelta, type ToolCall, type WireFinish } from "./call-bodies.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import { availableRescorers } from "./speculation.ts";
+import { type DecodeStats, quantile } from "./stats.ts";
 import type { StepTrace } from "./trace.ts";
 
 /**
@@ -21,6 +23,9 @@ import type { StepTrace } from "./trace.ts";
  *           num_spec_tokens,                          // most nodes a step may draft
  *           per_step_accepted?, per_step_drafted? },  // with speculation.trace
  *     block_efficiency,                               // tokens per model call after prefill; plain decoding: 1
+ *     placement: { chosen: "edge" | "gpu",            // who drafted last, and who every step
+ *                  mode, steps: {edge, gpu},
+ *                  round_trip_ms, step_ms, draft_ms, gain },  // what that was chosen by; null: not seen
  *     timings: { queue_ms, prefill_ms, ttft_ms, total_ms, tokens_per_second,
  *                step_ms: {p50, p95},                 // as the edge sees it: engine and wire
  *                round_trip_ms: {p50} }               // the wire's share of it
@@ -88,10 +93,17 @@ export interface RunTimes {
 }
 
 /** `maxNodes`: the draft bound; 0 where speculation is off. */
-export function metricsOf(stats: DecodeStats, times: RunTimes, maxNodes: number, detailed: boolean) {
+export function metricsOf(
+  stats: DecodeStats,
+  times: RunTimes,
+  placement: Placement["chosen"],
+  maxNodes: number,
+  detailed: boolean,
+) {
   return {
     speculative_decoding: maxNodes === 0 ? null : speculativeMetrics(stats, maxNodes, detailed),
     block_efficiency: round(stats.blockEfficiency),
+    placement: placementMetrics(stats, placement),
     timings: {
       queue_ms: round(stats.queueMs),
       prefill_ms: round(stats.prefillMs),
@@ -101,6 +113,19 @@ export function metricsOf(stats: DecodeStats, times: RunTimes, maxNodes: number,
       step_ms: { p50: round(quantile(stats.wallMs, 0.5)), p95: round(quantile(stats.wallMs, 0.95)) },
       round_trip_ms: { p50: round(quantile(stats.roundTripMs, 0.5)) },
     },
+  };
+}
+
+function placementMetrics({ steps, stepsAtGpu }: DecodeStats, { place, mode, estimates }: Placement["chosen"]) {
+  const { roundTripMs, stepMs, draftMs, gain } = estimates;
+  return {
+    chosen: place,
+    mode,
+    steps: { edge: steps - stepsAtGpu, gpu: stepsAtGpu },
+    round_trip_ms: roundTripMs === null ? null : round(roundTripMs),
+    step_ms: stepMs === null ? null : round(stepMs),
+    draft_ms: round(draftMs),
+    gain: round(gain),
   };
 }
 
@@ -146,9 +171,13 @@ export function serverTiming({ timings }: Metrics): string {
 export type LogProbsBody = ChatLogProbs | CompletionLogProbs | null;
 
 export interface ChunkParts {
+  /** Of the choice. */
+  readonly index: number;
   /** null: the first chunk of a chat, which names the role. */
   readonly text: string | null;
-  readonly finish: FinishReason | null;
+  /** Calls of tools that begin or go on. */
+  readonly calls: readonly CallPart[];
+  readonly finish: WireFinish | null;
   readonly logProbs: LogProbsBody;
   readonly trace: StepTrace | null;
   readonly metrics: Metrics | null;
@@ -156,12 +185,14 @@ export interface ChunkParts {
 
 /** One content chunk. `usage` is null in all chunks but the last where usage was asked for, else absent. */
 export function chunkOf(context: ResponseContext, parts: ChunkParts) {
-  const { text, finish, logProbs } = parts;
-  const delta = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
+  const { index, text, calls, finish, logProbs } = parts;
+  const content = text === null ? { role: "assistant", content: "" } : text === "" ? {} : { content: text };
+  const delta =
+    calls.length === 0 ? content : { ...content, tool_calls: calls.map((call) => callDelta(context.id, index, call)) };
   const choice =
     context.api === "chat"
-      ? { index: 0, delta, logprobs: logProbs, finish_reason: finish }
-      : { index: 0, text: text ?? "", logprobs: logProbs, finish_reason: finish };
+      ? { index, delta, logprobs: logProbs, finish_reason: finish }
+      : { index, text: text ?? "", logprobs: logProbs, finish_reason: finish };
   return {
     ...head(context, true),
     choices: [choice],
@@ -175,32 +206,39 @@ export function usageChunk(context: ResponseContext, usage: Usage, metrics: Metr
   return { ...head(context, true), choices: [], usage, metrics };
 }
 
-export interface FullParts {
+export interface ChoiceParts {
   readonly text: string;
-  readonly finish: FinishReason;
+  readonly calls: readonly ToolCall[];
+  readonly finish: WireFinish;
   readonly logProbs: LogProbsBody;
+}
+
+export interface FullParts {
+  readonly choices: readonly ChoiceParts[];
   readonly usage: Usage;
   readonly metrics: Metrics;
   readonly steps: readonly StepTrace[] | null;
 }
 
-export function fullBody(context: ResponseContext, parts: FullParts) {
-  const { text, finish, logProbs, usage, metrics, steps } = parts;
-  const choice =
-    context.api === "chat"
-      ? {
-          index: 0,
-          message: { role: "assistant", content: text, refusal: null },
-          logprobs: logProbs,
-          finish_reason: finish,
-        }
-      : { index: 0, text, logprobs: logProbs, finish_reason: finish };
+export function fullBody(context: ResponseContext, { choices, usage, metrics, steps }: FullParts) {
   return {
     ...head(context, false),
-    choices: [choice],
+    choices: choices.map((choice, index) => choiceBody(context, choice, index)),
     usage,
     metrics,
     ...(steps === null ? {} : { speculation: { steps } }),
+  };
+}
+
+function choiceBody(context: ResponseContext, { text, calls, finish, logProbs }: ChoiceParts, index: number) {
+  const rest = { logprobs: logProbs, finish_reason: finish };
+  if (context.api === "completions") return { index, text, ...rest };
+  if (calls.length === 0) return { index, message: { role: "assistant", content: text, refusal: null }, ...rest };
+  const content = text === "" ? null : text;
+  return {
+    index,
+    message: { role: "assistant", content, refusal: null, tool_calls: callBodies(context.id, index, calls) },
+    ...rest,
   };
 }
 

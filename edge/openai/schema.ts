@@ -1,17 +1,24 @@
 import * as z from "zod";
+import { PLACEMENTS } from "../../shared/decode/placement.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { RESCORER_TYPES } from "../../shared/manifest.ts";
+import { samplingFields } from "./sampling.ts";
+import { structuredFields } from "./structured.ts";
+import { toolCalls, toolFields } from "./tools.ts";
 
 /** Wire bodies, in OpenAI's snake_case. Unknown fields are errors; params.ts reports them by name. */
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
+const textContent = z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
+  error: "expected a string or an array of {type: 'text', text} parts",
+});
+
 const message = z.strictObject({
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
-    error: "expected a string or an array of {type: 'text', text} parts",
-  }),
-  name: z.string().nullish().meta({ description: "Accepted and ignored." }),
+  role: z.enum(["system", "developer", "user", "assistant", "tool"]),
+  content: textContent,
+  tool_calls: toolCalls.nullish().meta({ description: "Calls that an assistant's message made." }),
+  tool_call_id: z.string().max(LIMITS.nameLength).nullish().meta({ description: "What a tool's message answers." }),
   refusal: z.null().optional().meta({ description: "Accepted so that a returned message can be sent back." }),
 });
 
@@ -31,6 +38,9 @@ const rescorer = z
       .max(LIMITS.pBest)
       .nullish()
       .meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
+    memory: z.boolean().nullish().meta({
+      description: "Copies of this API key's earlier texts take part, too, and this one is remembered. Default false.",
+    }),
     prompt: z
       .boolean()
       .nullish()
@@ -38,7 +48,7 @@ const rescorer = z
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
 
-const speculation = z
+export const speculation = z
   .strictObject({
     enabled: z.boolean().nullish().meta({ description: "false: plain autoregressive decoding. Default true." }),
     heads: z
@@ -55,45 +65,77 @@ const speculation = z
       .nullish()
       .meta({ description: "Drafted tokens per step. Default: chosen each step from the engine's cost curve." }),
     rescorer: rescorer.nullish(),
+    placement: z.enum(PLACEMENTS).nullish().meta({
+      description: "Who drafts: the edge, the gpu-worker, or whoever is faster by measured round trip (auto).",
+    }),
+    forced: z.boolean().nullish().meta({
+      description: "false: drafts are made as if there were no grammar. Default true.",
+    }),
     trace: z.boolean().nullish().meta({ description: "Adds a `speculation` object to every chunk." }),
   })
   .meta({ description: "Drafting of this request. It changes speed only, never the text." });
 
+const maxTokens = z.int().min(1).nullish().meta({ description: "Cut to what the context leaves." });
+
 const common = {
   model: z.string().nullish().meta({ description: "Default: the first model of /v1/models." }),
-  max_tokens: z.int().min(1).max(LIMITS.completionTokens).nullish(),
-  temperature: z.number().min(0).max(2).nullish().meta({ description: "Default 1; 0 is greedy." }),
-  top_p: z.number().gt(0).max(1).nullish(),
-  seed: z.int().nullish().meta({ description: "The same seed gives the same text, however it was drafted." }),
+  max_tokens: maxTokens,
+  ...samplingFields,
+  n: z.int().min(1).max(LIMITS.choices).nullish().meta({
+    description: "Choices, each with a seed of its own: choice i is what seed + i gives.",
+  }),
   stop: z
     .union([stopString, z.array(stopString).max(LIMITS.stopStrings)], {
       error: `expected 1 to ${LIMITS.stopStrings} strings of 1 to ${LIMITS.stopLength} characters`,
     })
     .nullish(),
+  prediction: z
+    .strictObject({ type: z.literal("content"), content: textContent })
+    .nullish()
+    .meta({ description: "What the answer is likely to repeat much of: drafts are copied from it." }),
   stream: z.boolean().nullish(),
   stream_options: z
-    .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
+    .strictObject({
+      include_usage: z.boolean().nullish(),
+      include_obfuscation: z.boolean().nullish().meta({ description: "Fills chunks up with noise, as `pad` does." }),
+      pad: z
+        .boolean()
+        .nullish()
+        .meta({ description: "Sizes of chunks tell nothing of how many tokens were accepted." }),
+    })
     .nullish(),
   speculation: speculation.nullish(),
+  ...structuredFields,
 };
 
 export const chatBody = z.strictObject({
   ...common,
   messages: z.array(message).min(1).max(LIMITS.chatMessages),
-  max_completion_tokens: z.int().min(1).max(LIMITS.completionTokens).nullish(),
+  max_completion_tokens: maxTokens,
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
+  ...toolFields,
 });
 
 export const completionBody = z.strictObject({
   ...common,
   prompt: z
-    .union([z.string(), z.array(z.string()), z.array(z.int().min(0))], {
-      error: "expected a string, an array of one string or an array of token ids",
-    })
-    .meta({ description: "One prompt. Control tokens spelled out in it count as such; in chat messages they do not." }),
+    .union(
+      [
+        z.string(),
+        z.array(z.string()).max(LIMITS.choices),
+        z.array(z.int().min(0)),
+        z.array(z.array(z.int().min(0)).min(1)).max(LIMITS.choices),
+      ],
+      { error: "expected a string, a list of token ids, or a list of such prompts" },
+    )
+    .meta({
+      description: "One or several prompts. Control tokens spelled out in them count as such; in chat messages not.",
+    }),
+  echo: z.boolean().nullish().meta({ description: "The prompt comes before the completion." }),
   logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
 });
 
 export type ChatBody = z.infer<typeof chatBody>;
 export type CompletionBody = z.infer<typeof completionBody>;
+export type SpeculationBody = z.infer<typeof speculation>;

@@ -1,37 +1,56 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 
+type Body = Readonly<Record<string, unknown>>;
+
 /**
  * Bounds a body's lists before anything looks at what is in them: checking makes objects of every element at fault,
  * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
-export function checkSizes({ messages, prompt, stop }: Readonly<Record<string, unknown>>): void {
+export function checkSizes(body: Body): void {
+  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided } = body;
   atMost(LIMITS.stopStrings, "stop", stop);
+  if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
+  atMost(LIMITS.tools, "tools", tools);
+  if (typeof guided === "object" && guided !== null && "choice" in guided) {
+    atMost(LIMITS.guidedChoices, "guided.choice", guided.choice);
+  }
   if (Array.isArray(prompt)) checkPrompt(prompt);
+  const predicted = typeof prediction === "object" && prediction !== null && "content" in prediction;
+  if (predicted) atMost(LIMITS.contentParts, "prediction.content", prediction.content, "parts");
+  checkMessages("messages", messages);
+  checkMessages("input", input);
+}
+
+function checkMessages(param: string, messages: unknown): void {
   if (!Array.isArray(messages)) return;
-  atMost(LIMITS.chatMessages, "messages", messages);
+  atMost(LIMITS.chatMessages, param, messages);
   let parts = 0;
   for (const [index, message] of messages.entries()) {
+    atMost(LIMITS.tools, `${param}[${index}].tool_calls`, message?.tool_calls);
     const content: unknown = message?.content;
     if (Array.isArray(content)) parts += content.length;
     if (parts > LIMITS.contentParts) {
-      throw tooMany(`messages[${index}].content`, LIMITS.contentParts, "parts in all messages together");
+      throw tooMany(`${param}[${index}].content`, LIMITS.contentParts, "parts in all messages together");
     }
   }
 }
 
 function checkPrompt(prompt: readonly unknown[]): void {
-  if (prompt.length > 1 && typeof prompt[0] === "string") {
-    throw new StepError("unsupported", "Several prompts in one request are not supported.", "prompt");
-  }
-  if (prompt.length > LIMITS.contextTokens) {
-    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; the prompt has ${prompt.length}.`;
-    throw new StepError("context_length_exceeded", message, "prompt");
-  }
+  if (typeof prompt[0] === "string" || Array.isArray(prompt[0])) {
+    atMost(LIMITS.choices, "prompt", prompt);
+    for (const [index, one] of prompt.entries()) if (Array.isArray(one)) checkTokens(`prompt[${index}]`, one);
+  } else checkTokens("prompt", prompt);
 }
 
-function atMost(most: number, param: string, list: unknown): void {
-  if (Array.isArray(list) && list.length > most) throw tooMany(param, most, "items");
+function checkTokens(param: string, tokens: readonly unknown[]): void {
+  if (tokens.length <= LIMITS.contextTokens) return;
+  const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; the prompt has ${tokens.length}.`;
+  throw new StepError("context_length_exceeded", message, param);
+}
+
+function atMost(most: number, param: string, list: unknown, what = "items"): void {
+  if (Array.isArray(list) && list.length > most) throw tooMany(param, most, what);
 }
 
 function tooMany(param: string, most: number, what: string): StepError {

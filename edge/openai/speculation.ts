@@ -1,7 +1,8 @@
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry, RescorerType } from "../../shared/manifest.ts";
 import type { RescorerSpec } from "../../shared/rescore/index.ts";
-import { invalid, type SpeculationParams } from "./params.ts";
+import { invalid } from "./check.ts";
+import type { SpeculationParams } from "./params.ts";
 
 /** How one request drafts, with the bundle's defaults filled in. */
 export interface DraftPlan {
@@ -15,16 +16,20 @@ export interface DraftPlan {
   readonly rescorer: RescorerSpec;
   /** Weight of the local rescorer, which the engine runs; null: none. */
   readonly neural: number | null;
+  /** Whether the tenant's earlier texts take part. */
+  readonly memory: boolean;
   /** The pack `rescorer` looks at, if it does. */
   readonly pack: PackEntry | null;
 }
 
 /**
- * Checks `speculation` against the bundle and fills in its defaults. Throws StepError (400) naming the
+ * Checks `speculation` against the bundle and fills in its defaults; where there is a prediction, drafts copy from the
+ * request's own tokens unless it says otherwise. Throws StepError (400) naming the
  * field that asks for more than the bundle has.
  */
-export function planDraft(params: SpeculationParams, manifest: BundleManifest): DraftPlan {
+export function planDraft(asked: SpeculationParams, manifest: BundleManifest, predicted = false): DraftPlan {
   const { defaults } = manifest;
+  const params = predicted ? withCopies(asked, manifest) : asked;
   atMost("speculation.heads", params.heads, manifest.latticeHeads);
   atMost("speculation.top_k", params.topK, manifest.topK);
   const type = params.rescorer.type ?? defaultType(manifest);
@@ -40,8 +45,18 @@ export function planDraft(params: SpeculationParams, manifest: BundleManifest): 
     autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || rescorer.type === "tree"),
     rescorer,
     neural: params.enabled ? neuralAlpha(type, params.rescorer, manifest) : null,
+    memory: params.enabled && usesMemory(rescorer, params.rescorer),
     pack: rescorer.type === "none" || rescorer.alpha === 0 ? null : pack,
   };
+}
+
+/** Of a bundle whose default rescorer cannot copy, n-grams of the request alone do. */
+function withCopies(params: SpeculationParams, manifest: BundleManifest): SpeculationParams {
+  const { rescorer } = params;
+  const usual = rescorer.type ?? defaultType(manifest);
+  const cannot = rescorer.type === null && (usual === "none" || usual === "neural");
+  const instead = cannot ? { type: "ngram" as const, alpha: rescorer.alpha ?? 0 } : {};
+  return { ...params, rescorer: { ...rescorer, ...instead, prompt: rescorer.prompt ?? true } };
 }
 
 /** Nodes of the largest draft worth considering: a copy of the prompt may go on beyond the heads. */
@@ -84,12 +99,20 @@ function rescorerSpec(
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }
   const order = wanted.order ?? Math.min(defaults.order, pack?.order ?? defaults.order);
-  const prompt = wanted.prompt ?? defaults.prompt ?? false;
+  const prompt = wanted.prompt ?? (wanted.memory || (defaults.prompt ?? false));
   if (type === "ngram") return { type, order, alpha, pBest: wanted.pBest ?? defaults.pBest, prompt };
   if (manifest.calibration == null) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no calibration, which 'tree' needs`);
   }
   return { type, order, alpha, prompt };
+}
+
+/** What is remembered takes part as copies do. Throws StepError (400) where these are left out. */
+function usesMemory(rescorer: RescorerSpec, { memory }: SpeculationParams["rescorer"]): boolean {
+  if (memory && (rescorer.type === "none" || !rescorer.prompt)) {
+    throw invalid("speculation.rescorer.memory", "it needs type 'ngram' or 'tree', with prompt: true");
+  }
+  return memory;
 }
 
 /** What a request may name as `rescorer.type`. */

@@ -1,7 +1,8 @@
-import { prune } from "../../shared/draft-tree.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
+import { EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { TokenId } from "../../shared/ids.ts";
-import type { StepEvent } from "../decode/run.ts";
-import { type TokenTable, tokenText } from "../text/detokenize.ts";
+import type { TokenTable } from "../../shared/token-table.ts";
+import { tokenText } from "../text/detokenize.ts";
 import type { TextStep } from "../text/transcript.ts";
 import { round } from "./responses.ts";
 
@@ -17,24 +18,27 @@ export interface StepTrace {
     readonly accepted: boolean;
   }[];
   readonly rejected: number;
+  /** Who drafted. */
+  readonly place: "edge" | "gpu";
   readonly step_ms: number;
   readonly model_ms: number;
 }
 
 export function traceOf(table: TokenTable, event: StepEvent, step: TextStep): StepTrace {
-  const { draft, nodes } = prune(event.draft, event.threshold);
-  const accepted = new Set(event.accepted.map((node) => nodes.indexOf(node)));
+  const { tree, accepted: path } = event.verified ?? { tree: EMPTY_TREE, accepted: [] };
+  const accepted = new Set(path);
   return {
     step: event.index,
     accepted: step.pieces.filter((p) => p.kind === "accepted").map((p) => p.text),
     bonus: step.pieces.find((p) => p.kind === "bonus")?.text ?? null,
-    drafted: Array.from(draft.tokens, (id, node) => ({
+    drafted: Array.from(tree.tokens, (id, node) => ({
       id,
       text: tokenText(table, id),
-      parent: draft.parents[node] ?? -1,
+      parent: tree.parents[node] ?? -1,
       accepted: accepted.has(node),
     })),
-    rejected: draft.tokens.length - accepted.size,
+    rejected: tree.tokens.length - accepted.size,
+    place: event.place,
     step_ms: round(event.wallMs),
     model_ms: round(event.timing.modelMs),
   };

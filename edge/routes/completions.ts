@@ -1,37 +1,77 @@
+import { LIMITS } from "../../shared/limits.ts";
 import type { AppContext, Services } from "../app.ts";
 import { Completion } from "../complete.ts";
+import type { DecodingOptions } from "../decoding.ts";
 import { tenantOf } from "../http/auth.ts";
 import { readJson } from "../http/body.ts";
-import { asStepError, errorBody, isFault } from "../http/errors.ts";
+import { asStepError, type ErrorBody, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
-import { KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
-import type { CompletionParams } from "../openai/params.ts";
-import { serverTiming } from "../openai/responses.ts";
-import { prepare } from "../prepare.ts";
+import { DONE, eventFrame, frame, KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
+import { type CompletionParams, parseChat, parseCompletion } from "../openai/params.ts";
+import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
+import { type Metrics, serverTiming } from "../openai/responses.ts";
+import { prepare, type Tenant } from "../prepare.ts";
+import { Responding } from "../respond.ts";
 
-/** POST /v1/chat/completions and /v1/completions; `parse` tells their bodies apart. */
-export async function completionsRoute(
+/** Names the fields that were sent and change nothing. */
+export const IGNORED_HEADER = "x-ignored-fields";
+
+/** An answer being made. */
+interface Answer {
+  full(): Promise<{ readonly body: object; readonly metrics: Metrics }>;
+  /** Items of a stream. */
+  chunks(): AsyncGenerator<unknown, void>;
+  /** An error within a stream, as its last item. */
+  errorEvent?(error: ErrorBody["error"]): unknown;
+}
+
+/** What tells the APIs apart. */
+interface Api<P extends CompletionParams> {
+  readonly parse: (body: unknown) => P;
+  readonly answer: (options: DecodingOptions & { readonly params: P; readonly created: number }) => Answer;
+  /** An item of a stream as it is sent, and what comes after the last one. */
+  readonly frame: (item: unknown) => string;
+  readonly done: string;
+}
+
+const completion = { answer: (options: ConstructorParameters<typeof Completion>[0]) => new Completion(options) };
+export const CHAT: Api<CompletionParams> = { ...completion, parse: parseChat, frame, done: DONE };
+export const COMPLETIONS: Api<CompletionParams> = { ...CHAT, parse: parseCompletion };
+export const RESPONSES: Api<ResponseParams> = {
+  parse: parseResponse,
+  answer: (options) => new Responding(options),
+  frame: eventFrame,
+  done: "",
+};
+
+/** POST of what the model is to go on from. */
+export async function completionsRoute<P extends CompletionParams>(
   c: AppContext,
   services: Services,
-  parse: (body: unknown) => CompletionParams,
+  api: Api<P>,
 ): Promise<Response> {
   const receivedAt = services.now();
   await checkRate(services.limiter, c.get("caller"), services.config);
-  const params = parse(await readJson(c.req.raw));
-  const release = services.slots.take(c.get("caller"));
+  const params = api.parse(await readJson(c.req.raw));
+  const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
+  const { count, release } = services.slots.takeSome(c.get("caller"), most);
   const cancel = followAbort(c.req.raw.signal, release);
+  if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
   try {
-    const completion = new Completion({
+    const tenant = await callerAsTenant(c, services);
+    const answer = api.answer({
       params,
-      prepared: await prepare(params, services.bundles, await tenantOf(c.get("caller"))),
+      prepared: await prepare(params, { bundles: services.bundles, tenant, here: services.here }),
       engine: services.engine,
+      width: count,
       signal: cancel.signal,
       now: services.now,
       receivedAt,
       created: Math.floor(services.date() / 1000),
     });
-    if (params.stream) return await stream(c, services, completion, { cancel, release });
-    const { body, metrics } = await completion.full();
+    if (params.stream)
+      return await stream(c, services, { answer, frame: api.frame, done: api.done }, { cancel, release });
+    const { body, metrics } = await answer.full();
     c.header("server-timing", serverTiming(metrics));
     release();
     return c.json(body);
@@ -41,6 +81,15 @@ export async function completionsRoute(
   }
 }
 
+async function callerAsTenant(c: AppContext, { memory, logError }: Services): Promise<Tenant> {
+  const caller = c.get("caller");
+  return {
+    name: await tenantOf(caller),
+    memory: caller.memoryName === null ? null : (memory?.(caller.memoryName) ?? null),
+    logError: (error) => logError(c.get("requestId"), error),
+  };
+}
+
 /**
  * Starts the stream with the first token, so that whatever fails before it (the prefill included) still
  * gets its own HTTP status.
@@ -48,17 +97,20 @@ export async function completionsRoute(
 async function stream(
   c: AppContext,
   services: Services,
-  completion: Completion,
+  { answer, frame, done }: { readonly answer: Answer } & Pick<Api<CompletionParams>, "frame" | "done">,
   { cancel, release }: { readonly cancel: AbortController; readonly release: () => void },
 ): Promise<Response> {
-  const chunks = completion.chunks();
+  const chunks = answer.chunks();
   const first = await chunks.next();
   const body = sseStream(withFirst(first, chunks), {
     keepAliveMs: KEEP_ALIVE_MS,
+    frame,
+    done,
     errorData: (error) => {
       const fault = asStepError(error);
       if (isFault(fault)) services.logError(c.get("requestId"), error);
-      return errorBody(fault);
+      const told = errorBody(fault);
+      return answer.errorEvent?.(told.error) ?? told;
     },
     onCancel: () => cancel.abort(),
     onEnd: release,

@@ -1,4 +1,5 @@
 import { StepError } from "../../shared/errors.ts";
+import { Grammars } from "../../shared/grammar/grammars.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../../shared/manifest.ts";
 import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
@@ -10,6 +11,7 @@ import { createTokenizer, type TextTokenizer } from "./tokenizer.ts";
 export interface Bundle {
   readonly manifest: BundleManifest;
   readonly tokenizer: TextTokenizer;
+  readonly grammars: Grammars;
   /** null: the bundle has no chat template. */
   readonly chatPrompt: ChatPrompt | null;
 }
@@ -62,7 +64,8 @@ export class Bundles {
     const names = { bos: nameOf(manifest.bosToken), eos: nameOf(manifest.eosTokens[0]) };
     const { chatTemplate } = manifest;
     const chatPrompt = chatTemplate === null ? null : createChatPrompt(chatTemplate, tokenizer, names);
-    const bundle: Bundle = { manifest, tokenizer, chatPrompt };
+    const grammars = new Grammars(tokenizer, manifest.eosTokens);
+    const bundle: Bundle = { manifest, tokenizer, grammars, chatPrompt };
     this.#bundles.set(manifest.name, bundle);
     return bundle;
   }

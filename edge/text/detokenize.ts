@@ -1,12 +1,5 @@
 import type { TokenId } from "../../shared/ids.ts";
-
-/** Bytes of every token; `hidden` ones (control tokens) add nothing to the text. */
-export interface TokenTable {
-  readonly size: number;
-  bytes(token: TokenId): Uint8Array;
-  /** Control tokens, e.g. <|im_end|>. */
-  hidden(token: TokenId): boolean;
-}
+import type { TokenTable } from "../../shared/token-table.ts";
 
 /**
  * Tokens to text, one at a time. A code point spread over several tokens appears with the token that

@@ -1,7 +1,7 @@
 import { Tokenizer } from "@huggingface/tokenizers";
 import type { TokenId } from "../../shared/ids.ts";
+import { readTokenTable, type TokenTable } from "../../shared/token-table.ts";
 import { withExactSplits } from "../../shared/tokenizer-json.ts";
-import type { TokenTable } from "./detokenize.ts";
 
 /** A tokenizer of byte-level BPE, as text in and bytes out. */
 export interface TextTokenizer extends TokenTable {
@@ -18,34 +18,24 @@ export interface TextTokenizer extends TokenTable {
   name(token: TokenId): string;
 }
 
-interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special: boolean;
-}
-
 /**
  * Builds a tokenizer from tokenizer.json. Throws Error on anything but byte-level BPE without a text
  * normalizer, because the byte table would be wrong for it.
  */
 export function createTokenizer(json: Uint8Array): TextTokenizer {
   const file: unknown = JSON.parse(new TextDecoder().decode(json));
-  const { vocab, added } = checkFile(file);
+  const { table, added } = readTokenTable(file);
   // Control tokens are split off here and not by the library, so that text of users is never searched for them.
   const library = new Tokenizer(withExactSplits({ ...(file as object), added_tokens: [] }), {});
   const byName = new Map(added.map((t) => [t.content, t.id]));
-  const hidden = new Set(added.filter((t) => t.special).map((t) => t.id));
-  const bytes = tokenBytes(vocab, added);
   const splitter =
     byName.size === 0 ? null : new RegExp(`(${[...byName.keys()].sort(longestFirst).map(escapeRegExp).join("|")})`);
   const encodePlain = (text: string): TokenId[] =>
     text === "" ? [] : library.encode(text, { add_special_tokens: false }).ids;
   const names = new Map<TokenId, string>(added.map((t) => [t.id, t.content]));
   return {
-    size: bytes.length,
+    ...table,
     controlNames: [...byName.keys()],
-    bytes: (token) => bytes[token] ?? NO_BYTES,
-    hidden: (token) => hidden.has(token),
     name: (token) => names.get(token) ?? "",
     encodePlain,
     encodeMarked: (text, plain = (part) => part) =>
@@ -56,71 +46,10 @@ export function createTokenizer(json: Uint8Array): TextTokenizer {
   };
 }
 
-const NO_BYTES = new Uint8Array(0);
-
 function longestFirst(a: string, b: string): number {
   return b.length - a.length;
 }
 
 function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
-}
-
-function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; added: readonly AddedToken[] } {
-  if (!isRecord(file) || !isRecord(file.model) || file.model.type !== "BPE" || !isRecord(file.model.vocab)) {
-    throw new Error("tokenizer.json: not a BPE tokenizer");
-  }
-  if (!isRecord(file.decoder) || file.decoder.type !== "ByteLevel" || file.normalizer != null) {
-    throw new Error("tokenizer.json: only byte-level tokenizers without a normalizer are supported");
-  }
-  const added = Array.isArray(file.added_tokens) ? file.added_tokens.map(checkAdded) : [];
-  const vocab: Record<string, number> = {};
-  for (const [text, id] of Object.entries(file.model.vocab)) {
-    if (typeof id !== "number") throw new Error(`tokenizer.json: token ${text} has no id`);
-    vocab[text] = id;
-  }
-  return { vocab, added };
-}
-
-function checkAdded(token: unknown): AddedToken {
-  if (!isRecord(token) || typeof token.id !== "number" || typeof token.content !== "string" || token.content === "") {
-    throw new Error("tokenizer.json: malformed added token");
-  }
-  if (token.lstrip === true || token.rstrip === true || token.single_word === true) {
-    throw new Error(`tokenizer.json: added token ${token.content} strips its surroundings, which is not supported`);
-  }
-  return { id: token.id, content: token.content, special: token.special === true };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/** [vocabulary] bytes of every token; added tokens are their own text. */
-function tokenBytes(vocab: Readonly<Record<string, number>>, added: readonly AddedToken[]): Uint8Array[] {
-  const utf8 = new TextEncoder();
-  const ofChar = byteOfChar();
-  const out: Uint8Array[] = [];
-  for (const [text, id] of Object.entries(vocab)) {
-    const chars = [...text];
-    const mapped = chars.map((c) => ofChar.get(c));
-    // A vocabulary entry outside the byte alphabet is literal text, as the library's decoder has it.
-    out[id] = mapped.every((b) => b !== undefined) ? Uint8Array.from(mapped) : utf8.encode(text);
-  }
-  for (const { id, content } of added) out[id] = utf8.encode(content);
-  return out;
-}
-
-/**
- * GPT-2's byte alphabet, reversed: printable Latin-1 characters stand for themselves, the other bytes
- * for the code points from U+0100 on, in rising order.
- */
-function byteOfChar(): Map<string, number> {
-  const out = new Map<string, number>();
-  let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) {
-    const printable = (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    out.set(String.fromCodePoint(printable ? byte : next++), byte);
-  }
-  return out;
 }

@@ -1,8 +1,9 @@
+import type { FinishReason } from "../../shared/decode/advance.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 import type { TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
-import type { FinishReason } from "../decode/advance.ts";
-import type { StepEvent } from "../decode/run.ts";
-import { Detokenizer, type TokenTable } from "./detokenize.ts";
+import type { TokenTable } from "../../shared/token-table.ts";
+import { Detokenizer } from "./detokenize.ts";
 import { StopScanner } from "./stop.ts";
 
 /** A kept token with the text it added, before stop strings were looked for. */

@@ -185,12 +185,15 @@ export function contextExceeded({ contextTokens }: BundleInfo): StepError {
   return new StepError("context_length_exceeded", `The model's context holds ${contextTokens} tokens.`, "prompt");
 }
 
-export function refuseSpec({ model, prompt, heads, topK, neural }: OpenSpec, bundle: BundleInfo): void {
+export function refuseSpec({ model, prompt, heads, topK, neural, sampling }: OpenSpec, bundle: BundleInfo): void {
   const invalid = (param: string, what: string) => new StepError("invalid_request", what, param);
   if (model !== bundle.model) throw new StepError("model_not_found", `This engine does not serve "${model}".`, "model");
   if (prompt.length === 0) throw invalid("prompt", "The prompt is empty.");
   if (prompt.length > bundle.contextTokens) throw contextExceeded(bundle);
   if (prompt.some((token) => token >= bundle.vocabSize)) throw invalid("prompt", "A token is not in the vocabulary.");
+  if (sampling.adjust?.biasTokens.some((token) => token >= bundle.vocabSize)) {
+    throw invalid("logit_bias", "A token is not in the vocabulary.");
+  }
   if (heads > bundle.latticeHeads) throw invalid("heads", `This model has ${bundle.latticeHeads} draft heads.`);
   if (heads > 0 && topK > bundle.topK) throw invalid("topK", `The draft heads list ${bundle.topK} candidates.`);
   if (neural !== null && !bundle.neural) throw invalid("neural", "This model has no local rescorer.");

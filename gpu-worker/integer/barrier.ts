@@ -11,7 +11,13 @@ export const CONTROL = {
   items: 6,
   /** 1: logits are kept for the rows being looked at. */
   logits: 7,
+  /** What the members are woken for, one of PROGRAM. */
+  program: 8,
+  /** Sessions whose lattices are made. */
+  sessions: 9,
 } as const;
+
+export const PROGRAM = { pass: 0, drafts: 1 } as const;
 
 /**
  * How often a member looks before it sleeps: for not quite a millisecond, as being woken costs more than the waiting of

@@ -39,6 +39,10 @@ const areas = [
   "gated",
   "best",
   "floats",
+  "features",
+  "hidden",
+  "states",
+  "drafts",
   "arena",
 ] as const;
 const MEMORY_PAGES = ((areas.length + 4) * AREA) >> 16;
@@ -174,4 +178,31 @@ function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places, shape: 
   kernel.gate(0, ROWS, ROWS, sums, at.starts, offsets, columnScales, scales, scratch, at.gated, byteScales + 8 * ROWS);
   kernel.logits(0, ROWS, ROWS, sums, at.starts, ffn, offsets, columnScales, scales, at.best, at.floats);
   kernel.moveSlot(1, 5, 300);
+  exerciseDrafts(kernel, memory, at, shape);
+}
+
+/** The draft heads' functions. */
+function exerciseDrafts(kernel: Kernel, memory: SharedArrayBuffer, at: Places, { width, ffn }: Shape): void {
+  const sessions = 3;
+  const heads = 3;
+  const starts = new Int32Array(memory, at.starts, 4);
+  const inShards = (columns: number) => starts.set([0, 8, columns / 2, columns]);
+  const { sums, offsets, columnScales, scales, tokens, rotary, scratch } = at;
+  // The angles are floats like any others.
+  new Int32Array(memory, at.drafts, 3).set([rotary, rotary + 256, at.x]);
+  const table = [at.embedding, at.embeddingScales] as const;
+  const bytes = at.features;
+  const byteScales = bytes + (AREA >> 1);
+  kernel.features(0, sessions, tokens, at.drafts, 3, scales, tokens, ...table, scratch, bytes, byteScales);
+  inShards(ffn);
+  const [inner, gates] = [at.hidden, at.hidden + (AREA >> 1)];
+  const hidden = [sessions, sums, at.starts, offsets, columnScales, scales] as const;
+  kernel.activate(0, sessions, ...hidden, ffn, 32, rotary, heads, rotary, gates, scratch, inner, gates + 1024);
+  inShards(heads * width);
+  const states = [at.states, at.states + (AREA >> 1)] as const;
+  kernel.states(0, sessions * heads, ...hidden, heads, rotary, tokens, at.x, scales, scratch, ...states);
+  inShards(ffn);
+  const [best, logits, masses] = [at.drafts + 1024, at.drafts + 2048, at.drafts + 4096];
+  const columns = [sessions, sums, at.starts, ffn, offsets, columnScales, scales] as const;
+  kernel.likeliest(0, sessions, ...columns, 9, scratch, best, logits, masses);
 }

@@ -18,18 +18,35 @@ export interface IntegerShape {
   readonly kvBytes: number;
   /** Threads that share the work. */
   readonly members: number;
+  /** null: the model has no draft heads. */
+  readonly drafts: DraftShape | null;
+}
+
+/** Sizes of the draft heads. */
+export interface DraftShape {
+  /** Rows and columns of a lattice. */
+  readonly heads: number;
+  readonly topK: number;
+  /** Width of the hidden layer. */
+  readonly inner: number;
+  /** Tokens that the heads may propose. */
+  readonly vocabSize: number;
+  /** Whether there are gates, for heads that copy. */
+  readonly gated: boolean;
 }
 
 /** Rows of one pass. */
 export const MAX_ROWS = 512;
 /** Rows whose logits are computed at once. */
 export const LOGIT_ROWS = 64;
+/** Sessions whose lattices are made at once. */
+export const DRAFT_SESSIONS = 64;
 /** Rows of a session that go through attention together: enough to use each key loaded well, few enough to spread. */
 export const ITEM_ROWS = 8;
 /** Most drafted rows of one session, the root among them: bits of a mask. */
 export const TREE_ROWS = 64;
 
-/** Largest block of the Hadamard transform over the feed-forward rows (models/compile/integer.ts). */
+/** Largest block of the Hadamard transforms over feed-forward rows and the heads' hidden layer (models/compile/integer.ts). */
 const FFN_BLOCK = 64;
 const ITEM_INTS = 7;
 /** The kernel's own constants lie below. */
@@ -47,7 +64,7 @@ export function pageBytes({ layers, kvHeads, headDim }: Pick<IntegerShape, "laye
 
 /** Places everything, the cache last. Throws Error where it does not fit into 4 GiB. */
 export function layOut(shape: IntegerShape) {
-  const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, contextTokens, taps, members } = shape;
+  const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, contextTokens, taps, members, drafts } = shape;
   let end = FIRST;
   const take = (bytes: number) => {
     const at = end;
@@ -60,6 +77,7 @@ export function layOut(shape: IntegerShape) {
     ffn * 4,
     qkv * 4 + headDim * 2,
     vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
+    4 * Math.max(...draftRows(shape)),
   );
   const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
@@ -87,12 +105,21 @@ export function layOut(shape: IntegerShape) {
     wanted: take(MAX_ROWS * 4),
     x: take(MAX_ROWS * width * 4),
     taps: taps.map(() => take(MAX_ROWS * width * 4)),
-    bytes: take(MAX_ROWS * Math.max(width, heads * headDim, ffn)),
+    bytes: take(
+      Math.max(MAX_ROWS * Math.max(width, heads * headDim, ffn), DRAFT_SESSIONS * Math.max(...draftRows(shape))),
+    ),
     byteScales: take(MAX_ROWS * 4),
     queries: take(MAX_ROWS * heads * headDim * 2),
     queryScales: take(MAX_ROWS * heads * 4),
     attended: take(MAX_ROWS * heads * headDim * 4),
-    sums: take(Math.max(MAX_ROWS * Math.max(qkv, 2 * ffn, width), LOGIT_ROWS * vocabSize) * 4),
+    sums: take(
+      4 *
+        Math.max(
+          MAX_ROWS * Math.max(qkv, 2 * ffn, width),
+          LOGIT_ROWS * vocabSize,
+          DRAFT_SESSIONS * Math.max(...draftRows(shape)),
+        ),
+    ),
     logits: take(LOGIT_ROWS * vocabSize * 4),
     best: take(MAX_ROWS * 4),
     items: take(MAX_ROWS * kvHeads * ITEM_INTS * 4),
@@ -101,6 +128,7 @@ export function layOut(shape: IntegerShape) {
     masks: take(MAX_ROWS * 8),
     tables: take((MAX_ROWS + (MAX_ROWS * contextTokens) / PAGE_TOKENS) * 4),
     scratch: Array.from({ length: members }, () => take(scratchBytes)),
+    drafts: drafts === null ? null : layOutDrafts(shape, drafts, take, columns),
   };
   const pages = Math.floor(Math.min(shape.kvBytes, MOST_BYTES - end) / pageBytes(shape));
   if (pages < 1) throw new Error(`a cache of ${shape.kvBytes} bytes holds no page of ${pageBytes(shape)}`);
@@ -110,9 +138,55 @@ export function layOut(shape: IntegerShape) {
     arena,
     pages,
     ffnBlock: powerOfTwoIn(ffn, FFN_BLOCK),
+    draftBlock: drafts === null ? 0 : powerOfTwoIn(drafts.inner, FFN_BLOCK),
     headBlock: powerOfTwoIn(headDim),
     wasmPages: Math.ceil(end / WASM_PAGE),
   };
+}
+
+/** Places of the draft heads. */
+export type DraftLayout = ReturnType<typeof layOutDrafts>;
+
+type Take = (bytes: number) => number;
+
+function layOutDrafts(
+  { width, taps, members }: IntegerShape,
+  { heads, topK, inner, vocabSize, gated }: DraftShape,
+  take: Take,
+  columns: (count: number) => { scales: number; offsets: number },
+) {
+  const states = DRAFT_SESSIONS * heads;
+  return {
+    starts: {
+      inner: take((members + 1) * 4),
+      states: take((members + 1) * 4),
+      vocab: take((members + 1) * 4),
+    },
+    trunk: columns(inner),
+    heads: columns(heads * width),
+    output: columns(vocabSize),
+    bias: take(heads * width * 4),
+    signs: take(inner * 4),
+    gateWeights: gated ? take(heads * inner * 4) : 0,
+    /** Addresses of the streams that are features. */
+    sources: take((taps.length + 1) * 4),
+    rows: take(DRAFT_SESSIONS * 4),
+    bonus: take(DRAFT_SESSIONS * 4),
+    /** What the final states are multiplied by, as a feature and in the heads' states. */
+    finals: take(DRAFT_SESSIONS * 4),
+    inverses: take(DRAFT_SESSIONS * 4),
+    gates: gated ? take(states * 4) : 0,
+    stateScales: take(states * 4),
+    best: take(states * topK * 4),
+    logits: take(states * topK * 4),
+    masses: take(states * 4),
+  };
+}
+
+/** Columns of what the draft heads compute for a session. */
+function draftRows({ width, taps, drafts }: IntegerShape): number[] {
+  if (drafts === null) return [0];
+  return [(taps.length + 2) * width, drafts.inner, drafts.heads * width, drafts.vocabSize];
 }
 
 /** First column of each member's share, and the end: multiples of 8 as even as can be. */

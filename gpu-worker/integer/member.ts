@@ -1,7 +1,10 @@
-import { Barrier, CONTROL } from "./barrier.ts";
+import { assert } from "../../shared/assert.ts";
+import { CONTROL, PROGRAM } from "./barrier.ts";
+import { Drafts } from "./drafts.ts";
 import type { Kernel } from "./kernel-functions.ts";
-import { type IntegerShape, type Layout, LOGIT_ROWS, shardStarts } from "./layout.ts";
+import { type IntegerShape, type Layout, LOGIT_ROWS } from "./layout.ts";
 import { Product } from "./product.ts";
+import { type MemberParts, Team } from "./team.ts";
 import { type IntegerWeights, matrixSizes } from "./weights.ts";
 
 interface BlockProducts {
@@ -18,39 +21,45 @@ type Columns = Layout["output"];
  * the rows in between. All members run the same program over one memory and meet at barriers.
  */
 export class Member {
-  readonly #id: number;
+  readonly #team: Team;
   readonly #shape: IntegerShape;
   readonly #at: Layout;
   readonly #kernel: Kernel;
-  readonly #barrier: Barrier;
-  readonly #control: Int32Array;
   readonly #memory: ArrayBufferLike;
   readonly #blocks: readonly BlockProducts[];
   readonly #output: Product;
-  readonly #scratch: number;
+  /** null: the model has no draft heads. */
+  readonly #drafts: Drafts | null;
 
-  private constructor(id: number, parts: MemberParts, blocks: readonly BlockProducts[], output: Product) {
-    const { shape, layout, kernel, memory } = parts;
-    this.#id = id;
+  private constructor(
+    team: Team,
+    { shape, layout, kernel, memory }: MemberParts,
+    blocks: readonly BlockProducts[],
+    output: Product,
+    drafts: Drafts | null,
+  ) {
+    this.#team = team;
     this.#shape = shape;
     this.#at = layout;
     this.#kernel = kernel;
     this.#memory = memory;
-    this.#control = new Int32Array(memory, layout.control, 64);
-    this.#barrier = new Barrier(this.#control, shape.members);
     this.#blocks = blocks;
     this.#output = output;
-    this.#scratch = layout.scratch[id]!;
+    this.#drafts = drafts;
   }
 
-  /** Loads this member's shards. */
-  static async load(id: number, parts: MemberParts, weights: IntegerWeights, exactly: boolean): Promise<Member> {
+  /** Loads this member's shards; `heads`: the draft heads' weights, null where there are none. */
+  static async load(
+    id: number,
+    parts: MemberParts,
+    weights: IntegerWeights,
+    heads: IntegerWeights | null,
+    exactly: boolean,
+  ): Promise<Member> {
     const { shape, memory } = parts;
+    const team = new Team(id, parts);
     const sizes = matrixSizes(shape);
-    const share = (columns: number): readonly [number, number] => {
-      const starts = shardStarts(columns, shape.members);
-      return [starts[id]!, starts[id + 1]!];
-    };
+    const share = (columns: number) => team.shard(columns);
     const product = (
       name: string,
       { K, N }: { K: number; N: number },
@@ -71,7 +80,19 @@ export class Member {
         down: await product(name("down"), sizes.down, [share(sizes.down.N)]),
       });
     }
-    return new Member(id, parts, blocks, await product("output", sizes.output, [share(sizes.output.N)]));
+    const output = await product("output", sizes.output, [share(sizes.output.N)]);
+    const drafts = heads === null ? null : await Drafts.load(team, parts, weights, heads, exactly);
+    return new Member(team, parts, blocks, output, drafts);
+  }
+
+  /** This member's part of the program that the control words name. */
+  run(): Promise<void> {
+    return this.#team.control[CONTROL.program] === PROGRAM.pass ? this.pass() : this.drafts();
+  }
+
+  drafts(): Promise<void> {
+    assert(this.#drafts !== null, "the model has draft heads");
+    return this.#drafts.run();
   }
 
   /** This member's part of the pass that the control words and the arrays beside them describe. */
@@ -79,27 +100,27 @@ export class Member {
     const { layers, taps } = this.#shape;
     const at = this.#at;
     const kernel = this.#kernel;
-    const wanted = this.#control[CONTROL.wanted]!;
-    let rows = this.#control[CONTROL.rows]!;
-    let [from, to] = this.#share(rows);
+    const wanted = this.#team.control[CONTROL.wanted]!;
+    let rows = this.#team.control[CONTROL.rows]!;
+    let [from, to] = this.#team.share(rows);
     kernel.embed(from, to, at.tokens, at.embedding.values, at.embedding.scales, at.x);
     kernel.addAndNormalise(from, to, rows, 0, 0, 0, 0, 0, at.x, at.bytes, at.byteScales);
-    this.#barrier.wait();
+    this.#team.barrier.wait();
     for (let i = 0; i < layers; i++) {
       await this.#attend(i, rows);
       // Of the last block only the rows that somebody wants are needed.
       if (i === layers - 1) {
         if (wanted === 0) return;
-        if (this.#id === 0) this.#gather(wanted);
+        if (this.#team.id === 0) this.#gather(wanted);
         rows = wanted;
-        [from, to] = this.#share(rows);
-        this.#barrier.wait();
+        [from, to] = this.#team.share(rows);
+        this.#team.barrier.wait();
       }
       await this.#feedForward(i, rows, from, to);
-      this.#barrier.wait();
+      this.#team.barrier.wait();
       // Nobody changes the streams again before this member has met the others twice.
       const tap = taps.indexOf(i);
-      if (tap >= 0 && this.#id === 0) this.#tap(tap, wanted, i === layers - 1);
+      if (tap >= 0 && this.#team.id === 0) this.#tap(tap, wanted, i === layers - 1);
     }
     await this.#logits(rows, afterLogits);
   }
@@ -109,8 +130,8 @@ export class Member {
     const kernel = this.#kernel;
     const { headDim } = this.#shape;
     const { qkv } = at.blocks[i]!;
-    const [from, to] = this.#share(rows);
-    await this.#multiply(this.#blocks[i]!.qkv, rows, at.starts.qkv);
+    const [from, to] = this.#team.share(rows);
+    await this.#team.multiply(this.#blocks[i]!.qkv, rows, at.bytes, at.starts.qkv);
     // The softmax's exponents are of 2, and the transforms of queries and keys are not normalised.
     const queryScale = Math.LOG2E / Math.sqrt(headDim) / at.headBlock;
     kernel.splitHeads(
@@ -126,23 +147,23 @@ export class Member {
       at.positions,
       at.slots,
       queryScale,
-      this.#scratch,
+      this.#team.scratch,
       at.queries,
       at.queryScales,
     );
-    this.#barrier.wait();
+    this.#team.barrier.wait();
     const starts = new Int32Array(this.#memory, at.itemStarts, this.#shape.members + 1);
     kernel.attend(
-      starts[this.#id]!,
-      starts[this.#id + 1]!,
+      starts[this.#team.id]!,
+      starts[this.#team.id + 1]!,
       i,
       at.items,
       at.queries,
       at.queryScales,
       at.attended,
-      this.#scratch,
+      this.#team.scratch,
     );
-    this.#barrier.wait();
+    this.#team.barrier.wait();
   }
 
   async #feedForward(i: number, rows: number, from: number, to: number): Promise<void> {
@@ -151,11 +172,11 @@ export class Member {
     const { heads, headDim } = this.#shape;
     const block = at.blocks[i]!;
     kernel.quantise(from, to, at.attended, heads * headDim, at.bytes, at.byteScales);
-    this.#barrier.wait();
-    await this.#multiply(this.#blocks[i]!.attentionOut, rows, at.starts.width);
+    this.#team.barrier.wait();
+    await this.#team.multiply(this.#blocks[i]!.attentionOut, rows, at.bytes, at.starts.width);
     this.#add(from, to, rows, block.attentionOut);
-    this.#barrier.wait();
-    await this.#multiply(this.#blocks[i]!.gateUp, rows, at.starts.ffn, 2);
+    this.#team.barrier.wait();
+    await this.#team.multiply(this.#blocks[i]!.gateUp, rows, at.bytes, at.starts.ffn, 2);
     kernel.gate(
       from,
       to,
@@ -165,12 +186,12 @@ export class Member {
       block.gateUp.offsets,
       block.gateUp.scales,
       at.byteScales,
-      this.#scratch,
+      this.#team.scratch,
       at.bytes,
       at.byteScales,
     );
-    this.#barrier.wait();
-    await this.#multiply(this.#blocks[i]!.down, rows, at.starts.width);
+    this.#team.barrier.wait();
+    await this.#team.multiply(this.#blocks[i]!.down, rows, at.bytes, at.starts.width);
     this.#add(from, to, rows, block.down);
   }
 
@@ -198,9 +219,9 @@ export class Member {
     const { width, vocabSize } = this.#shape;
     for (let first = 0; first < rows; first += LOGIT_ROWS) {
       const count = Math.min(LOGIT_ROWS, rows - first);
-      const [from, to] = this.#share(count);
-      await this.#multiply(this.#output, count, at.starts.output, 1, at.bytes + first * width);
-      const floats = this.#control[CONTROL.logits] === 1 ? at.logits : 0;
+      const [from, to] = this.#team.share(count);
+      await this.#team.multiply(this.#output, count, at.bytes + first * width, at.starts.output);
+      const floats = this.#team.control[CONTROL.logits] === 1 ? at.logits : 0;
       kernel.logits(
         from,
         to,
@@ -214,23 +235,10 @@ export class Member {
         at.best + first * 4,
         floats,
       );
-      this.#barrier.wait();
-      if (this.#id === 0) after(first, count);
-      if (first + count < rows) this.#barrier.wait();
+      this.#team.barrier.wait();
+      if (this.#team.id === 0) after(first, count);
+      if (first + count < rows) this.#team.barrier.wait();
     }
-  }
-
-  /** This member's shard of a product of all rows' bytes; all shards are there afterwards. */
-  async #multiply(product: Product, rows: number, starts: number, times = 1, bytes = this.#at.bytes): Promise<void> {
-    const start = new Int32Array(this.#memory, starts, this.#id + 1)[this.#id]!;
-    if (product.N > 0) await product.run(rows, bytes, this.#at.sums + rows * start * times * 4);
-    this.#barrier.wait();
-  }
-
-  /** This member's share of `count` rows. */
-  #share(count: number): [from: number, to: number] {
-    const { members } = this.#shape;
-    return [Math.floor((count * this.#id) / members), Math.floor((count * (this.#id + 1)) / members)];
   }
 
   /** Moves the wanted rows' streams and attention to the front. */
@@ -264,12 +272,6 @@ export class Member {
       await Promise.all([qkv, attentionOut, gateUp, down].map((product) => product.release()));
     }
     await this.#output.release();
+    await this.#drafts?.release();
   }
-}
-
-export interface MemberParts {
-  readonly shape: IntegerShape;
-  readonly layout: Layout;
-  readonly kernel: Kernel;
-  readonly memory: ArrayBufferLike;
 }

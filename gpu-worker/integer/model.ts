@@ -4,11 +4,20 @@ import { Worker } from "node:worker_threads";
 import { assert } from "../../shared/assert.ts";
 import { Rotation } from "../../shared/rotation.ts";
 import { type Forward, type HeadsOutput, type Model, type ModelShape, PAGE_TOKENS, type Segment } from "../model.ts";
-import type { HeadsGraph } from "../onnx/heads.ts";
-import { CONTROL } from "./barrier.ts";
+import { CONTROL, PROGRAM } from "./barrier.ts";
+import { draftShape, fillDraftConstants } from "./drafts.ts";
 import { kernelCode, startKernel } from "./kernel.ts";
 import type { Kernel } from "./kernel-functions.ts";
-import { type IntegerShape, type Layout, layOut, MAX_ROWS, shardStarts } from "./layout.ts";
+import { LatticeArrays } from "./lattices.ts";
+import {
+  DRAFT_SESSIONS,
+  type DraftShape,
+  type IntegerShape,
+  type Layout,
+  layOut,
+  MAX_ROWS,
+  shardStarts,
+} from "./layout.ts";
 import { Member } from "./member.ts";
 import { PassArrays } from "./pass-arrays.ts";
 import { productsSaturate } from "./product.ts";
@@ -16,13 +25,13 @@ import type { ThreadData } from "./thread.ts";
 import { IntegerWeights, matrixSizes } from "./weights.ts";
 
 export interface IntegerOptions {
-  readonly shape: IntegerShape & ModelShape;
+  readonly shape: Omit<IntegerShape, "drafts"> & ModelShape;
   /** [headDim / 2] rotary angle per position, in radians. */
   readonly ropeFrequencies: readonly number[];
   readonly weightsPath: string;
-  readonly cacheDir: string;
   /** null: the model has no draft heads. */
-  readonly heads: HeadsGraph | null;
+  readonly headsPath: string | null;
+  readonly cacheDir: string;
 }
 
 /**
@@ -40,14 +49,14 @@ export class IntegerModel implements Model {
   readonly #threads: readonly Worker[];
   readonly #control: Int32Array;
   readonly #arrays: PassArrays;
-  readonly #heads: HeadsGraph | null;
+  readonly #lattices: LatticeArrays | null;
   readonly #rotation: Rotation;
   readonly #outputNorm: Float32Array;
   #sequence = 0;
 
   private constructor(options: IntegerOptions, loaded: Loaded) {
-    const { shape, heads } = options;
-    this.shape = shape;
+    const { shape } = loaded;
+    this.shape = { ...options.shape, ...shape };
     this.pages = loaded.layout.pages;
     this.#layout = loaded.layout;
     this.#memory = loaded.memory;
@@ -56,7 +65,7 @@ export class IntegerModel implements Model {
     this.#threads = loaded.threads;
     this.#control = new Int32Array(loaded.memory, loaded.layout.control, 64);
     this.#arrays = new PassArrays(loaded.memory, loaded.layout, shape);
-    this.#heads = heads;
+    this.#lattices = loaded.lattices;
     this.#rotation = new Rotation(shape.width);
     this.#outputNorm = loaded.outputNorm;
   }
@@ -69,6 +78,7 @@ export class IntegerModel implements Model {
   async forward(segments: readonly Segment[]): Promise<Forward> {
     const { rows, wanted, logits } = this.#arrays.fill(segments);
     const control = this.#control;
+    control[CONTROL.program] = PROGRAM.pass;
     control[CONTROL.rows] = rows;
     control[CONTROL.wanted] = wanted;
     control[CONTROL.logits] = logits.some(Boolean) ? 1 : 0;
@@ -93,20 +103,25 @@ export class IntegerModel implements Model {
   }
 
   async heads(requests: readonly { readonly row: number; readonly bonus: number }[]): Promise<HeadsOutput[]> {
-    assert(this.#heads !== null, "the bundle has draft heads");
-    const { width, taps } = this.shape;
-    const count = (taps.length + 1) * width;
-    const features = new Float32Array(requests.length * count);
-    for (const [i, { row }] of requests.entries()) this.#features(row, features.subarray(i * count, (i + 1) * count));
-    return await this.#heads.run(
-      features,
-      Int32Array.from(requests, ({ bonus }) => bonus),
-    );
+    const lattices = this.#lattices;
+    assert(lattices !== null, "the bundle has draft heads");
+    const outputs: HeadsOutput[] = [];
+    for (let first = 0; first < requests.length; first += DRAFT_SESSIONS) {
+      const some = requests.slice(first, first + DRAFT_SESSIONS);
+      lattices.fill(some);
+      this.#control[CONTROL.program] = PROGRAM.drafts;
+      this.#control[CONTROL.sessions] = some.length;
+      this.#wake();
+      await this.#member.drafts();
+      outputs.push(...some.map((_, s) => lattices.read(s)));
+    }
+    return outputs;
   }
 
-  /** Tapped streams and final hidden state of a wanted row, in the model's own basis. */
-  #features(row: number, into: Float32Array): void {
-    const { width, normEps } = this.shape;
+  /** What the draft heads read of a wanted row, tapped streams and final state, in the model's own basis. */
+  features(row: number): Float32Array {
+    const { width, normEps, taps } = this.shape;
+    const into = new Float32Array((taps.length + 1) * width);
     for (const [i, at] of [...this.#layout.taps, this.#layout.x].entries()) {
       into.set(new Float32Array(this.#memory, at + row * width * 4, width), i * width);
     }
@@ -115,6 +130,7 @@ export class IntegerModel implements Model {
     const square = final.reduce((sum, value) => sum + value * value, 0) / width;
     const inverse = 1 / Math.sqrt(square + normEps);
     for (let i = 0; i < width; i++) final[i]! *= inverse * this.#outputNorm[i]!;
+    return into;
   }
 
   keep({ pages, length }: Segment, rows: readonly number[]): void {
@@ -130,7 +146,6 @@ export class IntegerModel implements Model {
     this.#wake();
     await Promise.all(ended);
     await this.#member.release();
-    await this.#heads?.release();
   }
 
   #wake(): void {
@@ -141,34 +156,52 @@ export class IntegerModel implements Model {
 }
 
 interface Loaded {
+  readonly shape: IntegerShape;
   readonly layout: Layout;
   readonly memory: ArrayBufferLike;
   readonly kernel: Kernel;
   readonly member: Member;
   readonly threads: readonly Worker[];
   readonly outputNorm: Float32Array;
+  readonly lattices: LatticeArrays | null;
 }
 
-async function load({ shape, ropeFrequencies, weightsPath, cacheDir }: IntegerOptions): Promise<Loaded> {
+async function load(options: IntegerOptions): Promise<Loaded> {
+  const code = await kernelCode(options.cacheDir);
+  const stored = await readShared(options.weightsPath);
+  const weights = new IntegerWeights(new Uint8Array(stored));
+  const storedHeads = options.headsPath === null ? null : await readShared(options.headsPath);
+  const heads = storedHeads === null ? null : new IntegerWeights(new Uint8Array(storedHeads));
+  const { latticeHeads, topK } = options.shape;
+  const drafts = heads === null ? null : draftShape(heads, latticeHeads, topK);
+  // Everything that a thread computes with; a WebAssembly module is cloned, memories are shared.
+  const shape: IntegerShape = { ...options.shape, drafts };
   const layout = layOut(shape);
   const memory = new WebAssembly.Memory({ initial: layout.wasmPages, maximum: 65_536, shared: true });
-  const code = await kernelCode(cacheDir);
-  const stored = await readShared(weightsPath);
-  const weights = new IntegerWeights(new Uint8Array(stored));
-  fillConstants(memory.buffer, layout, shape, weights, ropeFrequencies);
+  fillConstants(memory.buffer, layout, shape, weights, options.ropeFrequencies);
+  if (heads !== null) fillDraftConstants(memory.buffer, shape, layout, weights, heads);
   const exactly = await productsSaturate();
-  // Everything that a thread computes with; a WebAssembly module is cloned, memories are shared.
-  const plain: IntegerShape = { ...shape };
   const threads = Array.from({ length: shape.members - 1 }, (_, i) => {
-    const workerData: ThreadData = { id: i + 1, shape: plain, code, memory, weights: stored, exactly };
+    const workerData: ThreadData = { id: i + 1, shape, code, memory, weights: stored, heads: storedHeads, exactly };
     return new Worker(new URL("./thread.ts", import.meta.url), { workerData, execArgv: [] });
   });
   const ready = threads.map((thread) => once(thread, "message"));
   const kernel = await startKernel(code, memory, shape, layout);
-  const member = await Member.load(0, { shape, layout, kernel, memory: memory.buffer }, weights, exactly);
+  const member = await Member.load(0, { shape, layout, kernel, memory: memory.buffer }, weights, heads, exactly);
   await Promise.all(ready);
   const outputNorm = Float32Array.from(weights.float32("output_norm", shape.width));
-  return { layout, memory: memory.buffer, kernel, member, threads, outputNorm };
+  const lattices = latticeArrays(memory.buffer, layout, drafts, heads);
+  return { shape, layout, memory: memory.buffer, kernel, member, threads, outputNorm, lattices };
+}
+
+function latticeArrays(
+  memory: ArrayBufferLike,
+  { drafts: layout }: Layout,
+  shape: DraftShape | null,
+  weights: IntegerWeights | null,
+): LatticeArrays | null {
+  if (layout === null || shape === null || weights === null) return null;
+  return new LatticeArrays(memory, layout, shape, Int32Array.from(weights.int32("draft_ids", shape.vocabSize)));
 }
 
 async function readShared(path: string): Promise<SharedArrayBuffer> {

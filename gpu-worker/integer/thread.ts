@@ -13,15 +13,19 @@ export interface ThreadData {
   readonly code: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly weights: SharedArrayBuffer;
+  /** null: the model has no draft heads. */
+  readonly heads: SharedArrayBuffer | null;
   readonly exactly: boolean;
 }
 
 assert(parentPort !== null, "this file is a worker thread");
-const { id, shape, code, memory, weights, exactly } = workerData as ThreadData;
+const { id, shape, code, memory, weights, heads, exactly } = workerData as ThreadData;
 const layout = layOut(shape);
 const kernel = await startKernel(code, memory, shape, layout);
 const parts = { shape, layout, kernel, memory: memory.buffer };
-const member = await Member.load(id, parts, new IntegerWeights(new Uint8Array(weights)), exactly);
+const base = new IntegerWeights(new Uint8Array(weights));
+const drafts = heads === null ? null : new IntegerWeights(new Uint8Array(heads));
+const member = await Member.load(id, parts, base, drafts, exactly);
 const control = new Int32Array(memory.buffer, layout.control, 64);
 parentPort.postMessage("ready");
 
@@ -31,6 +35,6 @@ for (let sequence = 0; ; ) {
   if (next === sequence) continue;
   sequence = next;
   if (Atomics.load(control, CONTROL.ended) === 1) break;
-  await member.pass();
+  await member.run();
 }
 await member.release();

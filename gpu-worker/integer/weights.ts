@@ -26,6 +26,17 @@ export class IntegerWeights {
     return new Int32Array(this.#bytes.buffer, this.#find(name, "I32", length * 4), length);
   }
 
+  has(name: string): boolean {
+    return this.#index.tensors.has(name);
+  }
+
+  /** Throws Error where there is no tensor of that name with so many dimensions. */
+  shape(name: string, dimensions: number): readonly number[] {
+    const shape = this.#index.tensors.get(name)?.shape;
+    if (shape?.length !== dimensions) throw new Error(`the weights lack ${name} of ${dimensions} dimensions`);
+    return shape;
+  }
+
   /** Columns of a matrix [K, N]: each pair [from, to) in turn, side by side. */
   columns(name: string, K: number, N: number, parts: readonly (readonly [from: number, to: number])[]): Matrix {
     const all = this.int8(name, K * N);
@@ -39,6 +50,16 @@ export class IntegerWeights {
       }
     }
     return { K, N: width, values };
+  }
+
+  /** The columns `ids` of a matrix [K, N]. */
+  pick(name: string, K: number, N: number, ids: Int32Array): Matrix {
+    const all = this.int8(name, K * N);
+    const values = new Int8Array(K * ids.length);
+    for (let k = 0; k < K; k++) {
+      for (let i = 0; i < ids.length; i++) values[k * ids.length + i] = all[k * N + ids[i]!]!;
+    }
+    return { K, N: ids.length, values };
   }
 
   #find(name: string, dtype: string, bytes: number): number {

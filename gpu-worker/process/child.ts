@@ -29,8 +29,8 @@ process.on("message", (message: ToModel) => {
 });
 
 async function load({ bundleDir, options }: Extract<ToModel, { op: "load" }>): Promise<void> {
-  const { bundle, info, model, neural } = await loadBundle(bundleDir, options);
-  runner = new ModelRunner(model, neural);
+  const { bundle, info, model, neural, grammars } = await loadBundle(bundleDir, options);
+  runner = new ModelRunner(model, neural, grammars);
   send({ op: "ready", info, notice: bundle.notice, pages: model.pages, maxRows: model.maxRows });
 }
 

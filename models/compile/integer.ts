@@ -13,8 +13,8 @@ import {
   transpose,
 } from "./dense.ts";
 
-/** Largest block of the Hadamard transform over the feed-forward rows: larger ones gain no precision. */
-export const FFN_BLOCK = 64;
+/** Largest block of the Hadamard transforms over feed-forward rows and the heads' hidden layer: larger ones gain no precision. */
+const FFN_BLOCK = 64;
 
 /** What the kernel takes at a time of each size. */
 const VECTORS = { width: 8, headDim: 8, ffn: 8, vocabSize: 4 } as const;
@@ -53,7 +53,7 @@ function checkSizes(config: LlamaConfig): void {
 }
 
 /** [K, N] bytes, multiplied from the left, with [N] scales and offsets. */
-function matrix(name: string, K: number, N: number, make: () => Promise<Bytes>): PendingTensor[] {
+export function matrix(name: string, K: number, N: number, make: () => Promise<Bytes>): PendingTensor[] {
   const made = once(make);
   return [
     { name, dtype: "I8", shape: [K, N], make: async () => (await made.get()).values },
@@ -123,14 +123,14 @@ function layerTensors(llama: LlamaWeights, index: number, rotation: Rotation): P
 }
 
 /** A matrix that reads the normalised residual stream: [rows, width]. */
-function reading(weights: Dense, norm: Float32Array, rotation: Rotation): Dense {
+export function reading(weights: Dense, norm: Float32Array, rotation: Rotation): Dense {
   scaleColumns(weights, norm);
   rotation.apply(weights.values);
   return weights;
 }
 
 /** A matrix that writes to the residual stream: [width, columns]. */
-function writing(weights: Dense, rotation: Rotation): Dense {
+export function writing(weights: Dense, rotation: Rotation): Dense {
   const turned = transpose(weights);
   rotation.apply(turned.values);
   return transpose(turned);
@@ -156,11 +156,16 @@ function down(layer: LlamaLayer, { ffn }: LlamaConfig, rotation: Rotation): Dens
     weights,
     Float32Array.from({ length: ffn }, (_, i) => randomSign(i)),
   );
-  const block = powerOfTwoIn(ffn, FFN_BLOCK);
+  return writing(afterTransform(weights), rotation);
+}
+
+/** A matrix that reads rows after a Hadamard transform of their blocks, in place. */
+export function afterTransform(weights: Dense): Dense {
+  const block = powerOfTwoIn(weights.columns, FFN_BLOCK);
   for (let from = 0; from < weights.values.length; from += block) {
     const part = weights.values.subarray(from, from + block);
     hadamard(part, block);
     for (let i = 0; i < block; i++) part[i]! /= block;
   }
-  return writing(weights, rotation);
+  return weights;
 }

@@ -13,15 +13,18 @@ export const NO_MATCH: PromptState = 0;
 
 export const PROMPT_ORDER = 8;
 
+/** Tokens that are learnt: a context, a prediction, the end of the prompt after it, and all that is remembered. */
+export const PROMPT_TOKENS = LIMITS.memoryTokens + 2 * LIMITS.contextTokens + PROMPT_ORDER;
+
 const FIRST_NODES = 1 << 10;
 const NONE = -1;
 
 /**
- * n-grams of one request's own tokens, prompt and output, up to PROMPT_ORDER: a trie whose node is an n-gram, its
- * parent the n-gram without the newest token, its suffix the one without the oldest. A push touches one node for each
+ * n-grams of one request's own tokens, prompt and output, and of earlier texts, up to PROMPT_ORDER: a trie whose node is
+ * an n-gram, its parent the n-gram without the newest token, its suffix the one without the oldest. A push touches one node for each
  * order; asking about a hypothetical continuation changes nothing. Children are listed from the most recently seen.
- * At most PROMPT_ORDER * LIMITS.contextTokens nodes of 29 bytes: 2 MB for the longest context, which is as long as
- * this learns; arrays double as they fill.
+ * At most PROMPT_ORDER * PROMPT_TOKENS nodes of 29 bytes: 2 MB for the longest context, twice that with as long a
+ * prediction, and up to 8 MB with the longest memory before both; arrays double as they fill.
  */
 export class PromptModel {
   /** [nodes] the newest token of the n-gram */
@@ -58,7 +61,7 @@ export class PromptModel {
 
   /** Appends a committed token. */
   push(token: TokenId): void {
-    if (this.tokens === LIMITS.contextTokens) return;
+    if (this.tokens === PROMPT_TOKENS) return;
     this.tokens++;
     let shorter: number = NONE;
     for (let length = 0, endings = this.endings; length < endings; length++) {
@@ -74,6 +77,11 @@ export class PromptModel {
       shorter = child;
     }
     if (this.endings < PROMPT_ORDER) this.ends[this.endings++] = shorter;
+  }
+
+  /** The next token begins another text. */
+  separate(): void {
+    this.endings = 1;
   }
 
   /** State of the committed tokens. */

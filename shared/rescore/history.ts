@@ -1,6 +1,6 @@
 import type { TokenId } from "../ids.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
-import { NO_MATCH, type PromptModel } from "../ngram/prompt.ts";
+import { NO_MATCH, PROMPT_ORDER, type PromptModel } from "../ngram/prompt.ts";
 import { COMMITTED, type PathEnd } from "./continuations.ts";
 import { CopyTrust } from "./copy-trust.ts";
 
@@ -13,7 +13,11 @@ export class History {
   private lmState: LmState = EMPTY_STATE;
   private prefilled = false;
 
-  constructor(model: NgramModel | null, prompt: PromptModel | null) {
+  private readonly prediction: ArrayLike<TokenId>;
+
+  /** `prediction`: read by `prompt` as an answer that had followed the first tokens committed. */
+  constructor(model: NgramModel | null, prompt: PromptModel | null, prediction: ArrayLike<TokenId> | null = null) {
+    this.prediction = prediction ?? [];
     this.model = model;
     this.prompt = prompt;
     this.trust = prompt === null ? null : new CopyTrust(prompt);
@@ -26,6 +30,15 @@ export class History {
     return { depth: 0, lm: this.lmState, prompt, token: this.newest, rank: COMMITTED, run };
   }
 
+  /** Earlier texts of the same tenant, the oldest first, before anything is committed: copies may come from them, too. */
+  recall(texts: readonly ArrayLike<TokenId>[]): void {
+    if (this.prompt === null) return;
+    for (const text of texts) {
+      for (let i = 0; i < text.length; i++) this.prompt.push(text[i]!);
+      this.prompt.separate();
+    }
+  }
+
   /** The prompt first, then what each step committed. */
   commit(tokens: ArrayLike<TokenId>): void {
     const { model } = this;
@@ -36,6 +49,7 @@ export class History {
       if (this.prefilled) this.trust?.observe(tokens[i]!);
       this.prompt?.push(tokens[i]!);
     }
+    if (!this.prefilled && this.prediction.length > 0) this.predict(tokens);
     this.prefilled = true;
     if (model === null) return;
     // A state remembers order - 1 tokens, so only a prompt's end matters.
@@ -45,5 +59,11 @@ export class History {
       model.score(this.lmState, tokens[i]!);
       this.lmState = model.next;
     }
+  }
+
+  /** The prediction, then the end of the text again, so that it is what the answer goes on from. */
+  private predict(text: ArrayLike<TokenId>): void {
+    for (let i = 0; i < this.prediction.length; i++) this.prompt?.push(this.prediction[i]!);
+    for (let i = Math.max(0, text.length - PROMPT_ORDER + 1); i < text.length; i++) this.prompt?.push(text[i]!);
   }
 }

@@ -1,4 +1,5 @@
 import { assert } from "../assert.ts";
+import type { TokenId } from "../ids.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import type { Calibration } from "./calibration.ts";
 import { ngramRescorer } from "./ngram.ts";
@@ -30,20 +31,22 @@ export type RescorerSpec =
 
 /**
  * One per request. `pack` may be shared by any number of rescorers; null is fine for `none` and for
- * alpha = 0, which never look at it. `tree` needs a calibration.
+ * alpha = 0, which never look at it. `tree` needs a calibration. `prediction`: what the answer is expected to be much
+ * like; read where the request's own n-grams take part.
  */
 export function createRescorer(
   spec: RescorerSpec,
   pack: NgramModel | null,
   calibration: Calibration | null | undefined = null,
+  prediction: ArrayLike<TokenId> | null = null,
 ): Rescorer {
   switch (spec.type) {
     case "none":
       return noneRescorer();
     case "ngram":
-      return spec.prompt ? promptRescorer(spec, pack) : ngramRescorer(spec, pack);
+      return spec.prompt ? promptRescorer(spec, pack, prediction) : ngramRescorer(spec, pack);
     case "tree":
       assert(calibration != null, "a tree needs a calibration");
-      return treeRescorer(spec, pack, calibration);
+      return treeRescorer(spec, pack, calibration, prediction);
   }
 }

@@ -19,13 +19,18 @@ import type { DraftScope, Rescorer } from "./rescorer.ts";
  * the longest end of the path that occurred before, and c how far such a copy was to be trusted lately. Paths need not
  * stay in the lattice. Drafted are, of the likeliest paths, the p that add most to the expected accepted length.
  */
-export function promptRescorer(spec: RescorerSpec & { type: "ngram" }, pack: NgramModel | null): Rescorer {
+export function promptRescorer(
+  spec: RescorerSpec & { type: "ngram" },
+  pack: NgramModel | null,
+  prediction: ArrayLike<TokenId> | null,
+): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const history = new History(model, new PromptModel());
+  const history = new History(model, new PromptModel(), prediction);
   const tree = new PathTree(new Continuations(history), mixture(spec.alpha));
 
   return {
+    recall: (texts: readonly ArrayLike<TokenId>[]) => history.recall(texts),
     commit: (tokens: ArrayLike<TokenId>) => history.commit(tokens),
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);

@@ -17,6 +17,8 @@ export interface DraftScope {
 export interface Rescorer {
   /** true: it knows how likely its nodes are, and drafts none below `scope.floor`; otherwise all insist. */
   readonly calibrated?: boolean;
+  /** Earlier texts, the oldest first, before anything is committed: for rescorers that look at the request's n-grams. */
+  recall?(texts: readonly ArrayLike<TokenId>[]): void;
   /** Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. */
   commit(tokens: ArrayLike<TokenId>): void;
   /**

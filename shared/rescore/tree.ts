@@ -20,10 +20,11 @@ export function treeRescorer(
   spec: RescorerSpec & { type: "tree" },
   pack: NgramModel | null,
   calibration: Calibration,
+  prediction: ArrayLike<TokenId> | null,
 ): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const history = new History(model, spec.prompt ? new PromptModel() : null);
+  const history = new History(model, spec.prompt ? new PromptModel() : null, prediction);
   const evidence = evidenceOf(model !== null, spec.prompt);
   const weights = calibration.weights[evidence];
   assert(weights !== undefined, `calibration for ${evidence}`);
@@ -31,6 +32,7 @@ export function treeRescorer(
 
   return {
     calibrated: true,
+    recall: (texts: readonly ArrayLike<TokenId>[]) => history.recall(texts),
     commit: (tokens: ArrayLike<TokenId>) => history.commit(tokens),
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);

@@ -1,5 +1,9 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type HardwareShape, hardwareCost, NO_WEIGHTS } from "../../bench/eval/hardware.ts";
+import { hardwareShape } from "../../bench/eval/hardware-shape.ts";
+import { ensureBundle } from "../../models/bundle.ts";
 
 const SHAPE: HardwareShape = {
   layers: 2,
@@ -10,6 +14,21 @@ const SHAPE: HardwareShape = {
   heads: { bytes: 1e8, parameters: 3e8 },
 };
 const PLAIN = { tokens: 10, steps: 10, draftedNodes: 0, headsRun: false, rescorer: NO_WEIGHTS };
+
+test.each(["int8", "fp32"] as const)(
+  "a bundle's heads have the weights that they multiply by, in %s",
+  async (precision) => {
+    const dir = await ensureBundle("tiny", { precision });
+    const { heads } = await hardwareShape(JSON.parse(await readFile(join(dir, "manifest.json"), "utf8")));
+    // Width 128, a hidden layer of 256 over three features, seven heads over 2048 tokens.
+    const output = 2048 * 128;
+    const stored = 256 * 384 + 7 * 128 * 256 + output;
+    expect(heads.bytes / (stored * (precision === "int8" ? 1 : 4))).toBeGreaterThan(1);
+    expect(heads.bytes / (stored * (precision === "int8" ? 1 : 4))).toBeLessThan(1.06);
+    expect(heads.parameters / (stored + 6 * output)).toBeGreaterThan(1);
+    expect(heads.parameters / (stored + 6 * output)).toBeLessThan(1.06);
+  },
+);
 
 describe("the hardware model", () => {
   test("reads every parameter once a step, heads and rescorer only where they run", () => {

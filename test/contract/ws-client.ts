@@ -42,7 +42,10 @@ export async function openSocket(url: string, key: string, headers: Record<strin
 /** Sends a message and resolves with the reply; closes the socket when `signal` aborts. */
 export async function ask(socket: WebSocket, message: ClientMessage, signal: CancelSignal): Promise<ServerMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<ServerMessage>();
-  const onMessage = (data: Uint8Array) => resolve(decodeServer(data));
+  const onMessage = (data: Uint8Array) => {
+    const message = decodeServer(data);
+    if (message.type !== "alive") resolve(message);
+  };
   const onClose = () => reject(new StepError("client_closed", "the socket is closed"));
   const onAbort = () => socket.close();
   socket.on("message", onMessage);

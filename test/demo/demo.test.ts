@@ -72,6 +72,7 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
     expect(await text(page, ".block:nth-child(3) .accepted")).toBe("because air scatters short ");
     expect(await text(page, ".block:nth-child(3) .bonus")).toBe("wavelengths");
     expect(await text(page, "#figures")).toMatch(/Block efficiency3\.\d\d/);
+    expect(await text(page, "#figures")).toContain("Draftededge round trip 12.3 ms");
     expect(await page.locator("#positions .bar").count()).toBe(6);
     expect(await text(page, "#status")).toMatch(/^Done: \d+ tokens/);
   });
@@ -124,6 +125,15 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
     await page.waitForFunction(() => document.querySelector("#status")?.textContent === "Replay finished.");
     expect(await page.locator(".text").allTextContents()).toEqual([plain, plain]);
     expect(server.asked.length).toBe(2);
+  });
+
+  test("drafts where the reader says", async () => {
+    const page = await open();
+    await page.selectOption("[name=at]", "gpu");
+    await run(page, "Why?");
+    expect(server.asked[0]?.speculation).toMatchObject({ placement: "gpu" });
+    expect(await text(page, "#figures")).toContain("Draftedgpu");
+    expect(page.url()).toContain("at=gpu");
   });
 
   test("stops on request, on the server too", async () => {

@@ -2,6 +2,9 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { parseChat, parseCompletion } from "../../edge/openai/params.ts";
+import { IGNORED_FIELDS, REFUSED_FIELDS } from "../../edge/openai/refuse.ts";
+import { parseResponse, RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "../../edge/openai/response-params.ts";
+import { chatBody, completionBody } from "../../edge/openai/schema.ts";
 import { ROOT } from "../../scripts/paths.ts";
 
 const PAGES = [
@@ -45,15 +48,28 @@ describe("the documentation", () => {
 
   test("shows request bodies that the API takes", () => {
     const bodies = pages.flatMap(({ path, text }) =>
-      [...text.matchAll(/curl[^\n]*\/v1\/(chat\/completions|completions)[^\n]*-d '\n([\s\S]*?)'\n/g)].map(
+      [...text.matchAll(/curl[^\n]*\/v1\/(chat\/completions|completions|responses)[^\n]*-d '\n([\s\S]*?)'\n/g)].map(
         ([, route = "", body = ""]) => ({ path, route, body }),
       ),
     );
     expect(bodies.length).toBeGreaterThanOrEqual(9);
     for (const { path, route, body } of bodies) {
-      const parse = route === "completions" ? parseCompletion : parseChat;
+      const parse = { completions: parseCompletion, responses: parseResponse }[route] ?? parseChat;
       expect(() => parse(JSON.parse(body)), `${path}: ${body}`).not.toThrow();
     }
+  });
+
+  test("says of every field what becomes of it", () => {
+    const { text } = pages.find(({ path }) => path === "docs/api.md")!;
+    const tables = text.slice(text.indexOf("## Every field")).split("\n\nCompletions, where they differ");
+    const [chat = "", rest = ""] = tables;
+    const [completions = "", responses = ""] = rest.split("\nResponses:\n");
+    const missing = (table: string, names: readonly string[]) => names.filter((name) => !table.includes(`\`${name}\``));
+    const both = chat + completions;
+    expect(missing(chat, Object.keys(chatBody.shape))).toEqual([]);
+    expect(missing(both, [...Object.keys(completionBody.shape), ...REFUSED_FIELDS, ...IGNORED_FIELDS])).toEqual([]);
+    const ofResponses = [...Object.keys(responseBody.shape), ...RESPONSE_REFUSED, ...RESPONSE_IGNORED];
+    expect(missing(responses + chat, ofResponses)).toEqual([]);
   });
 
   test("of the README shows fields that the API takes", () => {

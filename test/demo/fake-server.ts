@@ -9,7 +9,11 @@ import { ROOT } from "../../scripts/paths.ts";
 export interface Asked {
   readonly messages: readonly { readonly content: string }[];
   readonly max_tokens: number;
-  readonly speculation: { readonly enabled?: boolean; readonly rescorer?: { readonly p_best?: number } };
+  readonly speculation: {
+    readonly enabled?: boolean;
+    readonly placement?: string;
+    readonly rescorer?: { readonly p_best?: number };
+  };
 }
 
 export interface FakeServer {
@@ -90,6 +94,8 @@ export async function startFake({ stepMs }: FakeOptions): Promise<FakeServer> {
       response.write(": keep-alive\n\n");
       await new Promise((resolve) => setTimeout(resolve, stepMs));
     }
+    const metrics = { placement: { chosen: body.speculation.placement ?? "edge", round_trip_ms: 12.34 } };
+    send({ choices: [{ index: 0, delta: {}, finish_reason: "stop" }], metrics });
     response.end("data: [DONE]\n\n");
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -123,6 +129,7 @@ function blocks({ speculation }: Asked, endless: boolean): StepTrace[] {
       bonus: taken.at(-1) ?? null,
       drafted,
       rejected: drafted.length - accepted.length,
+      place: "edge",
       step_ms: step === 0 ? 31.4 : 12.3,
       model_ms: 11.9,
     });

@@ -1,23 +1,52 @@
 import OpenAI from "openai";
 import { afterEach, expect, test } from "vitest";
+import type { GpuWorker } from "../../scripts/gpu-worker.ts";
 import { eventually, frames, type Service, startService } from "./service.ts";
 
-/** The gpu-worker slow, gone or dying: its server over an engine that takes as long as it is told to. */
+/** Gpu-workers slow, gone or dying: their server over an engine that takes as long as it is told to. */
 
 let service: Service;
 afterEach(() => service?.close());
 
-const STREAM = { model: "tiny", prompt: "a", max_tokens: 200, temperature: 0, stream: true } as const;
+const REQUEST = { model: "tiny", prompt: "a", max_tokens: 60, temperature: 0 } as const;
+const STREAM = { ...REQUEST, stream: true } as const;
+const SLOW = { FAKE_STEP_MS: "50" };
 
-function kill(): void {
-  process.kill(service.gpuWorker.pid!, "SIGKILL");
+function signal(how: NodeJS.Signals, worker: GpuWorker = service.gpuWorker): void {
+  process.kill(worker.pid!, how);
+}
+
+const isUp = ({ url }: GpuWorker) =>
+  fetch(`${url}/readyz`).then(
+    ({ ok }) => ok,
+    () => false,
+  );
+
+/** What plain decoding makes of it. */
+async function plainText(): Promise<string> {
+  const body = { ...REQUEST, speculation: { enabled: false } };
+  return (await service.client().completions.create(body)).choices[0]!.text;
+}
+
+/** The text of a stream during whose second chunk something happens. */
+async function textWith(event: () => void | Promise<void>, more: object = {}): Promise<string> {
+  let text = "";
+  let chunks = 0;
+  for await (const chunk of await service.client().completions.create({ ...STREAM, ...more })) {
+    text += chunk.choices[0]?.text ?? "";
+    if (++chunks === 2) await event();
+  }
+  return text;
 }
 
 test("a gpu-worker that is gone gives 503 with retry-after at once, and service resumes when it is back", async () => {
-  service = await startService({ engine: "fake" });
-  kill();
+  service = await startService({ engine: "fake", vars: { RESUME_MAX_S: "0" } });
+  // A request that had begun before the signal came may survive the gpu-worker, and the next one find it back.
   const down = await eventually(
-    () => service.post("/v1/completions", { ...STREAM, stream: false, max_tokens: 2 }),
+    async () => {
+      if (await isUp(service.gpuWorker)) signal("SIGKILL");
+      return await service.post("/v1/completions", { ...REQUEST, max_tokens: 2 });
+    },
     ({ status }) => status !== 200,
   );
   expect(down.status).toBe(503);
@@ -29,33 +58,107 @@ test("a gpu-worker that is gone gives 503 with retry-after at once, and service 
     () => fetch(`${service.url}/readyz`),
     ({ status }) => status === 200,
   );
-  const back = await service.client().completions.create({ ...STREAM, stream: false, max_tokens: 2 });
+  const back = await service.client().completions.create({ ...REQUEST, max_tokens: 2 });
   expect(back.choices).toHaveLength(1);
 });
 
-test("a gpu-worker dying in the middle of a stream ends it with an error frame and no [DONE]", async () => {
-  service = await startService({ engine: "fake", env: { FAKE_STEP_MS: "100" } });
-  const response = await service.post("/v1/completions", STREAM);
+const PLACEMENTS = ["edge", "gpu"] as const;
+
+test("the only gpu-worker killed costs a pause and no character, wherever drafts are made", async () => {
+  service = await startService({ engine: "fake", env: SLOW });
+  const plain = await plainText();
+  for (const placement of PLACEMENTS) {
+    expect(await textWith(() => signal("SIGKILL"), { speculation: { placement } }), placement).toBe(plain);
+  }
+});
+
+/** The gpu-worker that has the session, and the other. */
+async function holder(): Promise<{ readonly busy: GpuWorker; readonly other: GpuWorker }> {
+  const [one, two] = service.gpuWorkers;
+  return (await service.openSessions(one)) > 0 ? { busy: one!, other: two! } : { busy: two!, other: one! };
+}
+
+test("a gpu-worker that is told to end hands its streams over, wherever drafts are made", async () => {
+  service = await startService({ engine: "fake", workers: 2, env: SLOW });
+  const plain = await plainText();
+  for (const placement of PLACEMENTS) {
+    const drain = async () => {
+      const { busy, other } = await holder();
+      signal("SIGTERM", busy);
+      await eventually(
+        () => service.openSessions(other),
+        (count) => count === 1,
+      );
+    };
+    expect(await textWith(drain, { speculation: { placement } }), placement).toBe(plain);
+    // Both are there again.
+    for (const worker of service.gpuWorkers) {
+      await eventually(
+        () => isUp(worker),
+        (up) => up,
+      );
+    }
+  }
+});
+
+test("a gpu-worker that is stopped is taken for lost, and its stream goes on elsewhere", async () => {
+  service = await startService({ engine: "fake", workers: 2, env: SLOW });
+  const plain = await plainText();
+  let stopped: GpuWorker | null = null;
+  const text = await textWith(async () => {
+    const { busy } = await holder();
+    stopped = busy;
+    signal("SIGSTOP", busy);
+  });
+  expect(text).toBe(plain);
+  signal("SIGCONT", stopped!);
+});
+
+test("without any gpu-worker left a stream ends with an error frame and no [DONE], and new ones are answered 503", async () => {
+  service = await startService({ engine: "fake", workers: 2, env: SLOW, vars: { RESUME_MAX_S: "1" } });
+  const response = await service.post("/v1/completions", { ...STREAM, max_tokens: 400 });
   expect(response.status).toBe(200);
   const seen: string[] = [];
   for await (const frame of frames(response)) {
     seen.push(frame);
-    if (seen.length === 2) kill();
+    if (seen.length === 2) for (const worker of service.gpuWorkers) signal("SIGSTOP", worker);
   }
-  expect(seen.length).toBeGreaterThan(2);
   expect(seen).not.toContain("data: [DONE]");
   expect(JSON.parse(seen.at(-1)!.slice("data: ".length))).toMatchObject({ error: { code: "engine_unavailable" } });
+  const refused = await service.post("/v1/completions", REQUEST);
+  expect(refused.status).toBe(503);
+  expect(Number(refused.headers.get("retry-after"))).toBeGreaterThan(0);
+  for (const worker of service.gpuWorkers) signal("SIGCONT", worker);
 });
 
 test("the client raises the error frame as an APIError", async () => {
-  service = await startService({ engine: "fake", env: { FAKE_STEP_MS: "100" } });
-  const stream = await service.client().completions.create(STREAM);
-  let chunks = 0;
-  const read = async () => {
-    for await (const _chunk of stream) if (++chunks === 2) kill();
-  };
-  await expect(read()).rejects.toBeInstanceOf(OpenAI.APIError);
-  expect(chunks).toBeGreaterThanOrEqual(2);
+  service = await startService({ engine: "fake", env: SLOW, vars: { RESUME_MAX_S: "0" } });
+  let ends: Promise<void> | null = null;
+  const text = textWith(() => {
+    ends = service.gpuWorker.close();
+  });
+  await expect(text).rejects.toBeInstanceOf(OpenAI.APIError);
+  await ends;
+});
+
+test("an edge that is killed leaves no session behind", async () => {
+  service = await startService({ engine: "fake", env: SLOW });
+  const response = await service.post("/v1/completions", { ...STREAM, max_tokens: 400 });
+  const reader = response.body!.getReader();
+  await reader.read();
+  expect(await service.openSessions()).toBe(1);
+  process.kill(service.edge.pid!, "SIGKILL");
+  await expect(
+    (async () => {
+      while (!(await reader.read()).done);
+    })(),
+  ).rejects.toThrow();
+  expect(
+    await eventually(
+      () => service.openSessions(),
+      (count) => count === 0,
+    ),
+  ).toBe(0);
 });
 
 test("a client that leaves frees the session while a step is running", async () => {
@@ -67,7 +170,12 @@ test("a client that leaves frees the session while a step is running", async () 
     break;
   }
   controller.abort();
-  expect(await eventually(service.openSessions, (count) => count === 0)).toBe(0);
+  expect(
+    await eventually(
+      () => service.openSessions(),
+      (count) => count === 0,
+    ),
+  ).toBe(0);
 });
 
 test("a client that leaves during the prefill frees the session too", async () => {
@@ -76,5 +184,10 @@ test("a client that leaves during the prefill frees the session too", async () =
   const asked = service.client().completions.create(STREAM, { signal: controller.signal });
   setTimeout(() => controller.abort(), 200);
   await expect(asked).rejects.toBeInstanceOf(OpenAI.APIUserAbortError);
-  expect(await eventually(service.openSessions, (count) => count === 0)).toBe(0);
+  expect(
+    await eventually(
+      () => service.openSessions(),
+      (count) => count === 0,
+    ),
+  ).toBe(0);
 });

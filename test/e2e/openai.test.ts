@@ -132,9 +132,9 @@ describe("errors become the client's own classes", () => {
     expect((error as InstanceType<typeof OpenAI.APIError>).requestID).toMatch(/\S/);
   });
 
-  test("tools are refused by name", async () => {
-    const tools = [{ type: "function", function: { name: "f", parameters: {} } }];
-    await expect(ask({ tools })).rejects.toMatchObject({ status: 400, param: "tools", code: "unsupported" });
+  test("what is not supported is refused by name", async () => {
+    const audio = { voice: "alloy", format: "wav" };
+    await expect(ask({ audio })).rejects.toMatchObject({ status: 400, param: "audio", code: "unsupported" });
   });
 
   test("an unknown model is a NotFoundError", async () => {

@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import OpenAI, { type ClientOptions } from "openai";
 import { inject } from "vitest";
-import { type EdgeOptions, startEdge } from "../../scripts/edge.ts";
+import { type Edge, type EdgeOptions, startEdge } from "../../scripts/edge.ts";
 import { type GpuWorker, type GpuWorkerOptions, startGpuWorker } from "../../scripts/gpu-worker.ts";
 import { freePort } from "../../scripts/net.ts";
 
 export interface ServiceOptions {
   /** "tiny": the real gpu-worker with the committed bundle. "fake": its server over a scripted engine. */
   readonly engine: "tiny" | "fake";
+  /** Gpu-workers (1). */
+  readonly workers?: number;
   /** Environment of the gpu-worker. */
   readonly env?: Readonly<Record<string, string>>;
   /** Variables of the Worker. */
@@ -15,22 +17,71 @@ export interface ServiceOptions {
   readonly rateLimit?: EdgeOptions["rateLimit"];
 }
 
-/** The edge in workerd before a gpu-worker process, both of this test's own. */
+/** The edge in workerd before gpu-worker processes, all of this test's own. */
 export interface Service {
   readonly url: string;
+  readonly edge: Edge;
+  /** The first of `gpuWorkers`. */
   readonly gpuWorker: GpuWorker;
+  readonly gpuWorkers: readonly GpuWorker[];
+  readonly gpuKey: string;
   client(options?: ClientOptions): OpenAI;
   /** POSTs JSON, or a string as it is. */
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
-  /** Sessions open at the gpu-worker. */
-  openSessions(): Promise<number>;
+  /** Sessions open at a gpu-worker, the first where none is named. */
+  openSessions(worker?: GpuWorker): Promise<number>;
   close(): Promise<void>;
 }
 
 const KEY = "a key of the tests' own";
 
 export async function startService(options: ServiceOptions): Promise<Service> {
-  const gpuWorker = await startGpuWorker({
+  const gpuWorkers = await startWorkers(options);
+  const close = () => Promise.all(gpuWorkers.map((worker) => worker.close()));
+  const gpuWorker = gpuWorkers[0]!;
+  const urls = gpuWorkers.map(({ url }) => url).join();
+  const vars = { DEFAULT_MODEL: "tiny", GPU_WORKER_URL: urls, GPU_WORKER_KEY: KEY, ...options.vars };
+  const rateLimit = options.rateLimit ?? { limit: 100_000, period: 60 };
+  const starting = startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars, rateLimit, quiet: true });
+  const edge = await starting.catch(async (error: unknown) => {
+    await close();
+    throw error;
+  });
+  return {
+    url: edge.url,
+    edge,
+    gpuWorker,
+    gpuWorkers,
+    gpuKey: KEY,
+    client: (more = {}) => new OpenAI({ baseURL: `${edge.url}/v1`, apiKey: "any", maxRetries: 0, ...more }),
+    post: (path, body, init = {}) =>
+      fetch(`${edge.url}${path}`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: typeof body === "string" ? body : JSON.stringify(body),
+        ...init,
+      }),
+    openSessions: (worker = gpuWorker) => openSessions(worker.url),
+    async close() {
+      await edge.close();
+      await close();
+    },
+  };
+}
+
+/** All of them or none. */
+async function startWorkers(options: ServiceOptions): Promise<GpuWorker[]> {
+  const starting = Array.from({ length: options.workers ?? 1 }, () => startWorker(options));
+  const settled = await Promise.allSettled(starting);
+  const failed = settled.find(({ status }) => status === "rejected");
+  const started = settled.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  if (failed === undefined) return started;
+  for (const worker of started) await worker.close();
+  throw (failed as PromiseRejectedResult).reason;
+}
+
+async function startWorker(options: ServiceOptions): Promise<GpuWorker> {
+  return await startGpuWorker({
     host: "127.0.0.1",
     port: await freePort("127.0.0.1", 0, "port"),
     key: KEY,
@@ -42,30 +93,6 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     env: options.env ?? {},
     ...(options.engine === "fake" ? { program: "test/fakes/serve.ts" } : {}),
   } satisfies GpuWorkerOptions);
-  const vars = { DEFAULT_MODEL: "tiny", GPU_WORKER_URL: gpuWorker.url, GPU_WORKER_KEY: KEY, ...options.vars };
-  const rateLimit = options.rateLimit ?? { limit: 100_000, period: 60 };
-  const starting = startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars, rateLimit, quiet: true });
-  const edge = await starting.catch(async (error: unknown) => {
-    await gpuWorker.close();
-    throw error;
-  });
-  return {
-    url: edge.url,
-    gpuWorker,
-    client: (more = {}) => new OpenAI({ baseURL: `${edge.url}/v1`, apiKey: "any", maxRetries: 0, ...more }),
-    post: (path, body, init = {}) =>
-      fetch(`${edge.url}${path}`, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body: typeof body === "string" ? body : JSON.stringify(body),
-        ...init,
-      }),
-    openSessions: () => openSessions(gpuWorker.url),
-    async close() {
-      await edge.close();
-      await gpuWorker.close();
-    },
-  };
 }
 
 async function openSessions(url: string): Promise<number> {

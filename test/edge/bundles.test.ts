@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseCompletion } from "../../edge/openai/params.ts";
-import { prepare } from "../../edge/prepare.ts";
+import { prepare, type Tenant } from "../../edge/prepare.ts";
 import { Bundles } from "../../edge/text/bundles.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
@@ -45,23 +45,25 @@ function deploy(
 
 const request = (speculation: object = {}) => parseCompletion({ prompt: "hello", speculation });
 
+const ANN: Tenant = { name: "ann", memory: null, logError: () => undefined };
+
 describe("a bundle's packs", () => {
   test("are loaded once, with the tokenizer and the manifest", async () => {
     const { bundles, reads } = deploy({ general: packOf(1) });
-    for (let i = 0; i < 3; i++) await prepare(request(), bundles, "ann");
+    for (let i = 0; i < 3; i++) await prepare(request(), { bundles, tenant: ANN });
     expect([...reads.values()]).toEqual([1, 1, 1]);
   });
 
   test("are not loaded where they would not be looked at", async () => {
     const { bundles, reads } = deploy({ general: packOf(1) });
-    await prepare(request({ rescorer: { type: "none" } }), bundles, "ann");
-    await prepare(request({ rescorer: { alpha: 0 } }), bundles, "ann");
+    await prepare(request({ rescorer: { type: "none" } }), { bundles, tenant: ANN });
+    await prepare(request({ rescorer: { alpha: 0 } }), { bundles, tenant: ANN });
     expect([...reads.keys()]).not.toContain("toy/packs/general.fdlm");
   });
 
   test("draft with the bundle's defaults", async () => {
     const { bundles } = deploy({ general: packOf(1) });
-    const { request: decoding } = await prepare(request(), bundles, "ann");
+    const decoding = (await prepare(request(), { bundles, tenant: ANN })).choices[0]!.request;
     expect(decoding).toMatchObject({ maxNodes: 4, autoNodes: true, spec: { heads: 4, topK: 4, tenant: "ann" } });
     decoding.rescorer.commit(decoding.spec.prompt);
     const lattice = createLattice(1, 2, Uint32Array.of(7, 8), Float32Array.of(-1, -1));
@@ -70,11 +72,13 @@ describe("a bundle's packs", () => {
 
   test("are refused where they were trained with another tokenizer or differ from the manifest", async () => {
     const foreign = deploy({ general: packOf(1, "00".repeat(32)) });
-    await expect(prepare(request(), foreign.bundles, "ann")).rejects.toMatchObject({ code: "engine_unavailable" });
+    await expect(prepare(request(), { bundles: foreign.bundles, tenant: ANN })).rejects.toMatchObject({
+      code: "engine_unavailable",
+    });
     const damaged = packOf(1);
     const { bundles } = deploy({ general: damaged });
     damaged[damaged.length - 1]! ^= 1;
-    await expect(prepare(request(), bundles, "ann")).rejects.toMatchObject({ code: "engine_unavailable" });
+    await expect(prepare(request(), { bundles, tenant: ANN })).rejects.toMatchObject({ code: "engine_unavailable" });
   });
 
   test("beyond the second push the oldest out of memory", async () => {
@@ -122,7 +126,7 @@ describe("speculation given explicitly", () => {
     ],
   ])("%j is respected exactly", async (speculation, expected) => {
     const { bundles } = deploy({ general: packOf(1) });
-    const { request: decoding } = await prepare(request(speculation), bundles, "ann");
+    const decoding = (await prepare(request(speculation), { bundles, tenant: ANN })).choices[0]!.request;
     expect(decoding).toMatchObject(expected);
     // Where the number of nodes is not chosen each step, the engine does not choose among them either.
     expect(decoding.spec.fixed).toBe(!expected.autoNodes);
@@ -134,7 +138,7 @@ describe("the neural rescorer", () => {
   const graphs = { ...manifestOf("toy").graphs, neural: file };
   const planned = async (speculation: object, change: Partial<BundleManifest> = { graphs }) => {
     const { bundles, reads } = deploy({ general: packOf(1) }, change);
-    const { request: decoding } = await prepare(request(speculation), bundles, "ann");
+    const decoding = (await prepare(request(speculation), { bundles, tenant: ANN })).choices[0]!.request;
     return { neural: decoding.spec.neural, maxNodes: decoding.maxNodes, reads };
   };
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { advance, draftDepth, INITIAL_STATE } from "../../edge/decode/advance.ts";
-import { type DecodeRequest, decode, type StepEvent } from "../../edge/decode/run.ts";
-import { DecodeStats, quantile } from "../../edge/decode/stats.ts";
+import { DecodeStats, quantile } from "../../edge/openai/stats.ts";
+import { advance, draftDepth, INITIAL_STATE } from "../../shared/decode/advance.ts";
+import { type DecodeRequest, decode, type StepEvent } from "../../shared/decode/run.ts";
 import { CERTAIN, chain, type DraftTree, mergePaths } from "../../shared/draft-tree.ts";
 import { IDLE, type StepResult } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
@@ -83,6 +83,7 @@ function requestOf(change: Partial<DecodeRequest> = {}): DecodeRequest {
     maxNodes: 4,
     autoNodes: false,
     tokenizerHash: INFO.tokenizerHash,
+    elsewhere: null,
     signal: new AbortController().signal,
     now: () => 0,
     ...change,
@@ -180,13 +181,14 @@ describe("decoding", () => {
 
   test("the first event says how much of the prompt had been computed, and every event what was verified", async () => {
     const script: Script = { tokens: [5, 6, 7, 8, 9, 10, 11], thresholds: [256, 70, 0], cachedTokens: 2 };
-    const { events } = await collect(script, requestOf({ autoNodes: true }));
+    const { engine, events } = await collect(script, requestOf({ autoNodes: true }));
     expect(events.map(({ cachedTokens }) => cachedTokens)).toEqual([2, ...events.slice(1).map(() => 0)]);
-    expect(events.map(({ threshold }) => threshold)).toEqual([256, 70, 0]);
     const stats = new DecodeStats();
     for (const event of events) stats.record(event);
     // Four nodes were drafted, of which two were likely enough; then three, being all that may be.
-    expect(events.map(({ draft }) => draft.tokens.length)).toEqual([0, 4, 3]);
+    expect(engine.drafts.map(({ tokens }) => tokens.length)).toEqual([4, 3]);
+    expect(events.map(({ verified }) => verified?.tree.tokens.length)).toEqual([0, 2, 3]);
+    expect(events.map(({ verified }) => verified?.accepted)).toEqual([[], [0, 1], [0, 1, 2]]);
     expect(stats).toMatchObject({ cachedTokens: 2, perStepDrafted: [2, 3], perStepAccepted: [2, 3] });
     expect(stats).toMatchObject({ drafted: 5, accepted: 5, tokens: 8 });
   });

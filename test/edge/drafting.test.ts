@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { AcceptanceEstimate } from "../../edge/decode/acceptance.ts";
-import { type DecodeRequest, decode } from "../../edge/decode/run.ts";
+import { AcceptanceEstimate } from "../../shared/decode/acceptance.ts";
+import { type DecodeRequest, decode } from "../../shared/decode/run.ts";
 import { CERTAIN, chain, type DraftTree, treeFault, treeOf } from "../../shared/draft-tree.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 import type { DraftScope, Rescorer } from "../../shared/rescore/rescorer.ts";
@@ -181,6 +181,7 @@ async function asked(
     },
     limits: { maxTokens: 40, eosTokens: [IM_END] },
     rescorer,
+    elsewhere: null,
     maxNodes,
     autoNodes,
     tokenizerHash: null,

@@ -80,9 +80,9 @@ const openOnly: Answer = (message) => (message.type === "open" ? OPENED : null);
 describe("the gpu-worker's client", () => {
   test("opens a session, steps through it and closes its socket", async () => {
     const { connect, closes, received } = await serve((message) =>
-      message.type === "open"
-        ? OPENED
-        : { type: "stepped", index: message.index, result: { ...RESULT, accepted: [0] } },
+      message.type === "step"
+        ? { type: "stepped", index: message.index, result: { ...RESULT, accepted: [0] } }
+        : OPENED,
     );
     const session = await createGpuClient(connect).open(SPEC, still());
     expect(session.bundle).toEqual(INFO);
@@ -118,15 +118,15 @@ describe("the gpu-worker's client", () => {
     });
   });
 
-  test("is unavailable when the gpu-worker dies during a step, and stays so", async () => {
+  test("is lost when the gpu-worker dies during a step, and stays so", async () => {
     const { connect } = await serve((message, socket) => {
       if (message.type === "open") return OPENED;
       socket.terminate();
       return null;
     });
     const session = await createGpuClient(connect).open(SPEC, still());
-    await expect(session.step(0, chain([]), still())).rejects.toMatchObject({ code: "engine_unavailable" });
-    await expect(session.step(1, chain([]), still())).rejects.toMatchObject({ code: "engine_unavailable" });
+    await expect(session.step(0, chain([]), still())).rejects.toMatchObject({ code: "engine_lost" });
+    await expect(session.step(1, chain([]), still())).rejects.toMatchObject({ code: "engine_lost" });
   });
 
   test.each<[string, ServerMessage | Uint8Array]>([

@@ -210,8 +210,8 @@ test.each([true, false])(
     const asked = Promise.withResolvers<void>();
     let opened = 0;
     const engine: StepEngine = {
-      open: (...args) => {
-        if (opened++ > 0) return scripted.open(...args);
+      open: (spec, signal) => {
+        if (opened++ > 0) return scripted.open(spec, signal);
         asked.resolve();
         return new Promise(() => {});
       },

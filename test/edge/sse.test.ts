@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { frame, sseStream } from "../../edge/http/sse.ts";
+import { DONE, frame, sseStream } from "../../edge/http/sse.ts";
 
 const KEEP_ALIVE_MS = 10_000;
 
@@ -9,6 +9,8 @@ afterEach(() => vi.useRealTimers());
 function streamOf(items: AsyncIterator<unknown>) {
   const calls: string[] = [];
   const body = sseStream(items, {
+    frame,
+    done: DONE,
     keepAliveMs: KEEP_ALIVE_MS,
     errorData: (error) => ({ error: String(error) }),
     onCancel: () => calls.push("cancel"),

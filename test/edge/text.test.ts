@@ -1,11 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { CommittedToken } from "../../edge/decode/advance.ts";
-import type { StepEvent } from "../../edge/decode/run.ts";
 import { Detokenizer, tokenText } from "../../edge/text/detokenize.ts";
 import { StopScanner } from "../../edge/text/stop.ts";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
-import { EMPTY_TREE } from "../../shared/draft-tree.ts";
+import type { CommittedToken } from "../../shared/decode/advance.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 import { Random } from "../helpers/random.ts";
 import { IM_END, tokenizer, tokensOf } from "./fixture.ts";
 
@@ -127,10 +126,10 @@ describe("the transcript", () => {
     committed: tokens.map(
       (token, i): CommittedToken => ({ token, kind: i < tokens.length - 1 ? "accepted" : "bonus", logProbs: null }),
     ),
-    draft: EMPTY_TREE,
+    drafted: 0,
+    verified: null,
     cachedTokens: 0,
-    threshold: 0,
-    accepted: [],
+    place: "edge",
     finish,
     timing: { queueMs: 0, modelMs: 0, engineMs: 0 },
     wallMs: 0,

@@ -1,21 +1,21 @@
 import { expect, test } from "vitest";
-import type { StepEvent } from "../../edge/decode/run.ts";
 import { traceOf } from "../../edge/openai/trace.ts";
 import type { TextStep } from "../../edge/text/transcript.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 import { treeOf } from "../../shared/draft-tree.ts";
 import { tokenizer, tokensOf } from "./fixture.ts";
 
-test("a step's trace is the tree that was verified, its nodes numbered anew", () => {
+test("a step's trace is the tree that was verified, and nothing of it where nobody asked", () => {
   const [a, b, c, d, e] = tokensOf("abcde") as [number, number, number, number, number];
   // a and b follow the root, c follows a, d follows b, e follows d.
-  const draft = treeOf([a, b, c, d, e], [-1, -1, 0, 1, 3], Uint8Array.of(60, 200, 50, 180, 100));
+  const tree = treeOf([a, b, c, d, e], [-1, -1, 0, 1, 3], Uint8Array.of(60, 200, 50, 180, 100));
   const event: StepEvent = {
     index: 3,
     committed: [b, d, a].map((token, i) => ({ token, kind: i < 2 ? "accepted" : "bonus", logProbs: null })),
-    draft,
+    drafted: 5,
+    verified: { tree, accepted: [1, 3] },
     cachedTokens: 0,
-    threshold: 100,
-    accepted: [1, 3],
+    place: "gpu",
     finish: null,
     timing: { queueMs: 0, modelMs: 2, engineMs: 0 },
     wallMs: 3,
@@ -26,18 +26,14 @@ test("a step's trace is the tree that was verified, its nodes numbered anew", ()
     { kind: "bonus", text: "a" },
   ] as const;
   const step: TextStep = { text: "bda", kept: 3, pieces, entries: [], finish: null };
-  const drafted = (threshold: number) => traceOf(tokenizer, { ...event, threshold }, step);
-  expect(drafted(100)).toMatchObject({
-    step: 3,
-    drafted: [
-      { id: b, text: "b", parent: -1, accepted: true },
-      { id: d, text: "d", parent: 0, accepted: true },
-      { id: e, text: "e", parent: 1, accepted: false },
-    ],
-    rejected: 1,
-  });
-  expect(drafted(101)).toMatchObject({ drafted: [{ id: b }, { id: d }], rejected: 0 });
-  const whole = drafted(0);
-  expect(whole.drafted.map(({ parent }) => parent)).toEqual([...draft.parents]);
-  expect(whole).toMatchObject({ rejected: 3, accepted: ["b", "d"] });
+  const trace = traceOf(tokenizer, event, step);
+  expect(trace).toMatchObject({ step: 3, place: "gpu", rejected: 3, accepted: ["b", "d"], step_ms: 3, model_ms: 2 });
+  expect(trace.drafted.map(({ id, text, parent, accepted }) => [id, text, parent, accepted])).toEqual([
+    [a, "a", -1, false],
+    [b, "b", -1, true],
+    [c, "c", 0, false],
+    [d, "d", 1, true],
+    [e, "e", 3, false],
+  ]);
+  expect(traceOf(tokenizer, { ...event, verified: null }, step)).toMatchObject({ drafted: [], rejected: 0 });
 });

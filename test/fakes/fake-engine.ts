@@ -20,6 +20,8 @@ export interface FakeOptions extends ToyOptions {
   readonly bundle?: Partial<BundleInfo>;
   /** Every call takes this long, ms. */
   readonly stepMs?: number;
+  /** Lets that time pass; rejects when `signal` aborts. Real time where left out. */
+  readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
   readonly maxSessions?: number;
   /** Drafted nodes less likely than this, in 255ths, are not verified unless the caller insists. */
   readonly threshold?: number;
@@ -58,7 +60,7 @@ const PAGE = 16;
  */
 export function createFakeEngine(options: FakeOptions = {}): FakeEngine {
   const bundle: BundleInfo = { ...FAKE_BUNDLE, ...options.bundle };
-  const { stepMs = 0, maxSessions = Infinity, threshold = 0 } = options;
+  const { stepMs = 0, maxSessions = Infinity, threshold = 0, wait = realTime } = options;
   const model = new ToyModel(bundle.vocabSize, options);
   const open = new Set<FakeSession>();
   const texts: Text[] = [];
@@ -80,7 +82,7 @@ export function createFakeEngine(options: FakeOptions = {}): FakeEngine {
       refuseSpec(spec, bundle);
       if (open.size >= maxSessions) throw new StepError("overloaded", "All sessions are taken.", null, 1);
       const cachedTokens = commonTokens(texts, spec);
-      const session = new FakeSession({ model, bundle, spec, stepMs, threshold, load, cachedTokens }, () =>
+      const session = new FakeSession({ model, bundle, spec, stepMs, threshold, load, cachedTokens, wait }, () =>
         open.delete(session),
       );
       open.add(session);
@@ -139,6 +141,7 @@ interface SessionParts {
   readonly threshold: number;
   readonly load: () => Load;
   readonly cachedTokens: number;
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<unknown>;
 }
 
 class FakeSession implements StepSession {
@@ -226,14 +229,17 @@ class FakeSession implements StepSession {
     try {
       if (signal.aborted) this.close();
       this.#closed.signal.throwIfAborted();
-      const { signal: closed } = this.#closed;
-      await (ms > 0 ? sleep(ms, undefined, { signal: closed }) : nextTurn(undefined, { signal: closed }));
+      await this.#parts.wait(ms, this.#closed.signal);
     } catch {
       throw cancelled();
     } finally {
       signal.removeEventListener("abort", onAbort);
     }
   }
+}
+
+function realTime(ms: number, signal: AbortSignal): Promise<unknown> {
+  return ms > 0 ? sleep(ms, undefined, { signal }) : nextTurn(undefined, { signal });
 }
 
 function cancelled(): StepError {

@@ -1,9 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readConfig } from "../../gpu-worker/config.ts";
-import { startServer } from "../../gpu-worker/server.ts";
+import { Drafting } from "../../gpu-worker/drafting.ts";
+import { type Drafts, startServer } from "../../gpu-worker/server.ts";
 import type { BundleInfo } from "../../shared/engine.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import { DRAFTING } from "./drafting.ts";
 import { createFakeEngine } from "./fake-engine.ts";
 
 /**
@@ -21,10 +23,14 @@ async function describe(): Promise<Partial<BundleInfo>> {
   return { model: bundle, tokenizerHash: tokenizer.sha256, vocabSize, contextTokens, latticeHeads, topK };
 }
 
+/** With the bundle's packs, where it is compiled. */
+async function drafting(): Promise<Drafts> {
+  return await Drafting.of(bundleDir).catch(() => DRAFTING);
+}
+
 const server = await startServer({ host, port, key });
-server.serve(
-  createFakeEngine({ bundle: await describe(), maxSessions, stepMs: Number(process.env.FAKE_STEP_MS ?? "0") }),
-);
+const stepMs = Number(process.env.FAKE_STEP_MS ?? "0");
+server.serve(createFakeEngine({ bundle: await describe(), maxSessions, stepMs }), await drafting());
 console.log(`fake gpu-worker: ${bundle}, listening on ${server.url}`);
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -61,7 +61,7 @@ test("what is served has the model's context, or as much of it as the cache hold
   expect(bundleInfo(bundle, "cpu", 5).contextTokens).toBe(80);
 });
 
-test.each(["base.safetensors", "heads.onnx", "neural.onnx", "tokenizer.json"])(
+test.each(["base.safetensors", "heads.safetensors", "neural.onnx", "tokenizer.json"])(
   "a changed %s is refused",
   async (file) => {
     const bytes = await readFile(join(dir, file));
@@ -72,8 +72,8 @@ test.each(["base.safetensors", "heads.onnx", "neural.onnx", "tokenizer.json"])(
 );
 
 test("a missing file is refused", async () => {
-  await rm(join(dir, "heads.onnx"));
-  await expect(readBundle(dir)).rejects.toThrow("heads.onnx cannot be read");
+  await rm(join(dir, "heads.safetensors"));
+  await expect(readBundle(dir)).rejects.toThrow("heads.safetensors cannot be read");
 });
 
 test("a manifest of another format is refused, naming the field", async () => {

@@ -37,6 +37,8 @@ test("everything can be set", () => {
     GPU_WORKER_SESSIONS: "5",
     GPU_WORKER_MAX_WAIT_S: "7",
     GPU_WORKER_KV_MIB: "64",
+    GPU_WORKER_REGISTRY_URL: "https://edge.example/",
+    GPU_WORKER_PUBLIC_URL: "http://10.0.0.7:8788",
     FOREDRAFT_BUNDLE: "tiny",
     FOREDRAFT_CACHE: "elsewhere",
   });
@@ -48,6 +50,7 @@ test("everything can be set", () => {
     maxSessions: 5,
     maxWaitMs: 7_000,
     kvLimitBytes: 64 * 2 ** 20,
+    registry: { registryUrl: "https://edge.example", publicUrl: "http://10.0.0.7:8788" },
     cacheDir: "elsewhere",
   });
   expect(config.bundleDir).toMatch(/^elsewhere.bundles.tiny$/);
@@ -63,6 +66,8 @@ test.each([
   ["GPU_WORKER_SESSIONS", "-1"],
   ["GPU_WORKER_MAX_WAIT_S", "0"],
   ["GPU_WORKER_KV_MIB", "15"],
+  ["GPU_WORKER_REGISTRY_URL", "ftp://edge"],
+  ["GPU_WORKER_PUBLIC_URL", "here"],
   ["FOREDRAFT_BUNDLE", "../outside"],
 ])("%s=%s is refused by name, without its value where that is the key", (name, value) => {
   expect(() => readConfig({ GPU_WORKER_KEY: KEY, [name]: value })).toThrow(new RegExp(`^${name}: `));
@@ -71,4 +76,11 @@ test.each([
 
 test("a missing key is named", () => {
   expect(() => readConfig({})).toThrow(/GPU_WORKER_KEY: is required/);
+});
+
+test("one that registers says where it is reached", () => {
+  expect(readConfig({ GPU_WORKER_KEY: KEY }).registry).toBeNull();
+  expect(() => readConfig({ GPU_WORKER_KEY: KEY, GPU_WORKER_REGISTRY_URL: "http://edge" })).toThrow(
+    /GPU_WORKER_PUBLIC_URL: is required with GPU_WORKER_REGISTRY_URL/,
+  );
 });

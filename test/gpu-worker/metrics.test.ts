@@ -5,6 +5,7 @@ import { treeOf } from "../../shared/draft-tree.ts";
 import type { OpenSpec } from "../../shared/engine.ts";
 import { PROTOCOL_VERSION } from "../../shared/messages.ts";
 import { ask, openSocket } from "../contract/ws-client.ts";
+import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
 import { metric } from "./metric.ts";
 
@@ -30,7 +31,7 @@ afterEach(() => server.close(0));
 async function start(options: FakeOptions = {}): Promise<FakeEngine> {
   server = await startServer({ host: "127.0.0.1", port: 0, key: KEY });
   const engine = createFakeEngine(options);
-  server.serve(engine);
+  server.serve(engine, DRAFTING);
   return engine;
 }
 
@@ -61,7 +62,7 @@ test("they tell how busy the engine is, nothing while there is none", async () =
   const told = () => Promise.all(gauges.map((name) => metric(server.url, `foredraft_${name}`)));
   expect(await told()).toEqual([0, 0, 0]);
   const load = { running: 3, waiting: 2, kvUsed: 0.25, passMs: 8 };
-  server.serve({ ...createFakeEngine(), load });
+  server.serve({ ...createFakeEngine(), load }, DRAFTING);
   expect(await told()).toEqual([3, 2, 0.25]);
 });
 

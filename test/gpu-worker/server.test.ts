@@ -9,6 +9,7 @@ import { IDLE, type OpenSpec, type StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { type FailedMessage, PROTOCOL_VERSION } from "../../shared/messages.ts";
 import { ask, openSocket } from "../contract/ws-client.ts";
+import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
 import { metric } from "./metric.ts";
 
@@ -35,7 +36,7 @@ afterEach(() => server.close(0));
 async function start(options: Partial<ServerOptions> = {}, fake: FakeOptions = {}): Promise<void> {
   server = await startServer({ host: "127.0.0.1", port: 0, key: KEY, ...options });
   engine = createFakeEngine(fake);
-  server.serve(engine);
+  server.serve(engine, DRAFTING);
 }
 
 const get = (path: string, init: RequestInit = {}) => fetch(server.url + path, init);
@@ -58,7 +59,7 @@ describe("over HTTP", () => {
     expect((await get("/readyz")).status).toBe(503);
     expect((await get("/v1/bundle", withKey)).status).toBe(503);
     await expect(openSocket(server.url, KEY)).rejects.toThrow("503");
-    server.serve(createFakeEngine());
+    server.serve(createFakeEngine(), DRAFTING);
     expect((await get("/readyz")).status).toBe(200);
   });
 
@@ -192,7 +193,7 @@ test("an error that nobody foresaw is internal and keeps its words to itself", a
       throw new TypeError("an inner secret");
     },
   };
-  server.serve({ ...broken, bundle: createFakeEngine().bundle, load: IDLE });
+  server.serve({ ...broken, bundle: createFakeEngine().bundle, load: IDLE }, DRAFTING);
   const socket = await openSocket(server.url, KEY);
   socket.send(encodeClient(OPEN));
   const failed = await failure(socket);

@@ -5,6 +5,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { RefusalLog } from "../../gpu-worker/refusals.ts";
 import { type GpuServer, type ServerOptions, startServer } from "../../gpu-worker/server.ts";
 import { openSocket } from "../contract/ws-client.ts";
+import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine } from "../fakes/fake-engine.ts";
 
 /** Peers without the key, that hold on to whatever they get. */
@@ -23,7 +24,7 @@ afterEach(async () => {
 
 async function start(options: Partial<ServerOptions> = {}): Promise<void> {
   server = await startServer({ host: "127.0.0.1", port: 0, key: KEY, ...options });
-  server.serve(createFakeEngine());
+  server.serve(createFakeEngine(), DRAFTING);
 }
 
 /** A connection that sends `head` and stays, also when the server has ended its own side. */

@@ -3,9 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { defaultCacheDir } from "../../gpu-worker/config.ts";
+import { IntegerModel } from "../../gpu-worker/integer/model.ts";
 import { buildBase } from "../../models/compile/base.ts";
 import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
 import { writeIntegerModel } from "../../models/compile/integer.ts";
+import { writeIntegerHeads } from "../../models/compile/integer-heads.ts";
 import { GGML } from "../../models/dequantise.ts";
 import { halfSplitRows } from "../../models/llama.ts";
 import type { SafeTensors } from "../../models/safetensors.ts";
@@ -108,22 +111,23 @@ function randomHeads(
   width: number,
   draftIds: Int32Array,
   random: Random,
+  inner = HEADS.inner,
 ): SafeTensors & { at(name: string): number[] } {
   const inputs = (HEADS.taps.length + 2) * width;
   const fill = (rows: number, columns: number) =>
     Float32Array.from({ length: rows * columns }, () => (random.unit() - 0.5) / Math.sqrt(columns));
   const tensors = new Map<string, { shape: number[]; values: Float32Array | Int32Array }>([
     ["in_norm.weight", { shape: [inputs], values: fill(1, inputs).map((v) => v + 1) }],
-    ["trunk.weight", { shape: [HEADS.inner, inputs], values: fill(HEADS.inner, inputs) }],
+    ["trunk.weight", { shape: [inner, inputs], values: fill(inner, inputs) }],
     ["draft_ids", { shape: [draftIds.length], values: draftIds }],
-    ["copy.gate_weight", { shape: [HEADS.count, HEADS.inner], values: fill(HEADS.count, HEADS.inner) }],
+    ["copy.gate_weight", { shape: [HEADS.count, inner], values: fill(HEADS.count, inner) }],
     ["copy.match", { shape: [HEADS.count, 9], values: fill(HEADS.count, 9) }],
     ["copy.gate_match", { shape: [HEADS.count, 9], values: fill(HEADS.count, 9) }],
     ["copy.age", { shape: [HEADS.count], values: fill(1, HEADS.count) }],
     ["copy.gate_agree", { shape: [HEADS.count], values: fill(1, HEADS.count) }],
   ]);
   for (let j = 0; j < HEADS.count; j++) {
-    tensors.set(`head.${j}.weight`, { shape: [width, HEADS.inner], values: fill(width, HEADS.inner) });
+    tensors.set(`head.${j}.weight`, { shape: [width, inner], values: fill(width, inner) });
     tensors.set(`head.${j}.bias`, { shape: [width], values: fill(1, width) });
   }
   return {
@@ -159,43 +163,99 @@ function latticeOf(file: ReturnType<typeof randomHeads>, embedding: Float32Array
   return { rows, gates: product(file.at("copy.gate_weight"), HEADS.count, u) };
 }
 
-describe("a random heads graph", () => {
-  it.each(["fp32", "int8"] as const)("gives each session's lattice of its formula in %s", async (precision) => {
+/** Lattices of heads [tokens and log-probabilities by session, head, rank] beside those of the formula. */
+function expectLattices(
+  outputs: readonly { tokens: ArrayLike<number>; logProbs: ArrayLike<number>; gate: ArrayLike<number> }[],
+  expected: readonly ReturnType<typeof latticeOf>[],
+  tolerance: number,
+): void {
+  const near = (actual: number, value: number) => expect(Math.abs(actual - value)).toBeLessThan(tolerance);
+  for (const [s, { tokens, logProbs, gate }] of outputs.entries()) {
+    const { rows, gates } = expected[s]!;
+    expect([tokens.length, logProbs.length, gate.length]).toEqual([15, 15, 3]);
+    for (const [j, byToken] of rows.entries()) {
+      near(gate[j]!, gates[j]!);
+      const best = [...byToken.values()].sort((a, b) => b - a);
+      const row = Array.from({ length: HEADS.topK }, (_, k) => j * HEADS.topK + k);
+      for (const [k, at] of row.entries()) {
+        near(logProbs[at]!, byToken.get(tokens[at]!)!);
+        near(logProbs[at]!, best[k]!);
+        if (k > 0) expect(logProbs[at]).toBeLessThanOrEqual(logProbs[at - 1]!);
+      }
+      expect(new Set(row.map((at) => tokens[at])).size).toBe(HEADS.topK);
+    }
+  }
+}
+
+describe("random heads", () => {
+  const bonus = Int32Array.of(17, 0, 45);
+
+  it("give each session's lattice of its formula as a graph", async () => {
     const random = new Random(3);
     const { weights } = naiveLlama({ ...SHAPES[0]!, layers: 1 }, random);
     const { width } = weights.config;
     const embedding = new Float32Array((await weights.embedding()).data.buffer);
     const file = randomHeads(width, DRAFT_IDS, random);
-    const bonus = Int32Array.of(17, 0, 45);
-    const sessions = bonus.length;
-    const hidden = Float32Array.from({ length: sessions * 2 * width }, () => random.unit() * 6 - 3);
-    const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK, precision));
+    const hidden = Float32Array.from({ length: bonus.length * 2 * width }, () => random.unit() * 6 - 3);
+    const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK));
     const out = await session.run({
-      hidden: new ort.Tensor("float32", hidden, [sessions, 2 * width]),
-      bonus: new ort.Tensor("int32", bonus, [sessions]),
+      hidden: new ort.Tensor("float32", hidden, [bonus.length, 2 * width]),
+      bonus: new ort.Tensor("int32", bonus, [bonus.length]),
     });
     await session.release();
-    const tokens = out.tokens!.data as Int32Array;
-    const logProbs = out.log_probs!.data as Float32Array;
-    expect(out.tokens!.dims).toEqual([sessions, HEADS.count, HEADS.topK]);
-    expect(out.log_probs!.dims).toEqual([sessions, HEADS.count, HEADS.topK]);
-    expect(out.gate!.dims).toEqual([sessions, HEADS.count]);
-    const tolerance = precision === "fp32" ? 1e-4 : 0.15;
-    const near = (actual: number, expected: number) => expect(Math.abs(actual - expected)).toBeLessThan(tolerance);
-    for (const [s, token] of bonus.entries()) {
-      const { rows, gates } = latticeOf(file, embedding, hidden.subarray(s * 2 * width, (s + 1) * 2 * width), token);
-      for (const [j, byToken] of rows.entries()) {
-        near(out.gate!.data[s * HEADS.count + j] as number, gates[j]!);
-        const best = [...byToken.values()].sort((a, b) => b - a);
-        const first = (s * HEADS.count + j) * HEADS.topK;
-        for (let k = 0; k < HEADS.topK; k++) {
-          near(logProbs[first + k]!, byToken.get(tokens[first + k]!)!);
-          near(logProbs[first + k]!, best[k]!);
-          if (k > 0) expect(logProbs[first + k]).toBeLessThanOrEqual(logProbs[first + k - 1]!);
-        }
-        expect(new Set(tokens.subarray(first, first + HEADS.topK)).size).toBe(HEADS.topK);
-      }
-    }
+    const part = (name: string, s: number) => {
+      const { data, dims } = out[name]!;
+      const size = data.length / dims[0]!;
+      return Array.from({ length: size }, (_, i) => Number(data[s * size + i]));
+    };
+    const outputs = [...bonus.keys()].map((s) => ({
+      tokens: part("tokens", s),
+      logProbs: part("log_probs", s),
+      gate: part("gate", s),
+    }));
+    const expected = [...bonus].map((token, s) =>
+      latticeOf(file, embedding, hidden.subarray(s * 2 * width, (s + 1) * 2 * width), token),
+    );
+    expectLattices(outputs, expected, 1e-4);
+  });
+
+  it.each([1, 2])("give each session's lattice of its formula in integers, by %i threads", async (members) => {
+    const random = new Random(3);
+    const { weights } = naiveLlama({ ...SHAPES[0]!, layers: 1 }, random);
+    const { ropeFrequencies, ...sizes } = weights.config;
+    const embedding = new Float32Array((await weights.embedding()).data.buffer);
+    const file = randomHeads(sizes.width, DRAFT_IDS, random);
+    const [weightsPath, headsPath] = [join(dir, "base.safetensors"), join(dir, "heads.safetensors")];
+    await writeIntegerModel(weightsPath, weights, () => undefined);
+    await writeIntegerHeads(headsPath, weights, file, HEADS.topK);
+    const heads = { latticeHeads: HEADS.count, topK: HEADS.topK, copyHeads: headsInfo(file).copy, taps: HEADS.taps };
+    const model = await IntegerModel.load({
+      shape: { ...sizes, ...heads, contextTokens: 64, kvBytes: 1 << 20, members },
+      ropeFrequencies: [...ropeFrequencies],
+      weightsPath,
+      headsPath,
+      cacheDir: defaultCacheDir(),
+    });
+    const tokens = Uint32Array.of(3, 41, 8, 30, 12);
+    await model.forward([{ length: 0, pages: Int32Array.of(1), tokens, parents: null, wanted: "all", logits: false }]);
+    const rows = [4, 0, 2];
+    const outputs = await model.heads(rows.map((row, s) => ({ row, bonus: bonus[s]! })));
+    const expected = rows.map((row, s) => latticeOf(file, embedding, model.features(row), bonus[s]!));
+    const lattices = outputs.map(({ lattice, gate }) => ({ ...lattice, gate: gate! }));
+    expectLattices(lattices, expected, 0.15);
+    await model.release();
+  });
+
+  it.each([
+    ["a hidden layer that is a multiple of 8, not 44", 44, DRAFT_IDS],
+    ["a draft vocabulary that is a multiple of 8, not 7", 48, DRAFT_IDS.subarray(0, 7)],
+    ["fewer than topK 9", 48, DRAFT_IDS],
+  ])("are not made integers of where the kernel does not take them: %s", async (message, inner, draftIds) => {
+    const { weights } = naiveLlama(SHAPES[0]!, new Random(1));
+    const file = randomHeads(weights.config.width, draftIds, new Random(2), inner);
+    const topK = message.includes("topK") ? 9 : HEADS.topK;
+    await expect(writeIntegerHeads(join(dir, "refused"), weights, file, topK)).rejects.toThrow(message);
+    await expect(access(join(dir, "refused"))).rejects.toThrow("ENOENT");
   });
 });
 

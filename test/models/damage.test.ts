@@ -64,7 +64,7 @@ const DAMAGE: readonly (readonly [string, () => Promise<void>, RegExp])[] = [
     /base\.safetensors has 1000 bytes/,
   ],
   ["base.safetensors changed", () => flip("base.safetensors"), /base\.safetensors has another SHA-256/],
-  ["heads.onnx changed", () => flip("heads.onnx"), /heads\.onnx has another SHA-256/],
+  ["heads.safetensors changed", () => flip("heads.safetensors"), /heads\.safetensors has another SHA-256/],
   ["a missing file", () => rm(join(dir, "neural.onnx")), /neural\.onnx is missing/],
   ["a changed pack", () => flip("packs/general.fdlm"), /packs\/general\.fdlm has another SHA-256/],
   ["a changed tokenizer", () => flip("tokenizer.json"), /tokenizer\.json has another SHA-256/],

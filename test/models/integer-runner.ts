@@ -1,7 +1,6 @@
 import { defaultCacheDir } from "../../gpu-worker/config.ts";
 import { IntegerModel } from "../../gpu-worker/integer/model.ts";
 import type { Segment } from "../../gpu-worker/model.ts";
-import type { HeadsGraph } from "../../gpu-worker/onnx/heads.ts";
 import type { LlamaConfig } from "../../models/llama.ts";
 import type { Forward, PlainRunner } from "./base-runner.ts";
 
@@ -9,20 +8,17 @@ import type { Forward, PlainRunner } from "./base-runner.ts";
 const PAGES = Int32Array.of(9, 2, 14, 3, 0, 11, 5, 8);
 const PAGE_TOKENS = 16;
 
-/** An integer model as the plain runner of one sequence; what it would give its draft heads is `hidden`. */
+/** An integer model as the plain runner of one sequence; what its draft heads would read is `hidden`. */
 export class IntegerRunner implements PlainRunner {
   readonly #model: IntegerModel;
-  readonly #features: Features;
   length = 0;
 
-  private constructor(model: IntegerModel, features: Features) {
+  private constructor(model: IntegerModel) {
     this.#model = model;
-    this.#features = features;
   }
 
   /** @param weightsPath as models/compile/integer.ts writes it */
   static async open(weightsPath: string, config: LlamaConfig, taps: readonly number[]): Promise<IntegerRunner> {
-    const features = new Features();
     const { ropeFrequencies, ...sizes } = config;
     const none = { latticeHeads: 0, topK: 0, copyHeads: null };
     const contextTokens = PAGES.length * PAGE_TOKENS;
@@ -31,9 +27,9 @@ export class IntegerRunner implements PlainRunner {
       ropeFrequencies: [...ropeFrequencies],
       weightsPath,
       cacheDir: defaultCacheDir(),
-      heads: features,
+      headsPath: null,
     });
-    return new IntegerRunner(model, features);
+    return new IntegerRunner(model);
   }
 
   close(): Promise<void> {
@@ -59,25 +55,12 @@ export class IntegerRunner implements PlainRunner {
       logits: true,
     };
     const { argmax, logits } = await this.#model.forward([segment]);
-    await this.#model.heads(rows.map((row) => ({ row, bonus: 0 })));
     this.#model.keep(segment, keep);
     this.length += keep.length;
     return {
       argmax: Int32Array.from(rows, (row) => argmax[row]!),
       logits: Float32Array.from(rows.flatMap((row) => [...logits(row)])),
-      hidden: this.#features.last,
+      hidden: Float32Array.from(rows.flatMap((row) => [...this.#model.features(row)])),
     };
   }
-}
-
-/** In place of draft heads: keeps what they are given. */
-class Features implements HeadsGraph {
-  last = new Float32Array(0);
-
-  async run(features: Float32Array): Promise<[]> {
-    this.last = Float32Array.from(features);
-    return [];
-  }
-
-  async release(): Promise<void> {}
 }

@@ -1,6 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { LIMITS } from "../../shared/limits.ts";
-import { NO_MATCH, PROMPT_ORDER, PromptModel } from "../../shared/ngram/prompt.ts";
+import { NO_MATCH, PROMPT_ORDER, PROMPT_TOKENS, PromptModel } from "../../shared/ngram/prompt.ts";
 import { Random } from "../helpers/random.ts";
 
 const LONGEST = PROMPT_ORDER - 1;
@@ -117,8 +116,19 @@ describe("n-grams of the prompt", () => {
     }
   });
 
-  test("more tokens than a context holds are not learnt", () => {
-    const model = modelOf(Array.from({ length: LIMITS.contextTokens }, (_, i) => i));
+  test("none goes from one text into the next", () => {
+    const model = modelOf([1, 2, 3]);
+    model.separate();
+    for (const token of [4, 5, 2]) model.push(token);
+    expect(model.follow(NO_MATCH, 3)).toBe(NO_MATCH);
+    expect(listed(model, model.follow(NO_MATCH, 4))).toEqual([5]);
+    // The end of the second text is known from the first.
+    expect(model.lengthOf(model.state)).toBe(1);
+    expect(listed(model, model.state)).toEqual([3]);
+  });
+
+  test("more tokens than a context, a prediction and a memory hold are not learnt", () => {
+    const model = modelOf(Array.from({ length: PROMPT_TOKENS }, (_, i) => i));
     model.push(5);
     model.push(6);
     model.push(5);

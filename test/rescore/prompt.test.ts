@@ -84,3 +84,28 @@ describe("ngram with the prompt", () => {
     }
   });
 });
+
+describe("a prediction", () => {
+  const prediction = [1, 2, 3, 4, 5, 6, 7, 8];
+  const prompt = [9, 9, 10, 11, 12];
+  const draftOf = (prompt: readonly number[], answer: readonly number[]) => {
+    const rescorer = createRescorer(ngram(0, 1, true), null, null, prediction);
+    rescorer.commit(prompt);
+    for (const token of answer) rescorer.commit([token]);
+    return [...rescorer.draft(sure, 63, { depth: 40, floor: 0 }).tokens];
+  };
+
+  test("is copied from its beginning, and further where the answer followed it", () => {
+    expect(draftOf(prompt, [1, 2, 3, 4]).slice(0, 4)).toEqual([5, 6, 7, 8]);
+    const start = createRescorer(ngram(0, 1, true), null, null, prediction);
+    start.commit(prompt);
+    const flat = createLattice(1, 1, Uint32Array.of(1), Float32Array.of(-0.1));
+    expect([...start.draft(flat, 5, { depth: 10, floor: 0 }).tokens]).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test("comes before what the prompt has, which goes on as if it had not been read", () => {
+    const both = [3, 17, ...prompt, 3, 18, ...prompt];
+    expect(draftOf(both, [1, 2, 3, 4, 5, 1, 2, 3])[0]).toBe(4);
+    expect(draftOf([20, 21, 22, 9, 20], [21]).slice(0, 1)).toEqual([22]);
+  });
+});

@@ -109,6 +109,9 @@ describe("hostile msgpack", () => {
 
 describe("values out of their range are bad_frame", () => {
   const open = encodeClient(CLIENT.open!);
+  /** Adjustments of one biased token, with some fields replaced. */
+  const biased = (changes: Readonly<Record<number, unknown>>) =>
+    Object.assign([2, Buffer.from([5, 0]), Buffer.alloc(4), 1, 0, 0], changes);
   const tooLong = Buffer.alloc(LIMITS.contextTokens * 2 + 2);
   test.each([
     ["a number as a model", { 2: 5 }],
@@ -140,7 +143,24 @@ describe("values out of their range are bad_frame", () => {
     ["no tenant, said with null", { 13: null }],
     ["bytes for the tenant", { 13: Buffer.from("a") }],
     ["a long tenant", { 13: "x".repeat(LIMITS.tenantLength + 1) }],
-    ["an element too many", { 14: null }],
+    ["more answered than there is", { 14: 4 }],
+    ["half a token answered", { 14: 0.5 }],
+    ["more sampling, said with false", { 15: false }],
+    ["a top-k of none", { 15: [0, null, null] }],
+    ["a min-p of 0", { 15: [null, 0, null] }],
+    ["a min-p above 1", { 15: [null, 1.5, null] }],
+    ["sampling cut short", { 15: [null, null] }],
+    ["more sampling than there is", { 15: [null, null, null, null] }],
+    ["too many biases", { 15: [null, null, biased({ 1: Buffer.alloc(602), 2: Buffer.alloc(1204) })] }],
+    ["fewer biases than tokens", { 15: [null, null, biased({ 2: Buffer.alloc(0) })] }],
+    ["a bias out of range", { 15: [null, null, biased({ 2: Buffer.from(new Float32Array([101]).buffer) })] }],
+    ["a bias of NaN", { 15: [null, null, biased({ 2: Buffer.from(new Float32Array([Number.NaN]).buffer) })] }],
+    ["a repetition penalty of 0", { 15: [null, null, biased({ 3: 0 })] }],
+    ["a frequency penalty out of range", { 15: [null, null, biased({ 4: -2.5 })] }],
+    ["a presence penalty out of range", { 15: [null, null, biased({ 5: 2.5 })] }],
+    ["a grammar that is no text", { 16: 5 }],
+    ["a grammar too large", { 16: "x".repeat(LIMITS.grammarBytes + 1) }],
+    ["an element too many", { 17: null }],
   ])("open with %s", (_, changes) => {
     expect(changed("client", open, changes)).toBe("bad_frame");
   });

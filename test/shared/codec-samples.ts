@@ -1,5 +1,14 @@
+import type { Block } from "../../shared/decode/block.ts";
+import type { RunRequest } from "../../shared/decode/drafting-session.ts";
 import { chain, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
-import { type BundleInfo, IDLE, type Load, type OpenSpec, type StepResult } from "../../shared/engine.ts";
+import {
+  type Adjustments,
+  type BundleInfo,
+  IDLE,
+  type Load,
+  type OpenSpec,
+  type StepResult,
+} from "../../shared/engine.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
 
@@ -17,6 +26,14 @@ export const SPEC: OpenSpec = {
   tenant: "",
 };
 
+const ADJUST: Adjustments = {
+  biasTokens: Uint32Array.of(7, 70_000),
+  biases: Float32Array.of(-100, 2.5),
+  repetition: 1.25,
+  frequency: -0.5,
+  presence: 2,
+};
+
 export const BUNDLE: BundleInfo = {
   model: "tiny",
   tokenizerHash: "00ff",
@@ -31,6 +48,9 @@ export const BUNDLE: BundleInfo = {
 
 const TIMING = { queueMs: 0.5, modelMs: 7.25, engineMs: 0.125 };
 const LOAD: Load = { running: 3, waiting: 300, kvUsed: 51 / 255, passMs: 12.5 };
+
+const NO_TOKENS = Uint32Array.of();
+const NO_CHANCES = Float32Array.of();
 
 const LATTICE: Lattice = createLattice(
   2,
@@ -49,25 +69,98 @@ export const RESULT: StepResult = {
   load: LOAD,
 };
 
+const RUN: RunRequest = {
+  rescorer: { type: "none" },
+  pack: null,
+  maxNodes: 0,
+  autoNodes: false,
+  limits: { maxTokens: 8192, eosTokens: [2] },
+  guided: false,
+  verified: false,
+};
+
+const DRAFTED = { pack: "00ff", maxNodes: 63, limits: { maxTokens: 1, eosTokens: [] }, verified: true };
+
+const BLOCK: Block = {
+  index: 0,
+  committed: [
+    { token: 9, kind: "accepted", logProbs: null },
+    { token: 70_000, kind: "bonus", logProbs: null },
+  ],
+  drafted: 3,
+  verified: null,
+  cachedTokens: 0,
+  finish: null,
+  timing: TIMING,
+};
+
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
-  open: { type: "open", version: 3, spec: SPEC },
+  open: { type: "open", version: 4, spec: SPEC },
   "open with a large vocabulary and log-probabilities": {
     type: "open",
-    version: 3,
+    version: 4,
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
-  "open with a local rescorer": { type: "open", version: 3, spec: { ...SPEC, neural: 0.25 } },
+  "open with a local rescorer": { type: "open", version: 4, spec: { ...SPEC, neural: 0.25 } },
   "open of a tenant, with drafts of a fixed size": {
     type: "open",
-    version: 3,
+    version: 4,
     spec: { ...SPEC, fixed: true, tenant: "0a1b" },
   },
+  "open of a session that goes on from another one's": {
+    type: "open",
+    version: 4,
+    spec: { ...SPEC, answered: 2 },
+  },
+  "open with all that changes how tokens are chosen": {
+    type: "open",
+    version: 4,
+    spec: { ...SPEC, sampling: { ...SPEC.sampling, topK: 40, minP: 0.25, adjust: ADJUST } },
+  },
+  "open with a bias alone": {
+    type: "open",
+    version: 4,
+    spec: { ...SPEC, sampling: { ...SPEC.sampling, adjust: { ...ADJUST, repetition: 1, frequency: 0, presence: 0 } } },
+  },
+  "open with a grammar": { type: "open", version: 4, spec: { ...SPEC, grammar: 'root ::= "a"' } },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
   "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
   "step with a tree": {
     type: "step",
     index: 70_000,
     draft: treeOf([5, 6, 70_000], [-1, -1, 1], Uint8Array.of(3, 255, 128)),
+  },
+  "run without a draft": { type: "run", steps: 0, credit: 256, request: RUN },
+  "run with one n-gram path": {
+    type: "run",
+    steps: 7,
+    credit: 0,
+    request: { ...RUN, ...DRAFTED, rescorer: { type: "ngram", order: 4, alpha: 0.25, prompt: false, pBest: 16 } },
+  },
+  "run with a tree that grows by what pays, blocks telling it": {
+    type: "run",
+    steps: 7,
+    credit: 1024,
+    request: {
+      ...RUN,
+      ...DRAFTED,
+      rescorer: { type: "tree", order: 3, alpha: 0.5, prompt: true },
+      autoNodes: true,
+      guided: true,
+    },
+  },
+  "run with a prediction": {
+    type: "run",
+    steps: 300,
+    credit: 1,
+    request: { ...RUN, prediction: Uint32Array.of(3, 65_536) },
+  },
+  credit: { type: "credit", tokens: 32, stamp: 70_000 },
+  pause: { type: "pause" },
+  "hint of nothing": { type: "hint", hint: { anchor: 1, tree: EMPTY_TREE } },
+  "hint of a tree": {
+    type: "hint",
+    hint: { anchor: 8192, tree: treeOf([5, 6, 70_000], [-1, 0, 0], Uint8Array.of(200, 200, 7)) },
   },
 };
 
@@ -92,6 +185,26 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       ],
     },
   },
+  block: { type: "block", block: BLOCK, echo: null },
+  "block with a stamp returned": {
+    type: "block",
+    block: { ...BLOCK, index: 127, committed: BLOCK.committed.slice(1) },
+    echo: { stamp: 300, heldMs: 2.5, load: LOAD },
+  },
+  "the last block, with what was verified and log-probabilities": {
+    type: "block",
+    block: {
+      ...BLOCK,
+      committed: [
+        { token: 5, kind: "accepted", logProbs: { logProb: -0.25, topTokens: NO_TOKENS, topLogProbs: NO_CHANCES } },
+      ],
+      verified: { tree: treeOf([4, 5, 6], [-1, -1, 1], Uint8Array.of(3, 255, 128)), accepted: [1, 2] },
+      finish: "length",
+    },
+    echo: null,
+  },
+  paused: { type: "paused", end: { steps: 12, result: { ...RESULT, accepted: [1], lattice: LATTICE } } },
+  alive: { type: "alive" },
   failed: { type: "failed", code: "overloaded", message: "The engine is busy: später.", param: null, retryAfterS: 7 },
   "failed at a field": { type: "failed", code: "invalid_request", message: "no", param: "prompt", retryAfterS: null },
 };

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { decode, type StepEvent } from "../../edge/decode/run.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
-import { CERTAIN, depths, treeFault } from "../../shared/draft-tree.ts";
+import { decode, type StepEvent } from "../../shared/decode/run.ts";
+import { CERTAIN, type DraftTree, depths, EMPTY_TREE, treeFault } from "../../shared/draft-tree.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { Random } from "../helpers/random.ts";
@@ -51,23 +51,23 @@ describe("blockwise decoding", () => {
         threshold: random.pick([0, CERTAIN, CERTAIN + 1, random.int(0, CERTAIN)]),
         lattice: random.chance(0.2),
       }));
-      const { events, error } = await run(
-        scene,
+      const drafts: DraftTree[] = [EMPTY_TREE];
+      const engine = watched(
         thrifty(scene.engine, (call) => savings[call]!),
+        async (_call, draft) => void (draft === null || drafts.push(draft)),
       );
+      const { events, error } = await run(scene, engine);
       expect(error, `seed ${seed}`).toBeNull();
       expect(tokensOf(events), `seed ${seed}`).toEqual(scene.plain);
-      const told = events.map((_, call) => (scene.request.autoNodes ? savings[call]!.threshold : 0));
-      expect(
-        events.map(({ threshold }) => threshold),
-        `seed ${seed}`,
-      ).toEqual(told);
-      for (const { draft, threshold, accepted } of events) {
-        expect(
-          accepted.every((node) => draft.chances[node]! >= threshold),
-          `seed ${seed}`,
-        ).toBe(true);
-        unverified += draft.chances.filter((chance) => chance < threshold).length;
+      for (const [call, { verified, drafted, committed }] of events.entries()) {
+        const threshold = scene.request.autoNodes ? savings[call]!.threshold : 0;
+        const { tree, accepted } = verified!;
+        const likely = drafts[call]!.chances.filter((chance) => chance >= threshold);
+        expect([...tree.chances], `seed ${seed}`).toEqual([...likely]);
+        expect(drafted).toBe(likely.length);
+        const kept = committed.filter(({ kind }) => kind === "accepted").map(({ token }) => token);
+        expect(accepted.map((node) => tree.tokens[node]).slice(0, kept.length)).toEqual(kept);
+        unverified += drafts[call]!.tokens.length - likely.length;
       }
       saved += scene.request.autoNodes ? scene.plain.length - events.length : 0;
     }

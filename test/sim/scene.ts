@@ -1,4 +1,4 @@
-import type { DecodeRequest } from "../../edge/decode/run.ts";
+import type { DecodeRequest } from "../../shared/decode/run.ts";
 import { type DraftTree, treeOf } from "../../shared/draft-tree.ts";
 import type { Sampling, StepEngine, StepResult } from "../../shared/engine.ts";
 import { EMPTY_LATTICE } from "../../shared/lattice.ts";
@@ -6,17 +6,22 @@ import { loadPack } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
 import { writePack } from "../../train/ngram/pack.ts";
-import { createFakeEngine, type FakeEngine } from "../fakes/fake-engine.ts";
+import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
 import { Random } from "../helpers/random.ts";
 import { HASH, toyModel } from "../ngram/helpers.ts";
 import { randomCalibration } from "../rescore/helpers.ts";
 
-/** One random toy model, and one random setting of everything a request can choose. */
-export interface Scene {
+export interface Scene extends RandomRequest {
   readonly engine: FakeEngine;
+}
+
+/** One random setting of everything a request can choose, of one toy model. */
+export interface RandomRequest {
   readonly prompt: readonly number[];
   /** Whether drafts may go on beyond the heads. */
   readonly copies: boolean;
+  /** How the rescorer is told to another program. */
+  readonly rescorer: RescorerSpec;
   /** `signal` is the test's own. */
   readonly request: Omit<DecodeRequest, "signal">;
   /** What plain decoding, one token after the other, makes of it. */
@@ -25,10 +30,19 @@ export interface Scene {
 
 export function randomScene(seed: number): Scene {
   const random = new Random(seed);
+  const engine = createFakeEngine(randomModel(random, seed));
+  return { engine, ...randomRequest(random, engine) };
+}
+
+export function randomModel(random: Random, seed: number): FakeOptions {
   const vocabSize = random.int(2, 40);
   const bundle = { vocabSize, latticeHeads: random.int(0, 8), topK: Math.min(vocabSize - 1, random.int(1, 16)) };
   const skill = random.unit();
-  const engine = createFakeEngine({ bundle, seed, memory: random.int(1, 3), skill, ranks: random.int(1, bundle.topK) });
+  return { bundle, seed, memory: random.int(1, 3), skill, ranks: random.int(1, bundle.topK) };
+}
+
+export function randomRequest(random: Random, engine: FakeEngine): RandomRequest {
+  const { vocabSize, ...bundle } = engine.bundle;
   const prompt = Array.from({ length: random.int(1, 8) }, () => random.int(0, vocabSize - 1));
   const eosTokens = random.chance(0.5) ? [random.int(0, vocabSize - 1)] : [];
   const limits = { maxTokens: random.int(1, 60), eosTokens };
@@ -47,17 +61,24 @@ export function randomScene(seed: number): Scene {
   const autoNodes = random.chance(0.4);
   const fixed = !autoNodes;
   const spec = { model, prompt: Uint32Array.from(prompt), heads, topK, sampling, logProbs: null, neural, fixed };
+  const drafting = createRescorer(rescorer, packFor(vocabSize), calibration);
+  // Earlier texts of the same tenant: some of them like this one, and some not.
+  const earlier = Array.from({ length: random.pick([0, 0, 1, 5]) }, () =>
+    Array.from({ length: random.int(0, 80) }, () => random.int(0, vocabSize - 1)),
+  );
+  drafting.recall?.([...earlier, ...(random.chance(0.2) ? [plainTokens(engine, prompt, { limits }, sampling)] : [])]);
   const request = {
     spec: { ...spec, tenant: "" },
     limits,
-    rescorer: createRescorer(rescorer, packFor(vocabSize), calibration),
+    rescorer: drafting,
     maxNodes,
     autoNodes,
     tokenizerHash: engine.bundle.tokenizerHash,
+    elsewhere: null,
     now: () => 0,
   };
   const copies = rescorer.type !== "none" && rescorer.prompt === true;
-  return { engine, prompt, copies, request, plain: plainTokens(engine, prompt, request, sampling) };
+  return { prompt, copies, rescorer, request, plain: plainTokens(engine, prompt, request, sampling) };
 }
 
 /** Through the token that ends the text, or up to the limit. */
@@ -88,7 +109,7 @@ function randomRescorer(random: Random): RescorerSpec {
 const packs = new Map<number, NgramModel>();
 
 /** Scenes with one vocabulary share a language model. */
-function packFor(vocabSize: number): NgramModel {
+export function packFor(vocabSize: number): NgramModel {
   const kept = packs.get(vocabSize);
   if (kept !== undefined) return kept;
   const { table } = toyModel({ seed: vocabSize, order: 3, vocabSize, documents: 3, length: 60 });

@@ -14,7 +14,7 @@ const TABLE = memory.data<f32>([
   12582912, 12582912, 12582912, 12582912,
   // The least exponent of 2 that a softmax tells from nothing.
   -30, -30, -30, -30,
-  // Exponents that silu keeps to, and what makes them of a logit.
+  // Exponents that silu and likelihoods keep to, and what makes them of a logit's negative.
   -126, -126, -126, -126,
   126, 126, 126, 126,
   -1.442695, -1.442695, -1.442695, -1.442695,
@@ -56,17 +56,29 @@ export function scaleBy(value: v128, shifted: v128): v128 {
   return i32x4.add(value, i32x4.shl(shifted, 23));
 }
 
-/** x * sigmoid(x). */
+/** 2^t, for exponents of at most 126 in size. */
 @inline
-export function silu(x: v128): v128 {
-  const t = f32x4.pmin(constant(8), f32x4.pmax(constant(7), f32x4.mul(x, constant(9))));
+export function power(t: v128): v128 {
   const shifted = f32x4.add(t, magic());
   const r = f32x4.sub(t, f32x4.sub(shifted, magic()));
   let p = f32x4.add(f32x4.mul(coefficient(4), r), coefficient(3));
   p = f32x4.add(f32x4.mul(p, r), coefficient(2));
   p = f32x4.add(f32x4.mul(p, r), coefficient(1));
   p = f32x4.add(f32x4.mul(p, r), coefficient(0));
-  return f32x4.div(x, f32x4.add(coefficient(0), scaleBy(p, shifted)));
+  return scaleBy(p, shifted);
+}
+
+/** x * sigmoid(x). */
+@inline
+export function silu(x: v128): v128 {
+  const t = f32x4.pmin(constant(8), f32x4.pmax(constant(7), f32x4.mul(x, constant(9))));
+  return f32x4.div(x, f32x4.add(coefficient(0), power(t)));
+}
+
+/** e^(x - most), where x is not above `most`; what is smaller than 2^-126 as that. */
+@inline
+export function likelihood(x: v128, most: v128): v128 {
+  return power(f32x4.pmax(constant(7), f32x4.mul(f32x4.sub(most, x), constant(9))));
 }
 
 @inline

@@ -113,7 +113,7 @@ describe.each([1, 2, 3])("a row is the same bits by %i threads", (threads) => {
 
 let firstLattices: HeadsOutput[] | undefined;
 
-describe.each([1, 2])("a lattice is the same by %i threads", (threads) => {
+describe.each([1, 2, 3])("a lattice is the same by %i threads", (threads) => {
   test("whatever the pass, and whichever others are made with it", async () => {
     const model = await loadTiny(threads);
     const random = new Random(3);
@@ -130,6 +130,18 @@ describe.each([1, 2])("a lattice is the same by %i threads", (threads) => {
       expect(await model.heads([{ ...request, row: 0 }])).toEqual([lattices[i]]);
       await pass(model, together);
     }
+    await model.release();
+  });
+
+  test("among more sessions than the heads take at once", async () => {
+    const model = await loadTiny(threads);
+    const { tokens } = texts[0]!;
+    await pass(model, [piece(new Tables(model, new Random(4)).take(70), 0, tokens.slice(0, 70), "all")]);
+    const requests = Array.from({ length: 70 }, (_, row) => ({ row, bonus: 2000 - row }));
+    const lattices = await model.heads(requests);
+    expect(new Set(lattices.map(({ lattice }) => lattice.logProbs.join())).size).toBe(70);
+    for (const row of [0, 63, 64, 69]) expect(await model.heads([requests[row]!])).toEqual([lattices[row]]);
+    expect((await model.heads(requests.toReversed())).reverse()).toEqual(lattices);
     await model.release();
   });
 });

@@ -1,6 +1,16 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../helpers/random.ts";
 import { KernelMemory, type KernelShape, PAGE } from "./kernel-memory.ts";
+import {
+  expectBytes,
+  expectWords,
+  f,
+  near,
+  quantise,
+  range,
+  productOf as scalarProduct,
+  transformed,
+} from "./scalar.ts";
 
 /*
  * Every function of the kernel beside its definition in scalar code. Integers, and floats that are products and sums in
@@ -20,7 +30,6 @@ const SHAPE: KernelShape = {
   ffnBlock: 64,
 };
 const ROWS = 5;
-const f = Math.fround;
 
 let memory: KernelMemory;
 let random: Random;
@@ -29,42 +38,8 @@ beforeEach(async () => {
   random = new Random(17);
 });
 
-/** The sums of a product of bytes, in shards as the threads leave them, and what they stand for. */
-function productOf(columns: number, starts: readonly number[], times = 1) {
-  const sums = memory.ints({ length: ROWS * columns * times });
-  const offsets = memory.ints(Array.from({ length: columns * times }, () => random.int(-50_000, 50_000)));
-  const columnScales = memory.floats(columns * times, () => random.unit() / 1000);
-  const scales = memory.floats(ROWS, () => random.unit() + 0.1);
-  for (let i = 0; i < sums.length; i++) sums[i] = random.int(-400_000, 400_000);
-  /** Of column n of the whole matrix, which is `times` parts of `columns` columns. */
-  const at = (row: number, n: number) => {
-    const [part, c] = [Math.floor(n / columns), n % columns];
-    const s = starts.findLastIndex((start) => start <= c);
-    const [from, to] = [starts[s]!, starts[s + 1] ?? columns];
-    const place = ROWS * from * times + (row * times + part) * (to - from) + (c - from);
-    return f(f(f(sums[place]! - offsets[n]!) * columnScales[n]!) * scales[row]!);
-  };
-  const shards = memory.ints([...starts, columns]);
-  const addresses = [sums, shards, offsets, columnScales, scales].map(({ byteOffset }) => byteOffset);
-  return { at, addresses: addresses as [number, number, number, number, number] };
-}
-
-/** The nearest integer, ties to even. */
-function nearest(value: number): number {
-  const low = Math.floor(value);
-  // No negative zero.
-  return (value - low === 0.5 ? low + (low & 1) : Math.round(value)) + 0;
-}
-
-/** Floats as -127..127, and what one step is worth. */
-function quantise(row: readonly number[]) {
-  const most = Math.max(...row.map(Math.abs));
-  return { values: row.map((value) => nearest(f(value * f(127 / most)))), step: f(most / 127) };
-}
-
-const range = (count: number) => Array.from({ length: count }, (_, i) => i);
-const near = (actual: number, expected: number, tolerance: number) =>
-  expect(Math.abs(actual - expected)).toBeLessThanOrEqual(tolerance * Math.abs(expected));
+const productOf = (columns: number, starts: readonly number[], times = 1) =>
+  scalarProduct(memory, random, ROWS, columns, starts, times);
 
 test("embed: bytes times their row's scale", () => {
   const { width } = SHAPE;
@@ -250,29 +225,3 @@ test("moveSlot: one slot's keys and values of every layer, and nothing else", ()
   }
   expect(range(pages * PAGE).map(read)).toEqual(before);
 });
-
-/** Each block of `size` times the Walsh-Hadamard matrix. */
-function transformed(row: readonly number[], size: number): number[] {
-  let signs = [[1]];
-  while (signs.length < size) {
-    signs = [...signs.map((s) => [...s, ...s]), ...signs.map((s) => [...s, ...s.map((sign) => -sign)])];
-  }
-  return row.map((_, at) => {
-    const block = at - (at % size);
-    return signs[at % size]!.reduce((sum, sign, j) => sum + sign * row[block + j]!, 0);
-  });
-}
-
-/** Equal but for single steps where the value lies in the middle between two. */
-function expectWords(actual: ArrayLike<number>, expected: readonly number[]): void {
-  const off = expected.map((value, i) => Math.abs(actual[i]! - value));
-  expect(Math.max(...off)).toBeLessThanOrEqual(1);
-  expect(off.filter((one) => one > 0).length).toBeLessThanOrEqual(Math.ceil(expected.length / 100));
-}
-
-function expectBytes(actual: Uint8Array, expected: readonly number[]): void {
-  expectWords(
-    Array.from(actual, (byte) => byte - 128),
-    expected,
-  );
-}

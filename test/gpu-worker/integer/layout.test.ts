@@ -15,6 +15,7 @@ const SHAPE: IntegerShape = {
   taps: [0],
   kvBytes: 1 << 20,
   members: 3,
+  drafts: { heads: 5, topK: 4, inner: 384, vocabSize: 64, gated: true },
 };
 
 test("every member has a share of the columns, in eights, as even as can be", () => {
@@ -37,14 +38,14 @@ function addressesOf(value: unknown): number[] {
 }
 
 test("nothing lies where something else does, and the cache takes what is left", () => {
-  const { pages, ffnBlock, headBlock, wasmPages, ...places } = layOut(SHAPE);
+  const { pages, ffnBlock, headBlock, draftBlock, wasmPages, ...places } = layOut(SHAPE);
   const addresses = addressesOf(places);
   expect(new Set(addresses).size).toBe(addresses.length);
   expect(addresses.every((at) => at % 64 === 0 && at >= 1 << 16)).toBe(true);
   expect(Math.max(...addresses)).toBe(places.arena);
   expect(pages).toBe(Math.floor(SHAPE.kvBytes / pageBytes(SHAPE)));
   expect(wasmPages).toBe(Math.ceil((places.arena + pages * pageBytes(SHAPE)) / 65_536));
-  expect([ffnBlock, headBlock]).toEqual([64, 16]);
+  expect([ffnBlock, headBlock, draftBlock]).toEqual([64, 16, 64]);
 });
 
 test("a page holds keys and values of eight bits and a scale of each", () => {
@@ -79,6 +80,18 @@ test("weights are read as what they are", () => {
   expect([...values]).toEqual([0, 1, 2, 3].flatMap((k) => [1, 2, 4, 5].map((n) => 6 * k + n - 12)));
   const floats = Float32Array.of(1.5, -2);
   expect([...new IntegerWeights(file("F32", [2], new Uint8Array(floats.buffer))).float32("x", 2)]).toEqual([1.5, -2]);
+});
+
+test("columns are picked one by one, and a tensor's sizes are told", () => {
+  const data = Uint8Array.from({ length: 24 }, (_, i) => i - 12);
+  const weights = new IntegerWeights(file("I8", [4, 6], data));
+  const { K, N, values } = weights.pick("x", 4, 6, Int32Array.of(0, 5, 3));
+  expect([K, N]).toEqual([4, 3]);
+  expect([...values]).toEqual([0, 1, 2, 3].flatMap((k) => [0, 5, 3].map((n) => 6 * k + n - 12)));
+  expect(weights.shape("x", 2)).toEqual([4, 6]);
+  expect([weights.has("x"), weights.has("y")]).toEqual([true, false]);
+  expect(() => weights.shape("x", 1)).toThrow("the weights lack x of 1 dimensions");
+  expect(() => weights.shape("y", 2)).toThrow("the weights lack y of 2 dimensions");
 });
 
 test("weights that are not there, of another type or size, or no weights, are named", () => {

@@ -1,5 +1,5 @@
-import { CERTAIN, chanceOf, type DraftTree, treeOf } from "../../shared/draft-tree.ts";
-import { type NodeIndex, ROOT } from "../../shared/ids.ts";
+import { CERTAIN, chanceOf, type DraftTree, treeOf } from "../draft-tree.ts";
+import { type NodeIndex, ROOT } from "../ids.ts";
 
 /** Acceptance of the first drafted node before anything was observed. */
 const FIRST_NODE = 0.5;

@@ -1,8 +1,7 @@
-import { prune } from "../../shared/draft-tree.ts";
-import type { StepEvent } from "./run.ts";
+import type { StepEvent } from "../../shared/decode/run.ts";
 
 /**
- * Raw counters of one completion, and the ratios derived from them. The prefill commits the first
+ * Raw counters of one request's completions, and the ratios derived from them. The prefill commits the first
  * token and is no step: plain autoregressive decoding has a block efficiency of exactly 1.
  */
 export class DecodeStats {
@@ -11,6 +10,8 @@ export class DecodeStats {
   /** Tokens kept from steps (not from the prefill). */
   stepTokens = 0;
   steps = 0;
+  /** Of them, those that the engine drafted. */
+  stepsAtGpu = 0;
   /** Prompt tokens that had been computed before. */
   cachedTokens = 0;
   /** Drafted tokens that became part of the completion, and those verified. */
@@ -24,23 +25,26 @@ export class DecodeStats {
   queueMs = 0;
   prefillMs = 0;
 
-  /** `kept`: how many of the event's committed tokens are part of the completion (a stop may cut some). */
-  record(event: StepEvent, kept: number = event.committed.length): void {
+  /**
+   * `kept`: how many of the event's committed tokens are part of the completion (a stop may cut some). `sharesPrompt`:
+   * whether the completion's prompt has been counted with another one.
+   */
+  record(event: StepEvent, { kept = event.committed.length, sharesPrompt = false } = {}): void {
     this.tokens += kept;
     this.queueMs += event.timing.queueMs;
     if (event.index === 0) {
-      this.cachedTokens = event.cachedTokens;
-      this.prefillMs = event.timing.modelMs + event.timing.engineMs;
+      if (!sharesPrompt) this.cachedTokens += event.cachedTokens;
+      this.prefillMs += event.timing.modelMs + event.timing.engineMs;
       return;
     }
     const accepted = event.committed.slice(0, kept).filter((c) => c.kind === "accepted").length;
     this.steps++;
+    if (event.place === "gpu") this.stepsAtGpu++;
     this.stepTokens += kept;
     this.accepted += accepted;
-    const drafted = prune(event.draft, event.threshold).nodes.length;
-    this.drafted += drafted;
+    this.drafted += event.drafted;
     this.perStepAccepted.push(accepted);
-    this.perStepDrafted.push(drafted);
+    this.perStepDrafted.push(event.drafted);
     this.wallMs.push(event.wallMs);
     const { queueMs, modelMs, engineMs } = event.timing;
     this.roundTripMs.push(Math.max(0, event.wallMs - queueMs - modelMs - engineMs));

@@ -1,7 +1,7 @@
-import type { DraftTree } from "../../shared/draft-tree.ts";
-import type { StepResult, TokenLogProbs } from "../../shared/engine.ts";
-import { StepError } from "../../shared/errors.ts";
-import { ROOT, type TokenId } from "../../shared/ids.ts";
+import type { DraftTree } from "../draft-tree.ts";
+import type { StepResult, TokenLogProbs } from "../engine.ts";
+import { StepError } from "../errors.ts";
+import { ROOT, type TokenId } from "../ids.ts";
 
 /** "stop": an end-of-sequence token was committed; "length": as many tokens as were asked for. */
 export type FinishReason = "stop" | "length";
@@ -53,6 +53,25 @@ export function advance(state: DecodeState, limits: DecodeLimits, draft: DraftTr
     if (finish !== null) break;
   }
   return { state: { committed: state.committed + committed.length, finish }, committed };
+}
+
+/**
+ * The state after a block that an engine made by itself. Throws StepError "engine_failed" where the block ends the
+ * completion and should not, or should and does not.
+ */
+export function follow(state: DecodeState, limits: DecodeLimits, { committed, finish }: Followed): DecodeState {
+  const ends = committed.findIndex(({ token }) => limits.eosTokens.includes(token));
+  const total = state.committed + committed.length;
+  const expected = ends >= 0 ? "stop" : total >= limits.maxTokens ? "length" : null;
+  if (finish !== expected || (ends >= 0 && ends < committed.length - 1) || total > limits.maxTokens) {
+    throw new StepError("engine_failed", "The engine went beyond the end of the completion, or stopped before it.");
+  }
+  return { committed: total, finish };
+}
+
+interface Followed {
+  readonly committed: readonly CommittedToken[];
+  readonly finish: FinishReason | null;
 }
 
 function acceptedTokens(draft: DraftTree, result: StepResult): TokenId[] {

@@ -1,0 +1,99 @@
+import type { Placement } from "../shared/decode/placement.ts";
+import { decode, type StepEvent } from "../shared/decode/run.ts";
+import type { CancelSignal, StepEngine } from "../shared/engine.ts";
+import type { TokenId } from "../shared/ids.ts";
+import { interleave } from "./interleave.ts";
+import { type Metrics, metricsOf, type Usage, usageOf } from "./openai/responses.ts";
+import { DecodeStats } from "./openai/stats.ts";
+import { type StepTrace, traceOf } from "./openai/trace.ts";
+import type { Prepared, PreparedChoice } from "./prepare.ts";
+import { type TextStep, Transcript } from "./text/transcript.ts";
+
+/** One step of one of a request's choices. */
+export interface ChoiceStep {
+  /** Its number among the choices. */
+  readonly index: number;
+  readonly choice: PreparedChoice;
+  readonly event: StepEvent;
+  readonly step: TextStep;
+}
+
+export interface DecodingOptions {
+  readonly prepared: Prepared;
+  readonly engine: StepEngine;
+  readonly signal: CancelSignal;
+  /** ms */
+  readonly now: () => number;
+  /** When the request arrived, by `now`. */
+  readonly receivedAt: number;
+  /** Choices decoded at once. */
+  readonly width: number;
+}
+
+/** All choices of one request being decoded, and the counters that fill up. */
+export class Decoding {
+  readonly #options: DecodingOptions;
+  readonly #stats = new DecodeStats();
+  #firstTokenAt: number | null = null;
+
+  constructor(options: DecodingOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Choices of one prompt begin once its first one has: what that has computed of the prompt is theirs, too. An error
+   * of one ends all.
+   */
+  async *steps(): AsyncGenerator<ChoiceStep, void> {
+    const { prepared, signal, width } = this.#options;
+    const own = new AbortController();
+    const stop = () => own.abort();
+    if (signal.aborted) stop();
+    signal.addEventListener("abort", stop);
+    const sources = prepared.choices.map((choice, index) => ({
+      open: () => this.#choice(choice, index, own.signal),
+      after: choice.sharesWith,
+    }));
+    try {
+      yield* interleave(sources, width, stop);
+    } finally {
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  trace({ event, step }: ChoiceStep): StepTrace {
+    return traceOf(this.#options.prepared.bundle.tokenizer, event, step);
+  }
+
+  usage(): Usage {
+    return usageOf(this.#options.prepared.promptTokens, this.#stats);
+  }
+
+  metrics(detailed: boolean): Metrics {
+    const { now, receivedAt, prepared } = this.#options;
+    const endedAt = now();
+    const times = { ttftMs: (this.#firstTokenAt ?? endedAt) - receivedAt, totalMs: endedAt - receivedAt };
+    return metricsOf(this.#stats, times, this.#placement.chosen, prepared.maxNodes, detailed);
+  }
+
+  get #placement(): Placement {
+    return this.#options.prepared.choices[0]!.request.elsewhere.placement;
+  }
+
+  async *#choice(choice: PreparedChoice, index: number, signal: CancelSignal): AsyncGenerator<ChoiceStep, void> {
+    const { prepared, engine, now } = this.#options;
+    const transcript = new Transcript(prepared.bundle.tokenizer, prepared.stop);
+    const { recollection } = prepared;
+    const kept: TokenId[] = [];
+    for await (const event of decode(engine, { ...choice.request, signal, now })) {
+      this.#firstTokenAt ??= now();
+      const step = transcript.push(event);
+      this.#stats.record(event, { kept: step.kept, sharesPrompt: choice.sharesWith !== null });
+      if (recollection !== null) kept.push(...event.committed.slice(0, step.kept).map(({ token }) => token));
+      // Whoever has read the end finds it remembered.
+      if (step.finish !== null) await recollection?.remember(choice.request.spec.prompt, kept);
+      yield { index, choice, event, step };
+      if (step.finish !== null) return;
+    }
+  }
+}

@@ -1,0 +1,172 @@
+import type { Ahead } from "../../shared/decode/drafting-session.ts";
+import type { CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
+import { type ErrorCode, StepError } from "../../shared/errors.ts";
+import { Member } from "./member.ts";
+import { marksOf } from "./prefixes.ts";
+import { rank } from "./rank.ts";
+import { ResumingSession } from "./resuming-session.ts";
+
+/** The gpu-workers there are now, by URL. */
+export type WorkerList = (signal: CancelSignal) => Promise<readonly string[]>;
+
+export interface PoolOptions {
+  readonly workers: WorkerList;
+  readonly engineAt: (url: string) => StepEngine;
+  /** ms, any origin. */
+  readonly now: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly sleep: (ms: number, signal: CancelSignal) => Promise<void>;
+  /** How long a stream that was lost looks for another gpu-worker, ms; the last round over all of them may end later. */
+  readonly resumeMs: number;
+}
+
+/** What another gpu-worker may do better. */
+const ELSEWHERE: ReadonlySet<ErrorCode> = new Set([
+  "engine_unavailable",
+  "engine_lost",
+  "overloaded",
+  "timeout",
+  "bad_frame",
+  "protocol_mismatch",
+]);
+/** First and longest pause between two rounds over all gpu-workers, ms; each is twice the last. */
+const FIRST_ROUND_PAUSE_MS = 250;
+const LONGEST_ROUND_PAUSE_MS = 4_000;
+
+/** No gpu-worker is there; one may be back in a moment. */
+const GONE: ReadonlySet<ErrorCode> = new Set(["engine_unavailable", "engine_lost"]);
+/** How long a new session waits for one, ms. */
+const OPENING_MS = 2_000;
+
+interface Patience {
+  readonly ms: number;
+  readonly worth: ReadonlySet<ErrorCode>;
+  readonly ahead?: Ahead | undefined;
+}
+
+/** An opened session, and where. */
+export interface Placed {
+  readonly member: Member;
+  readonly session: StepSession;
+}
+
+/**
+ * Several engines as one: a session is opened where it is expected to be answered first, elsewhere if that fails, and
+ * goes on elsewhere from its committed tokens when its engine is lost.
+ */
+export class PooledEngine implements StepEngine {
+  readonly #options: PoolOptions;
+  readonly #members = new Map<string, Member>();
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
+    const { resumeMs } = this.#options;
+    const placed = await this.#rounds(spec, signal, { ms: Math.min(resumeMs, OPENING_MS), worth: GONE, ahead });
+    return new ResumingSession(spec, placed, {
+      again: (text) => {
+        const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
+        return this.#rounds({ ...spec, prompt: text, answered }, signal, { ms: resumeMs, worth: ELSEWHERE });
+      },
+      told: ({ member }, told) => member.told(told),
+      lost: ({ member }) => member.failed(this.#options.now()),
+    });
+  }
+
+  /** As `#round`, again and again for `ms` where what it failed by is worth that. */
+  async #rounds(spec: OpenSpec, signal: CancelSignal, { ms, worth, ahead }: Patience): Promise<Placed> {
+    const { now, sleep } = this.#options;
+    const until = now() + ms;
+    for (let pause = FIRST_ROUND_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_ROUND_PAUSE_MS)) {
+      try {
+        return await this.#round(spec, signal, ahead);
+      } catch (error) {
+        const again = error instanceof StepError && worth.has(error.code);
+        if (!again || now() + pause > until) throw error;
+      }
+      await sleep(pause, signal);
+    }
+  }
+
+  /**
+   * Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it, or of one that is only
+   * busy, as it knows when to come again.
+   */
+  async #round(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<Placed> {
+    const { now, random } = this.#options;
+    const members = await this.#current(signal);
+    const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
+    const candidates = members.map((member) => member.candidate(marks, now()));
+    let refusal: StepError | null = null;
+    for (const url of rank(candidates, spec.prompt.length, random)) {
+      const member = this.#members.get(url)!;
+      try {
+        member.sent();
+        const session = await member.engine.open(spec, signal, ahead);
+        member.told(session.opened, session.bundle.costs);
+        member.prefixes.note(marks);
+        return { member, session };
+      } catch (error) {
+        if (!isElsewhere(error)) {
+          member.unsent();
+          throw error;
+        }
+        if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now());
+        else member.answered();
+        if (refusal === null || (error.code === "overloaded" && refusal.code !== "overloaded")) refusal = error;
+      }
+    }
+    throw refusal ?? noEngine();
+  }
+
+  async #current(signal: CancelSignal): Promise<Member[]> {
+    const urls = await this.#options.workers(signal);
+    for (const url of this.#members.keys()) if (!urls.includes(url)) this.#members.delete(url);
+    return urls.map((url) => {
+      const member = this.#members.get(url) ?? new Member(url, this.#options.engineAt(url));
+      this.#members.set(url, member);
+      return member;
+    });
+  }
+}
+
+function isElsewhere(error: unknown): error is StepError {
+  return error instanceof StepError && ELSEWHERE.has(error.code);
+}
+
+/** The first answer of the gpu-workers, asked one after the other. Rejects with the last one's error. */
+export async function firstAnswer<T>(
+  workers: WorkerList,
+  ask: (url: string) => Promise<T>,
+  signal: CancelSignal,
+): Promise<T> {
+  let last: unknown = noEngine();
+  for (const url of await workers(signal)) {
+    try {
+      return await ask(url);
+    } catch (error) {
+      last = error;
+    }
+  }
+  throw last;
+}
+
+/** Resolves after `ms`; rejects with StepError "client_closed" on an abort. */
+export function sleep(ms: number, signal: CancelSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const onAbort = () => reject(new StepError("client_closed", "The request was cancelled."));
+  const timer = setTimeout(resolve, ms);
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort);
+  return promise.finally(() => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  });
+}
+
+function noEngine(): StepError {
+  return new StepError("engine_unavailable", "There is no model engine.");
+}

@@ -1,0 +1,79 @@
+import type { RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import { Loop } from "../shared/decode/loop.ts";
+import type { DraftTree } from "../shared/draft-tree.ts";
+import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
+import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
+import type { TokenId } from "../shared/ids.ts";
+import type { Rescorer } from "../shared/rescore/rescorer.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Drafts } from "./server.ts";
+
+/** A session as one peer has it: counted, and with its text, so that drafting beside the model can begin at any time. */
+export class ServedSession implements StepSession {
+  readonly #spec: OpenSpec;
+  readonly #session: StepSession;
+  readonly #metrics: Metrics;
+  /** null: the session has none. */
+  readonly #grammar: TokenGrammar | null;
+  /** All committed tokens. */
+  readonly #text: TokenId[];
+  #end: RunEnd;
+
+  private constructor(spec: OpenSpec, session: StepSession, metrics: Metrics, grammar: TokenGrammar | null) {
+    this.#spec = spec;
+    this.#session = session;
+    this.#metrics = metrics;
+    this.#grammar = grammar;
+    this.#text = [...spec.prompt, session.opened.bonus];
+    this.#end = { result: session.opened, steps: 0 };
+  }
+
+  /** Rejects with StepError, also where `spec` has a grammar that is none. */
+  static async open(
+    { engine, drafting }: { readonly engine: StepEngine; readonly drafting: Drafts },
+    spec: OpenSpec,
+    metrics: Metrics,
+    signal: CancelSignal,
+  ): Promise<ServedSession> {
+    const grammar = spec.grammar === undefined ? null : await drafting.grammar(spec.grammar);
+    const session = await engine.open(spec, signal);
+    metrics.opened(spec.prompt.length, session.opened);
+    return new ServedSession(spec, session, metrics, grammar);
+  }
+
+  get bundle(): BundleInfo {
+    return this.#session.bundle;
+  }
+
+  get cachedTokens(): number {
+    return this.#session.cachedTokens;
+  }
+
+  get opened(): StepResult {
+    return this.#session.opened;
+  }
+
+  async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {
+    const result = await this.#session.step(index, draft, signal);
+    this.#metrics.stepped(draft, result);
+    this.#text.push(...result.accepted.map((node) => draft.tokens[node]!), result.bonus);
+    this.#end = { result, steps: index + 1 };
+    return result;
+  }
+
+  close(): void {
+    this.#session.close();
+  }
+
+  /** Steps made so far. */
+  get steps(): number {
+    return this.#end.steps;
+  }
+
+  /** Decoding from the last result on. */
+  loop(request: RunRequest, rescorer: Rescorer): Loop {
+    const { prompt, heads, answered = 0 } = this.#spec;
+    const spec = { prompt: [...this.#text], heads, answered: answered + this.#text.length - prompt.length };
+    return new Loop(this, { ...request, spec, rescorer, guide: request.guided ? this.#grammar : null }, this.#end);
+  }
+}

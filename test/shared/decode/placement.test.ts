@@ -1,0 +1,88 @@
+import { describe, expect, test } from "vitest";
+import {
+  blend,
+  HERE,
+  PLACEMENTS,
+  Placement,
+  type PlacementEstimates,
+  placeOf,
+} from "../../../shared/decode/placement.ts";
+
+const NONE: PlacementEstimates = { roundTripMs: null, stepMs: null, draftMs: 0, gain: 0 };
+const TIMING = { queueMs: 1, modelMs: 6, engineMs: 1 };
+const COSTS = { pass: 8, row: 1.5, wanted: 0.5, context: 1, heads: 1 };
+
+/** Tokens per millisecond at the edge relative to those beside the model. */
+const ratio = ({ roundTripMs, stepMs, draftMs, gain }: PlacementEstimates) =>
+  ((1 + gain) * stepMs!) / (stepMs! + roundTripMs! + draftMs);
+
+describe("where a step is made", () => {
+  test("stays where it is while there is nothing to tell by", () => {
+    for (const now of ["edge", "gpu"] as const) {
+      expect(placeOf(now, NONE)).toBe(now);
+      expect(placeOf(now, { ...NONE, stepMs: 10 })).toBe(now);
+      expect(placeOf(now, { ...NONE, roundTripMs: 10 })).toBe(now);
+      expect(placeOf(now, { ...NONE, roundTripMs: 10, stepMs: 0 })).toBe(now);
+    }
+  });
+
+  test("is the faster place beyond a tenth of a step, the edge below it, and changes only for a clear gain", () => {
+    for (const stepMs of [1, 5, 10, 40]) {
+      for (const roundTripMs of [0, 0.05, 0.5, 1, 2, 5, 10, 40, 80]) {
+        for (const draftMs of [0, 0.05, 1, 5]) {
+          for (const gain of [0, 0.05, 0.2, 1, 4]) {
+            const estimates = { roundTripMs, stepMs, draftMs, gain };
+            const [fromEdge, fromGpu] = [placeOf("edge", estimates), placeOf("gpu", estimates)];
+            const label = JSON.stringify(estimates);
+            if (roundTripMs + draftMs <= stepMs / 10) expect([fromEdge, fromGpu], label).toEqual(["edge", "edge"]);
+            else if (ratio(estimates) < 0.97) expect([fromEdge, fromGpu], label).toEqual(["gpu", "gpu"]);
+            else if (ratio(estimates) > 1.03) expect([fromEdge, fromGpu], label).toEqual(["edge", "edge"]);
+            // What has just been chosen is chosen again.
+            expect(placeOf(fromEdge, estimates), label).toBe(fromEdge);
+            expect(placeOf(fromGpu, estimates), label).toBe(fromGpu);
+          }
+        }
+      }
+    }
+  });
+
+  test("does not change to and fro where both are about as fast", () => {
+    const even = { roundTripMs: 2, stepMs: 10, draftMs: 0, gain: 0.2 };
+    expect(placeOf("edge", even)).toBe("edge");
+    expect(placeOf("gpu", even)).toBe("gpu");
+  });
+});
+
+describe("a request's placement", () => {
+  test.each(["edge", "gpu"] as const)("is %s throughout where that is asked for", (mode) => {
+    const placement = new Placement(mode);
+    placement.opened(COSTS);
+    for (const roundTripMs of [null, 0, 80]) expect(placement.choose(roundTripMs)).toBe(mode);
+    expect(placement.chosen).toMatchObject({ place: mode, mode });
+  });
+
+  test("begins at the edge, moves where the wire is long and comes back where it is short", () => {
+    const placement = new Placement("auto");
+    expect(placement.choose(null)).toBe("edge");
+    placement.opened(COSTS);
+    expect(placement.chosen.estimates.stepMs).toBe(10);
+    expect(placement.choose(40)).toBe("gpu");
+    expect(placement.choose(null)).toBe("gpu");
+    expect(placement.choose(0.2)).toBe("edge");
+  });
+
+  test("learns the time of steps everywhere, and of drafts at the edge alone", () => {
+    const placement = new Placement("auto");
+    placement.observe({ place: "gpu", timing: TIMING }, 99);
+    expect(placement.chosen.estimates).toMatchObject({ stepMs: 8, draftMs: 0 });
+    placement.observe({ place: "edge", timing: { ...TIMING, modelMs: 14 } }, 4);
+    expect(placement.chosen.estimates).toMatchObject({ stepMs: 9, draftMs: 0.5 });
+  });
+
+  test("is one of three, and those that send nothing elsewhere stay here", () => {
+    expect(PLACEMENTS).toEqual(["edge", "gpu", "auto"]);
+    expect(HERE.choose(1_000)).toBe("edge");
+    expect(blend(null, 3)).toBe(3);
+    expect(blend(8, 16)).toBe(9);
+  });
+});
