@@ -92,7 +92,9 @@ describe("ensureBundle", () => {
   it("writes down what is needed of the model beside its weights", async () => {
     const { architecture, costs, taps } = manifest;
     const llama = await readLlama(await GgufFile.open((await weightsAtHand("tiny"))!));
-    const { contextTokens, ropeFrequencies, ...sizes } = llama.config;
+    const { contextTokens, ropeFrequencies } = llama.config;
+    const named = Object.keys(architecture) as (keyof typeof architecture)[];
+    const sizes = Object.fromEntries(named.map((name) => [name, llama.config[name]]));
     expect(architecture).toEqual({ ...sizes, contextTokens: 1024, ropeFrequencies: [...ropeFrequencies] });
     expect(contextTokens).toBeGreaterThanOrEqual(1024);
     const source = await readSource("tiny");
