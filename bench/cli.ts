@@ -1,4 +1,5 @@
 import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
+import { AGREE_HELP, benchAgree } from "./agree.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
@@ -13,6 +14,7 @@ interface Bench {
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   abuse: { help: ABUSE_HELP, run: benchAbuse },
+  agree: { help: AGREE_HELP, run: benchAgree },
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   load: { help: LOAD_HELP, run: benchLoad },

@@ -20,6 +20,10 @@ export interface StoredTensor {
   readonly data: Uint8Array;
 }
 
+/** Types of a list and of its strings, as they follow its key. */
+const STRINGS = Buffer.from(Uint32Array.of(9, 8).buffer);
+const exactText = new TextDecoder("utf-8", { ignoreBOM: true });
+
 type Header = Awaited<ReturnType<typeof gguf>>;
 
 /**
@@ -31,10 +35,13 @@ export class GgufFile {
   readonly #metadata: ReadonlyMap<string, unknown>;
   readonly #tensors: ReadonlyMap<string, TensorEntry>;
   readonly #unread: Set<string>;
+  /** Bytes before the tensors' descriptions. */
+  readonly #metadataBytes: number;
 
-  private constructor(path: string, metadata: Map<string, unknown>, tensors: Map<string, TensorEntry>) {
+  private constructor(path: string, header: Header, tensors: Map<string, TensorEntry>) {
     this.path = path;
-    this.#metadata = metadata;
+    this.#metadata = new Map(Object.entries(header.metadata));
+    this.#metadataBytes = header.tensorInfoByteRange[0];
     this.#tensors = tensors;
     this.#unread = new Set(tensors.keys());
   }
@@ -49,7 +56,7 @@ export class GgufFile {
         if (tensors.has(info.name)) throw new Error(`${path}: there are two tensors named ${info.name}`);
         tensors.set(info.name, entryOf(path, info, Number(header.tensorDataOffset), size));
       }
-      return new GgufFile(path, new Map(Object.entries(header.metadata)), tensors);
+      return new GgufFile(path, header, tensors);
     } finally {
       await file.close();
     }
@@ -121,6 +128,34 @@ export class GgufFile {
     throw new Error(`${this.path}: metadata ${key} is ${value === undefined ? "missing" : "not a list"}`);
   }
 
+  /**
+   * A list of strings to the letter: the library's own decoding loses a byte-order mark at a string's beginning, which
+   * some vocabularies have tokens with.
+   */
+  async strings(key: string): Promise<string[]> {
+    const { length } = this.list(key);
+    const bytes = Buffer.alloc(this.#metadataBytes);
+    const file = await open(this.path);
+    try {
+      await fill(file, bytes, 0, () => new Error(`${this.path}: the file ends inside its header`));
+    } finally {
+      await file.close();
+    }
+    const name = Buffer.from(key);
+    const prefix = Buffer.alloc(8);
+    prefix.writeBigUInt64LE(BigInt(name.length));
+    const found = bytes.indexOf(Buffer.concat([prefix, name, STRINGS]));
+    if (found < 0) throw new Error(`${this.path}: metadata ${key} is not a list of strings`);
+    let at = found + prefix.length + name.length + STRINGS.length + 8;
+    return Array.from({ length }, () => {
+      const from = at + 8;
+      // Another place that looks like this key may lead anywhere.
+      if (from > bytes.length) throw new Error(`${this.path}: metadata ${key} is damaged`);
+      at = from + Number(bytes.readBigUInt64LE(at));
+      return exactText.decode(bytes.subarray(from, at));
+    });
+  }
+
   hasKey(key: string): boolean {
     return this.#metadata.has(key);
   }
@@ -153,6 +188,7 @@ async function readHeader(path: string, file: FileHandle, size: number): Promise
     // What the library makes of bytes that are no GGUF is no fault of this program's.
     throw new Error(`${path}: not a sound GGUF file: ${(error as Error).message}`);
   }
+  if (header.metadata.version === 1) throw new Error(`${path}: GGUF version 1 is not supported`);
   if (!header.littleEndian) throw new Error(`${path}: big-endian GGUF is not supported`);
   return header;
 }

@@ -34,6 +34,10 @@ export interface LlamaConfig extends LlamaSizes {
   /** Scores and logits x become cap tanh(x / cap); null: they stay. */
   readonly attentionCap: number | null;
   readonly logitCap: number | null;
+  /** Whether queries and keys have norms, what a block adds has, and projections have biases (LlamaLayer). */
+  readonly headNorms: boolean;
+  readonly postNorms: boolean;
+  readonly biases: boolean;
   /** [layers] */
   readonly blocks: readonly BlockConfig[];
 }
@@ -97,6 +101,8 @@ export async function readLlama(file: GgufFile): Promise<LlamaWeights> {
   };
 }
 
+const PROJECTIONS: readonly Projection[] = ["attn_q", "attn_k", "attn_v", "attn_output"];
+
 /** Larger than in any model: what is larger is damage. */
 const MOST = { layers: 1024, size: 1 << 20, context: 2 ** 31 } as const;
 
@@ -138,6 +144,9 @@ async function readConfig(file: GgufFile, architecture: Architecture): Promise<L
     attentionScale: architecture.attentionScale?.({ layers, width, heads, headDim }) ?? 1 / Math.sqrt(headDim),
     attentionCap: cap("attn_logit_softcapping"),
     logitCap: cap("final_logit_softcapping"),
+    headNorms: architecture.headNorms === true,
+    postNorms: architecture.postNorms === true,
+    biases: architecture.biases !== undefined || PROJECTIONS.some((part) => file.has(`blk.0.${part}.bias`)),
     blocks: readBlocks(file, architecture, layers, ropeFrequencies),
   };
 }

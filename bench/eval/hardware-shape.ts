@@ -23,7 +23,7 @@ export async function hardwareShape(manifest: BundleManifest): Promise<HardwareS
   const { architecture, graphs, precision, latticeHeads } = manifest;
   const { layers, width, heads, kvHeads, headDim, vocabSize } = architecture;
   const weightBytes = BYTES_PER_WEIGHT[precision];
-  const readBytes = Math.max(0, graphs.heads.bytes - vocabSize * width * weightBytes);
+  const readBytes = Math.max(0, (graphs.heads?.bytes ?? 0) - vocabSize * width * weightBytes);
   const reused = Math.max(0, latticeHeads - 1) * (await draftVocabSize(manifest)) * width;
   return {
     layers,
@@ -47,7 +47,8 @@ export function neuralWeights({ architecture, graphs, precision }: BundleManifes
   return { bytes, parameters: bytes / weightBytes };
 }
 
-async function draftVocabSize({ name }: BundleManifest): Promise<number> {
+async function draftVocabSize({ name, graphs }: BundleManifest): Promise<number> {
+  if (graphs.heads === null) return 0;
   const source = await readSource(name);
   const heads = await readSafetensors(join(MODELS_DIR, name, source.heads));
   return heads.get("draft_ids").values.length;

@@ -3,7 +3,7 @@ import type { TokenId } from "../../shared/ids.ts";
 import { withExactSplits } from "../../shared/tokenizer-json.ts";
 import type { TokenTable } from "./detokenize.ts";
 
-/** A tokenizer of byte-level BPE, as text in and bytes out. */
+/** A tokenizer of byte-level BPE or of SentencePiece's BPE, as text in and bytes out. */
 export interface TextTokenizer extends TokenTable {
   /** Tokens of text in which nothing is a control token, whatever it looks like. */
   encodePlain(text: string): TokenId[];
@@ -26,16 +26,16 @@ interface AddedToken {
 
 /**
  * Builds a tokenizer from tokenizer.json. Throws Error on anything but byte-level BPE without a text
- * normalizer, because the byte table would be wrong for it.
+ * normalizer and SentencePiece's with bytes to fall back to, because the byte table would be wrong for it.
  */
 export function createTokenizer(json: Uint8Array): TextTokenizer {
   const file: unknown = JSON.parse(new TextDecoder().decode(json));
-  const { vocab, added } = checkFile(file);
+  const { vocab, added, pieces } = checkFile(file);
   // Control tokens are split off here and not by the library, so that text of users is never searched for them.
   const library = new Tokenizer(withExactSplits({ ...(file as object), added_tokens: [] }), {});
   const byName = new Map(added.map((t) => [t.content, t.id]));
   const hidden = new Set(added.filter((t) => t.special).map((t) => t.id));
-  const bytes = tokenBytes(vocab, added);
+  const bytes = tokenBytes(vocab, added, pieces ? pieceBytes : alphabetBytes());
   const splitter =
     byName.size === 0 ? null : new RegExp(`(${[...byName.keys()].sort(longestFirst).map(escapeRegExp).join("|")})`);
   const encodePlain = (text: string): TokenId[] =>
@@ -66,12 +66,23 @@ function escapeRegExp(text: string): string {
   return text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 }
 
-function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; added: readonly AddedToken[] } {
+interface Checked {
+  readonly vocab: Readonly<Record<string, number>>;
+  readonly added: readonly AddedToken[];
+  /** Whether tokens are SentencePiece's pieces. */
+  readonly pieces: boolean;
+}
+
+function checkFile(file: unknown): Checked {
   if (!isRecord(file) || !isRecord(file.model) || file.model.type !== "BPE" || !isRecord(file.model.vocab)) {
     throw new Error("tokenizer.json: not a BPE tokenizer");
   }
-  if (!isRecord(file.decoder) || file.decoder.type !== "ByteLevel" || file.normalizer != null) {
-    throw new Error("tokenizer.json: only byte-level tokenizers without a normalizer are supported");
+  const pieces = file.model.byte_fallback === true;
+  const byteLevel = isRecord(file.decoder) && file.decoder.type === "ByteLevel" && file.normalizer == null;
+  if (!pieces && !byteLevel) {
+    throw new Error(
+      "tokenizer.json: only byte-level tokenizers without a normalizer and SentencePiece's are supported",
+    );
   }
   const added = Array.isArray(file.added_tokens) ? file.added_tokens.map(checkAdded) : [];
   const vocab: Record<string, number> = {};
@@ -79,7 +90,7 @@ function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; ad
     if (typeof id !== "number") throw new Error(`tokenizer.json: token ${text} has no id`);
     vocab[text] = id;
   }
-  return { vocab, added };
+  return { vocab, added, pieces };
 }
 
 function checkAdded(token: unknown): AddedToken {
@@ -97,18 +108,32 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** [vocabulary] bytes of every token; added tokens are their own text. */
-function tokenBytes(vocab: Readonly<Record<string, number>>, added: readonly AddedToken[]): Uint8Array[] {
-  const utf8 = new TextEncoder();
-  const ofChar = byteOfChar();
+function tokenBytes(
+  vocab: Readonly<Record<string, number>>,
+  added: readonly AddedToken[],
+  bytesOf: (token: string) => Uint8Array,
+): Uint8Array[] {
   const out: Uint8Array[] = [];
-  for (const [text, id] of Object.entries(vocab)) {
-    const chars = [...text];
-    const mapped = chars.map((c) => ofChar.get(c));
-    // A vocabulary entry outside the byte alphabet is literal text, as the library's decoder has it.
-    out[id] = mapped.every((b) => b !== undefined) ? Uint8Array.from(mapped) : utf8.encode(text);
-  }
+  for (const [text, id] of Object.entries(vocab)) out[id] = bytesOf(text);
   for (const { id, content } of added) out[id] = utf8.encode(content);
   return out;
+}
+
+const utf8 = new TextEncoder();
+
+function alphabetBytes(): (token: string) => Uint8Array {
+  const ofChar = byteOfChar();
+  return (text) => {
+    const mapped = [...text].map((c) => ofChar.get(c));
+    // A vocabulary entry outside the byte alphabet is literal text, as the library's decoder has it.
+    return mapped.every((b) => b !== undefined) ? Uint8Array.from(mapped) : utf8.encode(text);
+  };
+}
+
+/** "<0x0A>" is a byte; U+2581 stands for a space. */
+function pieceBytes(piece: string): Uint8Array {
+  const byte = /^<0x([0-9A-F]{2})>$/.exec(piece);
+  return byte === null ? utf8.encode(piece.replaceAll("\u2581", " ")) : Uint8Array.of(Number.parseInt(byte[1]!, 16));
 }
 
 /**

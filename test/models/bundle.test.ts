@@ -39,7 +39,7 @@ describe("ensureBundle", () => {
     expect(manifest.format).toBe(MANIFEST_FORMAT);
     expect(manifest.name).toBe("tiny");
     const { base, heads, neural } = manifest.graphs;
-    const entries = [base, heads, neural!, manifest.tokenizer, ...manifest.packs];
+    const entries = [base, heads!, neural!, manifest.tokenizer, ...manifest.packs];
     for (const { path, bytes, sha256 } of entries) {
       expect((await stat(join(dir, path))).size, path).toBe(bytes);
       expect(await sha256OfFile(join(dir, path)), path).toBe(sha256);

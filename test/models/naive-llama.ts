@@ -87,6 +87,9 @@ function plainTraits(layers: number, headDim: number) {
     attentionScale: 1 / Math.sqrt(headDim),
     attentionCap: null,
     logitCap: null,
+    headNorms: false,
+    postNorms: false,
+    biases: false,
     blocks: Array.from({ length: layers }, () => ({ ropeFrequencies, window: null })),
   } as const;
 }
