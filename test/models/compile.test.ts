@@ -7,7 +7,7 @@ import { buildBase } from "../../models/compile/base.ts";
 import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
 import { writeIntegerModel } from "../../models/compile/integer.ts";
 import { GGML } from "../../models/dequantise.ts";
-import { halfSplitRows } from "../../models/llama.ts";
+import { halfSplitRows } from "../../models/rows.ts";
 import type { SafeTensors } from "../../models/safetensors.ts";
 import type { Precision } from "../../shared/manifest.ts";
 import { Random } from "../helpers/random.ts";
