@@ -88,7 +88,10 @@ function parseDraft(name: string, manifest: BundleManifest, options: MethodOptio
     const pBest = inRange(name, "p", Number(ngram[2] ?? 1), 1, LIMITS.pBest);
     const alpha = options.alpha ?? manifest.defaults.rescorer.alpha;
     const prompt = ngram[3] !== undefined;
-    const pack = findPack(name, order, manifest, ngram[4] ?? options.pack);
+    const named = ngram[4] ?? options.pack;
+    // A bundle without packs still has its prompts' own n-grams, which weigh nothing else.
+    const none = alpha === 0 && named === null && manifest.packs.length === 0;
+    const pack = none ? null : findPack(name, order, manifest, named);
     return { draft: { type: "ngram", order, alpha, pBest, prompt, pack }, heads, topK };
   }
   const lattice = /^0gram-(\d+)best$/.exec(name);

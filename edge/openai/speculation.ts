@@ -70,7 +70,9 @@ function mostNodes(rescorer: RescorerSpec, heads: number, chosenEachStep: boolea
 function defaultType(manifest: BundleManifest): RescorerType {
   const { type } = manifest.defaults.rescorer;
   if (!availableRescorers(manifest).includes(type)) return "none";
-  return type === "neural" || manifest.packs.length > 0 ? type : "none";
+  // Without a pack only what the prompt itself proposes is left, which asks no language model.
+  const needsPack = type !== "neural" && manifest.defaults.rescorer.alpha > 0;
+  return !needsPack || manifest.packs.length > 0 ? type : "none";
 }
 
 function neuralAlpha(
