@@ -1,4 +1,5 @@
 import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
+import { AGREE_HELP, benchAgree } from "./agree.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchDistance, DISTANCE_HELP } from "./distance.ts";
@@ -15,6 +16,7 @@ interface Bench {
 
 const BENCHES: Readonly<Record<string, Bench>> = {
   abuse: { help: ABUSE_HELP, run: benchAbuse },
+  agree: { help: AGREE_HELP, run: benchAgree },
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   distance: { help: DISTANCE_HELP, run: benchDistance },

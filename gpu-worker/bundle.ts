@@ -9,6 +9,11 @@ import { type FileEntry, MANIFEST_FORMAT, PRECISIONS, type Precision } from "../
 import { type ModelShape, PAGE_TOKENS } from "./model.ts";
 
 const count = z.int().min(1);
+/** Of a model: larger ones are damage. */
+const size = z
+  .int()
+  .min(1)
+  .max(1 << 20);
 const time = z.number().min(0);
 const file = z.object({ path: z.string().min(1), bytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) });
 
@@ -21,13 +26,13 @@ const manifestSchema = z.object({
   name: z.string().min(1),
   notice: z.string().nullable(),
   architecture: z.object({
-    layers: count,
-    width: count,
-    heads: count,
-    kvHeads: count,
-    headDim: count,
-    ffn: count,
-    vocabSize: count,
+    layers: z.int().min(1).max(1024),
+    width: size,
+    heads: size,
+    kvHeads: size,
+    headDim: size,
+    ffn: size,
+    vocabSize: size,
     contextTokens: count,
     normEps: z.number(),
     ropeFrequencies: z.array(z.number()),
@@ -35,7 +40,7 @@ const manifestSchema = z.object({
   precision: z.enum(PRECISIONS),
   taps: z.array(z.int().min(0)),
   costs: z.object({ pass: time, row: time, wanted: time, context: time, heads: time }),
-  graphs: z.object({ base: file, heads: file, neural: file.nullable() }),
+  graphs: z.object({ base: file, heads: file.nullable(), neural: file.nullable() }),
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
   copyHeads: copyHeads.nullable(),
@@ -61,7 +66,8 @@ export interface Bundle {
   readonly tokenizerPath: string;
   readonly eosTokens: readonly number[];
   readonly basePath: string;
-  readonly headsPath: string;
+  /** null: the bundle has no draft heads. */
+  readonly headsPath: string | null;
   /** null: the bundle has no local rescorer. */
   readonly neuralPath: string | null;
 }
@@ -80,8 +86,9 @@ export async function readBundle(dir: string): Promise<Bundle> {
     throw new Error(`${path} is of another format (${fields.join(", ")}): ${remedy}`);
   }
   const { name, notice, architecture, precision, taps, costs, graphs, latticeHeads, topK, tokenizer } = parsed.data;
-  const neural = graphs.neural === null ? [] : [graphs.neural];
-  await Promise.all([graphs.base, graphs.heads, ...neural, tokenizer].map((entry) => checkFile(dir, entry, remedy)));
+  if (latticeHeads > 0 && graphs.heads === null) throw new Error(`${path} names no draft heads: ${remedy}`);
+  const entries = [graphs.base, graphs.heads, graphs.neural, tokenizer].filter((entry) => entry !== null);
+  await Promise.all(entries.map((entry) => checkFile(dir, entry, remedy)));
   const { contextTokens, ropeFrequencies, ...rest } = architecture;
   return {
     name,
@@ -101,7 +108,7 @@ export async function readBundle(dir: string): Promise<Bundle> {
     tokenizerPath: join(dir, tokenizer.path),
     eosTokens: parsed.data.eosTokens,
     basePath: join(dir, graphs.base.path),
-    headsPath: join(dir, graphs.heads.path),
+    headsPath: graphs.heads === null ? null : join(dir, graphs.heads.path),
     neuralPath: graphs.neural === null ? null : join(dir, graphs.neural.path),
   };
 }

@@ -4,11 +4,13 @@ import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
 import { diskFault } from "./disk.ts";
+import { givenSource, isGiven } from "./given.ts";
 import { confirm, examine, type State, seal } from "./intact.ts";
 import { withLock } from "./lock.ts";
-import { compile, neuralFile, packFiles } from "./make.ts";
+import { compile, neuralFile } from "./make.ts";
+import { packFiles } from "./packs.ts";
 import { type Progress, pull, WeightsUnavailable } from "./pull.ts";
-import { type BundleSource, MODELS_DIR, readSource } from "./source.ts";
+import { type BundleSource, folderOf, readSource } from "./source.ts";
 
 export { WeightsUnavailable } from "./pull.ts";
 
@@ -28,20 +30,22 @@ export interface EnsureOptions {
 }
 
 /**
- * The directory of the compiled bundle `name`, made where it is missing or damaged or its inputs have changed:
+ * The directory of the compiled bundle `model`, a committed name, a GGUF file or `hf:OWNER/REPO/FILE`, made where it is missing or damaged or its inputs have changed:
  * weights fetched and checked, graphs compiled, everything moved into place at once. One process makes it, others
  * that want it wait. Throws WeightsUnavailable where the weights cannot be had, DiskFault where the cache cannot be
  * written.
  */
-export async function ensureBundle(name: string, options: EnsureOptions = {}): Promise<string> {
+export async function ensureBundle(model: string, options: EnsureOptions = {}): Promise<string> {
   const { force = false, thorough = false, onNotice = (line: string) => console.error(line), signal } = options;
-  const source = await readSource(name);
+  const given = { onProgress: options.onProgress, onNotice, signal };
+  const source = isGiven(model) ? await givenSource(model, given) : await readSource(model);
+  const { name } = source;
   const precision = options.precision ?? source.precision;
   if (!PRECISIONS.includes(precision)) throw new Error(`precision is one of ${PRECISIONS.join(", ")}`);
   const entry = precision === source.precision ? name : `${name}-${precision}`;
   const target = join(cacheDir(), "bundles", entry);
   const inputs = await inputsOf(source, precision);
-  const calibration = await calibrationOf(name);
+  const calibration = await calibrationOf(source);
   const look = () => examine(target, inputs, thorough);
   // A calibration is fitted again more often than graphs change, and is in the manifest alone.
   const isDone = ({ manifest }: State) =>
@@ -109,14 +113,16 @@ function inSpite(error: Error, entry: string, damage: readonly string[]): Error 
 
 /** What decides the compiled graphs, as one hash: the committed inputs, the precision, the compiler. */
 export async function inputsOf(source: BundleSource, precision: Precision): Promise<string> {
-  const dir = join(MODELS_DIR, source.name);
+  const dir = folderOf(source);
+  const made = [`compiler ${COMPILER_VERSION}`, precision];
+  if (dir === null) return sha256([...made, JSON.stringify(source)].join("\n"));
   const files = [
-    source.heads,
+    ...(source.heads === null ? [] : [source.heads]),
     ...(await neuralFile(dir)),
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
     ...(await packFiles(dir, [".fdlm", ".json"])),
   ];
   const hashes = await Promise.all(files.map(async (f) => `${f} ${await sha256OfFile(join(dir, f))}`));
-  return sha256([`compiler ${COMPILER_VERSION}`, precision, ...hashes].join("\n"));
+  return sha256([...made, ...hashes].join("\n"));
 }

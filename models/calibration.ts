@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { type Calibration, calibrationFault, EVIDENCE, evidenceOf } from "../shared/rescore/calibration.ts";
-import { MODELS_DIR } from "./source.ts";
+import { type BundleSource, folderOf, MODELS_DIR } from "./source.ts";
 
 const schema = z.strictObject({
   version: z.number(),
@@ -17,8 +17,9 @@ export function calibrationPath(bundle: string): string {
 }
 
 /** null: the bundle has none, or one that another version of this program wrote, which is to be fitted again. */
-export async function calibrationOf(bundle: string): Promise<Calibration | null> {
-  const path = calibrationPath(bundle);
+export async function calibrationOf(source: BundleSource): Promise<Calibration | null> {
+  if (folderOf(source) === null) return null;
+  const path = calibrationPath(source.name);
   const text = await readFile(path, "utf8").catch(() => null);
   const calibration = text === null ? null : parseCalibration(text, path);
   return calibration === null || calibrationFault(calibration) !== null ? null : calibration;

@@ -6,8 +6,8 @@ import { progressBar } from "./progress.ts";
 const DEFAULT_BUNDLE = "smollm2-135m";
 
 const HELP = `npm run bundle -- [NAME] [options]
-Compiles the bundle NAME (${DEFAULT_BUNDLE}), fetching its weights where they are not at hand, and prints its directory. One that is
-there already is checked, every file of it, and made again if it is damaged.
+Compiles the bundle NAME (${DEFAULT_BUNDLE}), fetching its weights where they are not at hand, and prints its directory. NAME may
+also be a GGUF file, or hf:OWNER/REPO/FILE.gguf. One that is there already is checked, every file of it, and made again if it is damaged.
   --precision P   another layout of the weights than the bundle's own: ${PRECISIONS.join(" or ")}
   --force         make it again in any case`;
 

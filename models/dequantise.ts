@@ -1,3 +1,13 @@
+import {
+  decodeIQ4_XS,
+  decodeQ2_K,
+  decodeQ3_K,
+  decodeQ4_K,
+  decodeQ5_K,
+  decodeQ6_K,
+  IQ4_VALUES,
+} from "./dequantise-k.ts";
+
 /**
  * The GGML block types as floats. Layouts are those of ggml-common.h, checked against the `gguf`
  * Python package (test/models). In every block of 4-bit values the low nibbles come first.
@@ -14,7 +24,23 @@ interface BlockType {
 }
 
 /** Numbers of the GGML types, as stored in a GGUF file. */
-export const GGML = { F32: 0, F16: 1, Q4_0: 2, Q4_1: 3, Q8_0: 8, Q4_K: 12, Q6_K: 14, BF16: 30 } as const;
+export const GGML = {
+  F32: 0,
+  F16: 1,
+  Q4_0: 2,
+  Q4_1: 3,
+  Q5_0: 6,
+  Q5_1: 7,
+  Q8_0: 8,
+  Q2_K: 10,
+  Q3_K: 11,
+  Q4_K: 12,
+  Q5_K: 13,
+  Q6_K: 14,
+  IQ4_NL: 20,
+  IQ4_XS: 23,
+  BF16: 30,
+} as const;
 
 const TYPES: ReadonlyMap<number, BlockType> = new Map<number, BlockType>([
   [GGML.F32, { name: "F32", size: 1, bytes: 4, decode: (v, at, out, to) => void (out[to] = v.getFloat32(at, true)) }],
@@ -22,9 +48,16 @@ const TYPES: ReadonlyMap<number, BlockType> = new Map<number, BlockType>([
   [GGML.BF16, { name: "BF16", size: 1, bytes: 2, decode: decodeBf16 }],
   [GGML.Q4_0, { name: "Q4_0", size: 32, bytes: 18, decode: decodeQ4_0 }],
   [GGML.Q4_1, { name: "Q4_1", size: 32, bytes: 20, decode: decodeQ4_1 }],
+  [GGML.Q5_0, { name: "Q5_0", size: 32, bytes: 22, decode: decodeQ5_0 }],
+  [GGML.Q5_1, { name: "Q5_1", size: 32, bytes: 24, decode: decodeQ5_1 }],
   [GGML.Q8_0, { name: "Q8_0", size: 32, bytes: 34, decode: decodeQ8_0 }],
+  [GGML.Q2_K, { name: "Q2_K", size: 256, bytes: 84, decode: decodeQ2_K }],
+  [GGML.Q3_K, { name: "Q3_K", size: 256, bytes: 110, decode: decodeQ3_K }],
   [GGML.Q4_K, { name: "Q4_K", size: 256, bytes: 144, decode: decodeQ4_K }],
+  [GGML.Q5_K, { name: "Q5_K", size: 256, bytes: 176, decode: decodeQ5_K }],
   [GGML.Q6_K, { name: "Q6_K", size: 256, bytes: 210, decode: decodeQ6_K }],
+  [GGML.IQ4_NL, { name: "IQ4_NL", size: 32, bytes: 18, decode: decodeIQ4_NL }],
+  [GGML.IQ4_XS, { name: "IQ4_XS", size: 256, bytes: 136, decode: decodeIQ4_XS }],
 ]);
 
 function typeOf(type: number): BlockType {
@@ -85,37 +118,41 @@ function decodeQ4_1(view: DataView, at: number, out: Float32Array, to: number): 
   }
 }
 
+/** d * (q - 16), the fifth bits of all values in four bytes of their own */
+function decodeQ5_0(view: DataView, at: number, out: Float32Array, to: number): void {
+  const d = view.getFloat16(at, true);
+  const fifth = view.getUint32(at + 2, true);
+  for (let i = 0; i < 16; i++) {
+    const byte = view.getUint8(at + 6 + i);
+    out[to + i] = d * (((byte & 15) | (((fifth >>> i) & 1) << 4)) - 16);
+    out[to + 16 + i] = d * (((byte >> 4) | (((fifth >>> (i + 16)) & 1) << 4)) - 16);
+  }
+}
+
+/** d * q + m, the fifth bits of all values in four bytes of their own */
+function decodeQ5_1(view: DataView, at: number, out: Float32Array, to: number): void {
+  const d = view.getFloat16(at, true);
+  const m = view.getFloat16(at + 2, true);
+  const fifth = view.getUint32(at + 4, true);
+  for (let i = 0; i < 16; i++) {
+    const byte = view.getUint8(at + 8 + i);
+    out[to + i] = d * ((byte & 15) | (((fifth >>> i) & 1) << 4)) + m;
+    out[to + 16 + i] = d * ((byte >> 4) | (((fifth >>> (i + 16)) & 1) << 4)) + m;
+  }
+}
+
+/** d * one of sixteen uneven steps */
+function decodeIQ4_NL(view: DataView, at: number, out: Float32Array, to: number): void {
+  const d = view.getFloat16(at, true);
+  for (let i = 0; i < 16; i++) {
+    const byte = view.getUint8(at + 2 + i);
+    out[to + i] = d * IQ4_VALUES[byte & 15]!;
+    out[to + 16 + i] = d * IQ4_VALUES[byte >> 4]!;
+  }
+}
+
 /** d * q, q signed */
 function decodeQ8_0(view: DataView, at: number, out: Float32Array, to: number): void {
   const d = view.getFloat16(at, true);
   for (let i = 0; i < 32; i++) out[to + i] = d * view.getInt8(at + 2 + i);
-}
-
-/** Eight sub-blocks of 32: d * scale * q - dmin * min, with 6-bit scales and mins packed in 12 bytes. */
-function decodeQ4_K(view: DataView, at: number, out: Float32Array, to: number): void {
-  const d = view.getFloat16(at, true);
-  const dmin = view.getFloat16(at + 2, true);
-  const packed = (i: number) => view.getUint8(at + 4 + i);
-  for (let sub = 0; sub < 8; sub++) {
-    const scale = sub < 4 ? packed(sub) & 63 : (packed(sub + 4) & 15) | ((packed(sub - 4) >> 6) << 4);
-    const min = sub < 4 ? packed(sub + 4) & 63 : (packed(sub + 4) >> 4) | ((packed(sub) >> 6) << 4);
-    const codes = at + 16 + 32 * (sub >> 1);
-    const shift = (sub & 1) * 4;
-    for (let i = 0; i < 32; i++) {
-      out[to + 32 * sub + i] = d * scale * ((view.getUint8(codes + i) >> shift) & 15) - dmin * min;
-    }
-  }
-}
-
-/** Sixteen sub-blocks of 16: d * scale * (q - 32), q of 4 low bits and 2 high bits, scale signed. */
-function decodeQ6_K(view: DataView, at: number, out: Float32Array, to: number): void {
-  const d = view.getFloat16(at + 208, true);
-  for (let i = 0; i < 256; i++) {
-    const half = i >> 7;
-    const quarter = (i >> 5) & 3;
-    const low = view.getUint8(at + 64 * half + 32 * (quarter & 1) + (i & 31)) >> (4 * (quarter >> 1));
-    const high = view.getUint8(at + 128 + 32 * half + (i & 31)) >> (2 * quarter);
-    const scale = view.getInt8(at + 192 + (i >> 4));
-    out[to + i] = d * scale * (((low & 15) | ((high & 3) << 4)) - 32);
-  }
 }

@@ -15,7 +15,7 @@ const file = z.object({ path: z.string().min(1), bytes: z.int().min(1), sha256: 
 /** As much of it as leads to the files. */
 const schema = z.object({
   format: z.literal(MANIFEST_FORMAT),
-  graphs: z.object({ base: file, heads: file, neural: file.nullable() }),
+  graphs: z.object({ base: file, heads: file.nullable(), neural: file.nullable() }),
   tokenizer: file,
   packs: z.array(file),
 });
@@ -39,7 +39,7 @@ export async function examine(dir: string, inputs: string, every: boolean): Prom
   if (typeof manifest === "string") return { manifest: null, damage: [`manifest.json ${manifest}`] };
   const { base, heads, neural } = manifest.graphs;
   const checkedAt = every ? 0 : await changedAt(join(dir, STAMP));
-  const graphs = [base, heads, ...(neural === null ? [] : [neural])];
+  const graphs = [base, heads, neural].filter((entry) => entry !== null);
   const results = await Promise.all([
     ...graphs.map((entry) => faultOf(dir, entry, checkedAt)),
     ...[manifest.tokenizer, ...manifest.packs].map((entry) => faultOf(dir, entry, 0)),

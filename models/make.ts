@@ -1,39 +1,27 @@
-import { copyFile, mkdir, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  type BundleManifest,
-  type FileEntry,
-  MANIFEST_FORMAT,
-  type PackEntry,
-  type Precision,
-} from "../shared/manifest.ts";
-import { readPackHeader } from "../shared/ngram/format.ts";
-import { sha256, sha256OfFile } from "./cache.ts";
+import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type Precision } from "../shared/manifest.ts";
+import { sha256 } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
 import { buildBase } from "./compile/base.ts";
-import { buildHeads, headsInfo } from "./compile/heads.ts";
+import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
 import { buildNeural } from "./compile/neural.ts";
 import { GgufFile } from "./gguf.ts";
 import { type LlamaWeights, readLlama } from "./llama.ts";
+import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
-import { type BundleSource, MODELS_DIR } from "./source.ts";
-import { rebuildTokenizer } from "./tokenizer.ts";
+import { type BundleSource, folderOf } from "./source.ts";
+import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** The local rescorer, which a bundle need not have: none or one. */
 export async function neuralFile(dir: string): Promise<string[]> {
   return (await readdir(dir)).filter((name) => name === "neural.safetensors");
 }
 
-export async function packFiles(dir: string, endings: readonly string[]): Promise<string[]> {
-  const names = await readdir(join(dir, "packs")).catch(() => []);
-  return names
-    .filter((n) => endings.some((ending) => n.endsWith(ending)))
-    .sort()
-    .map((n) => join("packs", n));
-}
+const NO_HEADS: HeadsInfo = { taps: [], count: 0, copy: null };
 
 /** Shares of the work, for the progress bar. */
 const BASE = 80;
@@ -57,24 +45,24 @@ export async function compile(
   stage(0);
   const gguf = await GgufFile.open(weights);
   const llama = await readLlama(gguf);
-  const heads = await readSafetensors(join(MODELS_DIR, source.name, source.heads));
-  const info = headsInfo(heads);
+  const folder = folderOf(source);
+  const heads = folder === null || source.heads === null ? null : await readSafetensors(join(folder, source.heads));
+  const info = heads === null ? NO_HEADS : headsInfo(heads);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
     await writeFile(join(dir, path), bytes);
     return { path, bytes: Buffer.byteLength(bytes), sha256: sha256(bytes) };
   };
-  const compileNeural = async (path: string) => {
-    const file = await readSafetensors(join(MODELS_DIR, source.name, path));
-    return put("neural.onnx", await buildNeural(llama, file, precision));
-  };
+  const compileNeural = async (path: string) =>
+    put("neural.onnx", await buildNeural(llama, await readSafetensors(path), precision));
+  // What is not supported is to be known before the long part.
+  const tokenizer = await put("tokenizer.json", await rebuildTokenizer(gguf));
   const base = await compileBase(llama, contextTokens, info.taps, precision, put, dir, (share) => stage(BASE * share));
-  const compiledHeads = await compileHeads(llama, heads, source.topK, precision, put, dir);
+  const compiledHeads = heads === null ? null : await compileHeads(llama, heads, source.topK, precision, put, dir);
   stage(BASE + HEADS);
-  const [neuralPath] = await neuralFile(join(MODELS_DIR, source.name));
-  const neural = neuralPath === undefined ? null : await compileNeural(neuralPath);
+  const [neuralPath] = folder === null ? [] : await neuralFile(folder);
+  const neural = folder === null || neuralPath === undefined ? null : await compileNeural(join(folder, neuralPath));
   llama.assertComplete();
-  const tokenizer = await put("tokenizer.json", rebuildTokenizer(gguf));
   const { layers, width, kvHeads, headDim, ffn, vocabSize, normEps } = llama.config;
   const ropeFrequencies = [...llama.config.ropeFrequencies];
   const manifest: BundleManifest = {
@@ -103,47 +91,14 @@ export async function compile(
     copyHeads: info.copy,
     tokenizer,
     chatTemplate: gguf.hasKey("tokenizer.chat_template") ? gguf.string("tokenizer.chat_template") : null,
-    bosToken: gguf.boolean("tokenizer.ggml.add_bos_token", false) ? gguf.number("tokenizer.ggml.bos_token_id") : null,
+    bosToken: firstToken(gguf),
     eosTokens: source.eosTokens,
-    packs: await copyPacks(source.name, dir, tokenizer.sha256),
-    calibration: await calibrationOf(source.name),
+    packs: await copyPacks(folder, dir, tokenizer.sha256),
+    calibration: await calibrationOf(source),
     defaults: source.defaults,
   };
   stage(total);
   return manifest;
-}
-
-async function copyPacks(name: string, dir: string, tokenizerHash: string): Promise<PackEntry[]> {
-  await mkdir(join(dir, "packs"));
-  const packs: PackEntry[] = [];
-  for (const path of await packFiles(join(MODELS_DIR, name), [".fdlm"])) {
-    const from = join(MODELS_DIR, name, path);
-    const header = readPackHeader(await readFile(from));
-    if (header.tokenizerHash !== tokenizerHash)
-      throw new Error(`models/${name}/${path} was made for another tokenizer`);
-    await copyFile(from, join(dir, path));
-    const { size } = await stat(from);
-    const pack = path.slice("packs/".length, -".fdlm".length);
-    packs.push({
-      path,
-      bytes: size,
-      sha256: await sha256OfFile(from),
-      name: pack,
-      order: header.order,
-      ngrams: header.ngrams,
-      ...(await trainingNotes(from)),
-    });
-  }
-  return packs;
-}
-
-/** What `npm run ngram -- train` wrote beside a pack, if it held text out. */
-async function trainingNotes(pack: string): Promise<{ devPerplexity?: number }> {
-  const text = await readFile(pack.replace(/\.fdlm$/, ".json"), "utf8").catch(() => null);
-  if (text === null) return {};
-  const { devPerplexity }: { devPerplexity?: unknown } = JSON.parse(text);
-  if (typeof devPerplexity !== "number") throw new Error(`${pack}: no devPerplexity in the .json beside it`);
-  return { devPerplexity };
 }
 
 type Put = (path: string, bytes: Uint8Array | string) => Promise<FileEntry>;

@@ -8,7 +8,7 @@ import { fromPip } from "./pip.ts";
 import { type BundleSource, MODELS_DIR } from "./source.ts";
 
 /** A source from which nothing arrives for so long is given up. */
-const STALL_MS = 30_000;
+export const STALL_MS = 30_000;
 
 /** Bytes had so far of bytes expected, for a progress bar. */
 export type Progress = (stage: string, done: number, total: number) => void;
@@ -34,6 +34,7 @@ export class WeightsUnavailable extends Error {}
  */
 export async function pull(source: BundleSource, options: PullOptions = {}): Promise<string> {
   const { gguf, name } = source;
+  if ("path" in gguf) return gguf.path;
   if ("file" in gguf) return join(MODELS_DIR, name, gguf.file);
   const id = gguf.sha256.slice(0, 16);
   const target = join(cacheDir(), "weights", `${id}.gguf`);

@@ -48,10 +48,28 @@ const schema = z.strictObject({
   }),
 });
 
-export type BundleSource = z.infer<typeof schema>;
+export type CommittedSource = z.infer<typeof schema>;
+
+/** A GGUF file of the user's, without a committed half (given.ts). */
+export interface GivenFile {
+  readonly path: string;
+  /** Tells this content of the path from any other. */
+  readonly identity: string;
+}
+
+export type BundleSource = Omit<CommittedSource, "gguf" | "heads"> & {
+  readonly gguf: CommittedSource["gguf"] | GivenFile;
+  /** null: it has no draft heads. */
+  readonly heads: string | null;
+};
+
+/** Where the committed half of a bundle lies; null for a file of the user's. */
+export function folderOf({ name, gguf }: BundleSource): string | null {
+  return "path" in gguf ? null : join(MODELS_DIR, name);
+}
 
 /** Reads models/<name>/source.json. Throws where there is none or it is malformed. */
-export async function readSource(name: string): Promise<BundleSource> {
+export async function readSource(name: string): Promise<CommittedSource> {
   if (!/^[a-z0-9][a-z0-9.-]*$/.test(name)) throw new Error(`"${name}" is not a bundle name`);
   const path = join(MODELS_DIR, name, "source.json");
   const text = await readFile(path, "utf8").catch(() => null);

@@ -1,5 +1,7 @@
+import { basename } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
+import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
 import { freePort } from "./net.ts";
 import { startStack } from "./stack.ts";
@@ -14,6 +16,7 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --port N        the edge's port (PORT, 8787)
   --host ADDRESS  the edge's address (HOST, 127.0.0.1; 0.0.0.0 to reach the demo from a phone)
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
+  --model FILE    in its place any GGUF file of a supported kind, or hf:OWNER/REPO/FILE.gguf (FOREDRAFT_MODEL)
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
@@ -45,6 +48,7 @@ async function main(): Promise<void> {
       port: { type: "string", default: process.env.PORT ?? "8787" },
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
+      model: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
       threads: { type: "string" },
@@ -65,7 +69,7 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundle = await obtainBundle(values.bundle ?? process.env.FOREDRAFT_BUNDLE);
+  const bundle = await obtainBundle(askedFor(values));
   const startedAt = performance.now();
   say(`Starting the gpu-worker (${bundle.name}) and the edge ...`);
   const stack = await startStack({
@@ -104,22 +108,35 @@ interface Bundle {
   readonly dir: string;
 }
 
+/** What options and environment name, options first; undefined: nothing. */
+function askedFor(values: { bundle?: string | undefined; model?: string | undefined }): string | undefined {
+  const { bundle, model } = values;
+  if (bundle !== undefined && model !== undefined)
+    throw new Error("--bundle and --model name one model each: take one");
+  const named = model ?? (bundle === undefined ? process.env.FOREDRAFT_MODEL || undefined : undefined);
+  if (named === undefined) return bundle ?? process.env.FOREDRAFT_BUNDLE;
+  if (!isGiven(named))
+    throw new Error(`--model takes a file that ends in .gguf or hf:OWNER/REPO/FILE.gguf, not "${named}"`);
+  return named;
+}
+
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
 async function obtainBundle(asked: string | undefined): Promise<Bundle> {
-  const name = asked ?? DEFAULT_BUNDLE;
-  const bar = progressBar(name);
+  const model = asked ?? DEFAULT_BUNDLE;
+  const bar = progressBar(isGiven(model) ? "" : model);
   const { signal } = stopping;
   const onNotice = (line: string) => {
     bar.stop();
     say(line);
   };
   try {
-    return { name, dir: await ensureBundle(name, { signal, onProgress: bar.update, onNotice }) };
+    const dir = await ensureBundle(model, { signal, onProgress: bar.update, onNotice });
+    return { name: basename(dir), dir };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;
     bar.stop();
     const line = "-".repeat(78);
-    say(`${line}\nThe weights of ${name} could not be obtained:\n  ${error.message}`);
+    say(`${line}\nThe weights of ${model} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
     return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
   } finally {

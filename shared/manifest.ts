@@ -88,8 +88,8 @@ export interface BundleManifest {
   readonly graphs: {
     /** The base model (see models/README.md). */
     readonly base: FileEntry;
-    /** The draft heads: hidden states + bonus tokens -> lattices. */
-    readonly heads: FileEntry;
+    /** The draft heads: hidden states + bonus tokens -> lattices; null in a bundle without draft heads. */
+    readonly heads: FileEntry | null;
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
   };

@@ -16,13 +16,13 @@ export interface AddedToken {
 }
 
 /**
- * The tokens of a parsed tokenizer.json. Throws Error on anything but byte-level BPE without a text normalizer, because
- * the byte table would be wrong for it.
+ * The tokens of a parsed tokenizer.json. Throws Error on anything but byte-level BPE without a text normalizer and
+ * SentencePiece's BPE with bytes to fall back to, because the byte table would be wrong for it.
  */
 export function readTokenTable(file: unknown): { readonly table: TokenTable; readonly added: readonly AddedToken[] } {
-  const { vocab, added } = checkFile(file);
+  const { vocab, added, pieces } = checkFile(file);
   const hidden = new Set(added.filter((t) => t.special).map((t) => t.id));
-  const bytes = tokenBytes(vocab, added);
+  const bytes = tokenBytes(vocab, added, pieces ? pieceBytes : alphabetBytes());
   const table = {
     size: bytes.length,
     bytes: (token: TokenId) => bytes[token] ?? NO_BYTES,
@@ -33,12 +33,23 @@ export function readTokenTable(file: unknown): { readonly table: TokenTable; rea
 
 const NO_BYTES = new Uint8Array(0);
 
-function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; added: readonly AddedToken[] } {
+interface Checked {
+  readonly vocab: Readonly<Record<string, number>>;
+  readonly added: readonly AddedToken[];
+  /** Whether tokens are SentencePiece's pieces. */
+  readonly pieces: boolean;
+}
+
+function checkFile(file: unknown): Checked {
   if (!isRecord(file) || !isRecord(file.model) || file.model.type !== "BPE" || !isRecord(file.model.vocab)) {
     throw new Error("tokenizer.json: not a BPE tokenizer");
   }
-  if (!isRecord(file.decoder) || file.decoder.type !== "ByteLevel" || file.normalizer != null) {
-    throw new Error("tokenizer.json: only byte-level tokenizers without a normalizer are supported");
+  const pieces = file.model.byte_fallback === true;
+  const byteLevel = isRecord(file.decoder) && file.decoder.type === "ByteLevel" && file.normalizer == null;
+  if (!pieces && !byteLevel) {
+    throw new Error(
+      "tokenizer.json: only byte-level tokenizers without a normalizer and SentencePiece's are supported",
+    );
   }
   const added = Array.isArray(file.added_tokens) ? file.added_tokens.map(checkAdded) : [];
   const vocab: Record<string, number> = {};
@@ -46,7 +57,7 @@ function checkFile(file: unknown): { vocab: Readonly<Record<string, number>>; ad
     if (typeof id !== "number") throw new Error(`tokenizer.json: token ${text} has no id`);
     vocab[text] = id;
   }
-  return { vocab, added };
+  return { vocab, added, pieces };
 }
 
 function checkAdded(token: unknown): AddedToken {
@@ -64,17 +75,32 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 /** [vocabulary] bytes of every token; added tokens are their own text. */
-function tokenBytes(vocab: Readonly<Record<string, number>>, added: readonly AddedToken[]): Uint8Array[] {
-  const ofChar = byteOfChar();
+function tokenBytes(
+  vocab: Readonly<Record<string, number>>,
+  added: readonly AddedToken[],
+  bytesOf: (token: string) => Uint8Array,
+): Uint8Array[] {
   const out: Uint8Array[] = [];
-  for (const [text, id] of Object.entries(vocab)) {
-    const chars = [...text];
-    const mapped = chars.map((c) => ofChar.get(c));
-    // A vocabulary entry outside the byte alphabet is literal text, as the library's decoder has it.
-    out[id] = mapped.every((b) => b !== undefined) ? Uint8Array.from(mapped) : Uint8Array.from(encodeUtf8(text));
-  }
+  for (const [text, id] of Object.entries(vocab)) out[id] = bytesOf(text);
   for (const { id, content } of added) out[id] = Uint8Array.from(encodeUtf8(content));
   return out;
+}
+
+function alphabetBytes(): (token: string) => Uint8Array {
+  const ofChar = byteOfChar();
+  return (text) => {
+    const mapped = [...text].map((c) => ofChar.get(c));
+    // A vocabulary entry outside the byte alphabet is literal text, as the library's decoder has it.
+    return mapped.every((b) => b !== undefined) ? Uint8Array.from(mapped) : Uint8Array.from(encodeUtf8(text));
+  };
+}
+
+/** "<0x0A>" is a byte; U+2581 stands for a space. */
+function pieceBytes(piece: string): Uint8Array {
+  const byte = /^<0x([0-9A-F]{2})>$/.exec(piece)?.[1];
+  return byte === undefined
+    ? Uint8Array.from(encodeUtf8(piece.replaceAll("\u2581", " ")))
+    : Uint8Array.of(Number.parseInt(byte, 16));
 }
 
 /**

@@ -51,13 +51,16 @@ def blocks():
     """Two blocks of every supported type: random values quantised, or random bits where gguf cannot."""
     rng = np.random.default_rng(11)
     out = {}
-    for kind in (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q8_0, Type.Q4_K, Type.Q6_K):
+    plain = (Type.F32, Type.F16, Type.BF16, Type.Q4_0, Type.Q4_1, Type.Q5_0, Type.Q5_1, Type.Q8_0)
+    # Where the float16 scales lie in a block of random bits.
+    scales = {Type.Q2_K: (80, 82), Type.Q3_K: (108,), Type.Q4_K: (0, 2), Type.Q5_K: (0, 2), Type.Q6_K: (208,)}
+    scales |= {Type.IQ4_NL: (0,), Type.IQ4_XS: (0,)}
+    for kind in (*plain, *scales):
         size, width = gguf.GGML_QUANT_SIZES[kind]
-        if kind in (Type.Q4_K, Type.Q6_K):
+        if kind in scales:
             data = rng.integers(0, 256, 2 * width, dtype=np.uint8)
-            scales = (0, 2) if kind == Type.Q4_K else (208,)
             for block in range(2):
-                for at in scales:
+                for at in scales[kind]:
                     half = np.array([rng.uniform(0.01, 0.1)], np.float16).view(np.uint8)
                     data[block * width + at : block * width + at + 2] = half
         else:

@@ -1,4 +1,5 @@
 import { writeFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { readCalibration } from "../../models/calibration.ts";
@@ -67,7 +68,7 @@ async function runModel(options: EvalOptions): Promise<RowResult[]> {
   const inputs = await readRows(options.prompts, options);
   if (inputs.length === 0) throw new Error("no rows left to evaluate");
   const bundleDir = await ensureBundle(options.bundle);
-  const bundle = await loadBundle(bundleDir, options.bundle);
+  const bundle = await loadBundle(bundleDir, basename(bundleDir));
   const maxTokens = options.maxTokens ?? DEFAULT_MAX_TOKENS;
   const engine = await createLocalEngine(bundleDir, {
     ...(options.provider === null ? {} : { provider: options.provider }),

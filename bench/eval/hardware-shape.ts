@@ -24,11 +24,10 @@ export async function hardwareShape(manifest: BundleManifest): Promise<HardwareS
   const { architecture, graphs, precision, latticeHeads } = manifest;
   const { layers, width, heads, kvHeads, headDim, vocabSize } = architecture;
   const weightBytes = BYTES_PER_WEIGHT[precision];
+  const headsBytes = graphs.heads?.bytes ?? 0;
   const draftOutput = (await draftVocabSize(manifest)) * width;
   const readBytes =
-    precision === "fp32"
-      ? Math.max(0, graphs.heads.bytes - vocabSize * width * weightBytes)
-      : graphs.heads.bytes + draftOutput;
+    precision === "fp32" ? Math.max(0, headsBytes - vocabSize * width * weightBytes) : headsBytes + draftOutput;
   const reused = Math.max(0, latticeHeads - 1) * draftOutput;
   return {
     layers,
@@ -52,7 +51,8 @@ export function neuralWeights({ architecture, graphs, precision }: BundleManifes
   return { bytes, parameters: bytes / weightBytes };
 }
 
-async function draftVocabSize({ name }: BundleManifest): Promise<number> {
+async function draftVocabSize({ name, graphs }: BundleManifest): Promise<number> {
+  if (graphs.heads === null) return 0;
   const source = await readSource(name);
   const heads = await readSafetensors(join(MODELS_DIR, name, source.heads));
   return heads.get("draft_ids").values.length;

@@ -103,11 +103,12 @@ function refined(name: string, manifest: BundleManifest, options: MethodOptions)
   const { number, headsOnly, ...named } = namedSettings(name, settings!, module);
   const usual = module.defaults(manifest);
   const order = module.calibrated ? (usual.order ?? 2) : (number ?? usual.order ?? 2);
+  const wanted = options.alpha ?? usual.alpha ?? 0;
+  // A bundle without packs still has its prompts' own n-grams, which weigh nothing else.
+  const without = manifest.packs.length === 0 && (module.calibrated || (wanted === 0 && packName === undefined));
   const pack =
-    module.usesPack && !headsOnly && (manifest.packs.length > 0 || !module.calibrated)
-      ? findPack(name, order, manifest, packName ?? options.pack)
-      : null;
-  const alpha = module.usesPack && pack === null ? 0 : (options.alpha ?? usual.alpha ?? 0);
+    module.usesPack && !headsOnly && !without ? findPack(name, order, manifest, packName ?? options.pack) : null;
+  const alpha = module.usesPack && pack === null ? 0 : wanted;
   const spec = rescorerSpec(type, { ...usual, order, alpha, ...named });
   return {
     draft: { ...spec, pack, calibration: module.calibrated ? calibration : null },

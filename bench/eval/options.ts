@@ -6,7 +6,7 @@ import type { Distance } from "./what-if.ts";
 
 export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [options]
   --prompts FILE      JSONL, also .xz: rows with prompt, messages or turns, and perhaps category, split, id
-  --bundle NAME       the model (FOREDRAFT_BUNDLE, smollm2-135m)
+  --bundle NAME       the model, or a GGUF file of one (FOREDRAFT_BUNDLE, smollm2-135m)
   --methods A,B       ${DEFAULT_METHODS.join(",")}
                       also ngram-N-Pbest, 0gram-Pbest, ngram-N-prompt, ngram-N-Pbest-prompt, tree, tree-NODES,
                       tree-NODES-heads, tree-NODES-recycled, neural, oracle-K, prompt-lookup

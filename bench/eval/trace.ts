@@ -68,7 +68,7 @@ export function traceHeader(manifest: BundleManifest, maxTokens: number, command
     topK,
     runnersUp: TRACED_RUNNERS_UP,
     maxTokens,
-    headsHash: graphs.heads.sha256,
+    ...(graphs.heads === null ? {} : { headsHash: graphs.heads.sha256 }),
     command,
   };
 }
@@ -78,7 +78,7 @@ export function checkTrace({ header }: Trace, manifest: BundleManifest): void {
   const changed =
     header.tokenizerHash !== manifest.tokenizer.sha256
       ? "tokenizer"
-      : (header.headsHash ?? manifest.graphs.heads.sha256) !== manifest.graphs.heads.sha256
+      : (header.headsHash ?? manifest.graphs.heads?.sha256) !== manifest.graphs.heads?.sha256
         ? "draft heads"
         : null;
   if (changed !== null)

@@ -9,7 +9,7 @@ import { readStored, type Stored, type StoredBundle, type StoredTune, tunedAlpha
 export async function readTune(path: string, manifest: BundleManifest): Promise<StoredTune | null> {
   const tune = await readStored(path, "tune");
   const { name, graphs } = manifest;
-  if (tune !== null && tune.bundle.name === name && tune.bundle.heads_sha256 === graphs.heads.sha256) return tune;
+  if (tune !== null && tune.bundle.name === name && tune.bundle.heads_sha256 === graphs.heads?.sha256) return tune;
   console.error(`${path}: ${tune === null ? "missing" : "made with other heads"}; every alpha is the bundle's default`);
   return null;
 }
@@ -31,7 +31,7 @@ export function suiteMethod(name: string, category: string, manifest: BundleMani
 export function storedBundle(manifest: BundleManifest): StoredBundle {
   return {
     name: manifest.name,
-    heads_sha256: manifest.graphs.heads.sha256,
+    heads_sha256: manifest.graphs.heads?.sha256 ?? "none",
     lattice_heads: manifest.latticeHeads,
     top_k: manifest.topK,
     packs: manifest.packs.map(({ name, order, bytes }) => ({ name, order, bytes })),

@@ -76,7 +76,9 @@ function withCopies(asked: SpeculationParams, manifest: BundleManifest): Specula
 function defaultType(manifest: BundleManifest): RescorerType {
   const { type } = manifest.defaults.rescorer;
   if (!availableRescorers(manifest).includes(type)) return "none";
-  return rescorerModule(type).usesPack && manifest.packs.length === 0 ? "none" : type;
+  // Without a pack only what the prompt itself proposes is left, which asks no language model.
+  const needsPack = rescorerModule(type).usesPack && manifest.defaults.rescorer.alpha > 0;
+  return needsPack && manifest.packs.length === 0 ? "none" : type;
 }
 
 /** The settings asked for, and the bundle's defaults for the rest. */

@@ -5,7 +5,7 @@ import type { Registry } from "../fleet/registry.ts";
 import { registration, workerUrl } from "../fleet/registry.ts";
 import { authenticateWorker } from "../http/auth.ts";
 import { readJson } from "../http/body.ts";
-import { check, checkField, invalid } from "../openai/check.ts";
+import { asObject, check, checkField, invalid } from "../openai/check.ts";
 
 /** GET /fleet/workers: the gpu-workers that are registered now. */
 export async function listWorkersRoute(c: AppContext, services: Services): Promise<Response> {
@@ -16,7 +16,7 @@ export async function listWorkersRoute(c: AppContext, services: Services): Promi
 /** POST /fleet/workers: a gpu-worker registers, or renews its registration. */
 export async function registerWorkerRoute(c: AppContext, services: Services): Promise<Response> {
   const registry = await registryOf(c, services);
-  const worker = check(registration, await readJson(c.req.raw));
+  const worker = check(registration, asObject(await readJson(c.req.raw)));
   if (!services.bundles.names.includes(worker.model)) {
     throw invalid("model", `the edge serves ${services.bundles.names.join(", ")}, not '${worker.model}'`);
   }

@@ -3,7 +3,7 @@ import type { TokenId } from "../../shared/ids.ts";
 import { readTokenTable, type TokenTable } from "../../shared/token-table.ts";
 import { withExactSplits } from "../../shared/tokenizer-json.ts";
 
-/** A tokenizer of byte-level BPE, as text in and bytes out. */
+/** A tokenizer of byte-level BPE or of SentencePiece's BPE, as text in and bytes out. */
 export interface TextTokenizer extends TokenTable {
   /** Tokens of text in which nothing is a control token, whatever it looks like. */
   encodePlain(text: string): TokenId[];
@@ -20,7 +20,7 @@ export interface TextTokenizer extends TokenTable {
 
 /**
  * Builds a tokenizer from tokenizer.json. Throws Error on anything but byte-level BPE without a text
- * normalizer, because the byte table would be wrong for it.
+ * normalizer and SentencePiece's with bytes to fall back to, because the byte table would be wrong for it.
  */
 export function createTokenizer(json: Uint8Array): TextTokenizer {
   const file: unknown = JSON.parse(new TextDecoder().decode(json));

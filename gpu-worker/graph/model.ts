@@ -15,7 +15,7 @@ const COLUMNS = 64;
 export interface GraphOptions extends OnnxOptions {
   readonly shape: BundleShape;
   readonly basePath: string;
-  readonly headsPath: string;
+  readonly headsPath: string | null;
   /** Bytes for the cache. */
   readonly kvBytes: number;
 }

@@ -10,9 +10,13 @@ export interface HeadsGraph {
 }
 
 /** null for a model without heads. Throws Error where the graph cannot be loaded or lacks what is needed of it. */
-export async function loadHeads(path: string, shape: ModelShape, options: OnnxOptions): Promise<HeadsGraph | null> {
+export async function loadHeads(
+  path: string | null,
+  shape: ModelShape,
+  options: OnnxOptions,
+): Promise<HeadsGraph | null> {
   const { latticeHeads, topK, copyHeads } = shape;
-  if (latticeHeads === 0) return null;
+  if (path === null || latticeHeads === 0) return null;
   const gated = copyHeads !== null;
   const outputs = ["tokens", "log_probs", ...(gated ? ["gate"] : [])];
   const session = await loadGraph(path, options, { inputs: ["hidden", "bonus"], outputs });

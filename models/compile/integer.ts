@@ -1,6 +1,7 @@
+import { LIMITS } from "../../shared/limits.ts";
 import { hadamard, powerOfTwoIn, Rotation, randomSign } from "../../shared/rotation.ts";
 import { type StoredTensor, toFloats } from "../gguf.ts";
-import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
+import type { BlockConfig, LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
 import { type PendingTensor, type Written, writeSafetensors } from "../safetensors-writer.ts";
 import {
   type Bytes,
@@ -31,7 +32,8 @@ export async function writeIntegerModel(
   onProgress: (done: number, total: number) => void,
 ): Promise<Written> {
   const { config } = llama;
-  checkSizes(config);
+  const fault = integerFault(config);
+  if (fault !== null) throw new Error(`${fault}: take --precision fp32`);
   const { layers, width, vocabSize } = config;
   const rotation = new Rotation(width);
   const tensors: PendingTensor[] = [...lookUp("embedding", vocabSize, width, () => embedding(llama, rotation))];
@@ -45,10 +47,31 @@ export async function writeIntegerModel(
   return await writeSafetensors(path, tensors, (done) => onProgress(done, tensors.length));
 }
 
-function checkSizes(config: LlamaConfig): void {
+/** What the integer kernel has no program for; null: nothing. */
+export function integerFault(config: LlamaConfig): string | null {
   for (const [name, unit] of Object.entries(VECTORS) as [keyof typeof VECTORS, number][]) {
-    if (config[name] % unit === 0) continue;
-    throw new Error(`int8 needs a ${name} that is a multiple of ${unit}, not ${config[name]}: take --precision fp32`);
+    if (config[name] % unit !== 0) {
+      return `int8 needs a ${name} that is a multiple of ${unit}, not ${config[name]}`;
+    }
+  }
+  const reach = Math.min(config.contextTokens, LIMITS.contextTokens);
+  const parts: readonly (readonly [string, boolean])[] = [
+    ["gelu", config.activation !== "silu"],
+    ["scaled embeddings", config.embeddingScale !== 1],
+    ["capped scores", config.attentionCap !== null || config.logitCap !== null],
+    ["a scale of scores that is not of their heads", config.attentionScale !== 1 / Math.sqrt(config.headDim)],
+    ["norms of what a block adds", config.postNorms],
+    ["attention through a window", config.blocks.some(({ window }) => window !== null && window < reach)],
+    ["frequencies of some blocks' own", config.blocks.some(hasOwnFrequencies)],
+    ["norms of queries and keys", config.headNorms],
+    ["biases", config.biases],
+    ["blocks that do not rotate", config.blocks.some(({ ropeFrequencies }) => ropeFrequencies === null)],
+  ];
+  const missing = parts.filter(([, needed]) => needed).map(([name]) => name);
+  return missing.length === 0 ? null : `int8 does without ${missing.join(", ")}`;
+
+  function hasOwnFrequencies({ ropeFrequencies }: BlockConfig): boolean {
+    return ropeFrequencies !== null && ropeFrequencies !== config.ropeFrequencies;
   }
 }
 

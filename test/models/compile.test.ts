@@ -10,7 +10,7 @@ import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
 import { writeIntegerModel } from "../../models/compile/integer.ts";
 import { writeIntegerHeads } from "../../models/compile/integer-heads.ts";
 import { GGML } from "../../models/dequantise.ts";
-import { halfSplitRows } from "../../models/llama.ts";
+import { halfSplitRows } from "../../models/rows.ts";
 import type { SafeTensors } from "../../models/safetensors.ts";
 import type { Precision } from "../../shared/manifest.ts";
 import { Random } from "../helpers/random.ts";

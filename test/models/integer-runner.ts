@@ -1,7 +1,7 @@
 import { defaultCacheDir } from "../../gpu-worker/config.ts";
 import { IntegerModel } from "../../gpu-worker/integer/model.ts";
 import type { Segment } from "../../gpu-worker/model.ts";
-import type { LlamaConfig } from "../../models/llama.ts";
+import type { LlamaSizes } from "../../models/llama.ts";
 import type { Forward, PlainRunner } from "./base-runner.ts";
 
 /** Any pages in any order, enough for every test. */
@@ -18,8 +18,9 @@ export class IntegerRunner implements PlainRunner {
   }
 
   /** @param weightsPath as models/compile/integer.ts writes it */
-  static async open(weightsPath: string, config: LlamaConfig, taps: readonly number[]): Promise<IntegerRunner> {
-    const { ropeFrequencies, ...sizes } = config;
+  static async open(weightsPath: string, config: LlamaSizes, taps: readonly number[]): Promise<IntegerRunner> {
+    const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, normEps, ropeFrequencies } = config;
+    const sizes = { layers, width, heads, kvHeads, headDim, ffn, vocabSize, normEps };
     const none = { latticeHeads: 0, topK: 0, copyHeads: null };
     const contextTokens = PAGES.length * PAGE_TOKENS;
     const model = await IntegerModel.load({

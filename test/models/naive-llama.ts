@@ -31,7 +31,7 @@ export function naiveLlama(options: NaiveOptions, random: Random): NaiveLlama {
     headDim,
     contextTokens: 64,
     normEps: 1e-5,
-    ropeFrequencies: Float64Array.from({ length: headDim / 2 }, (_, i) => 10000 ** ((-2 * i) / headDim)),
+    ...plainTraits(options.layers, headDim),
   };
   const matrix = (rows: number, columns: number) => randomTensor(rows, columns, random);
   const vector = () => Float32Array.from({ length: config.width }, () => 0.5 + random.unit());
@@ -42,6 +42,10 @@ export function naiveLlama(options: NaiveOptions, random: Random): NaiveLlama {
     k: matrix(kvWidth, config.width),
     v: matrix(kvWidth, config.width),
     attnOutput: matrix(config.width, config.width),
+    qkvBias: null,
+    headNorms: null,
+    attnOutputBias: null,
+    postNorms: null,
     ffnNorm: vector(),
     gate: matrix(config.ffn, config.width),
     up: matrix(config.ffn, config.width),
@@ -71,6 +75,23 @@ export function naiveLlama(options: NaiveOptions, random: Random): NaiveLlama {
       return { logits: times(output ?? embedding, final), features: [...tapped, final].flat() };
     },
   };
+}
+
+/** What Llama has of that in which its family differs. */
+function plainTraits(layers: number, headDim: number) {
+  const ropeFrequencies = Float64Array.from({ length: headDim / 2 }, (_, i) => 10000 ** ((-2 * i) / headDim));
+  return {
+    ropeFrequencies,
+    activation: "silu",
+    embeddingScale: 1,
+    attentionScale: 1 / Math.sqrt(headDim),
+    attentionCap: null,
+    logitCap: null,
+    headNorms: false,
+    postNorms: false,
+    biases: false,
+    blocks: Array.from({ length: layers }, () => ({ ropeFrequencies, window: null })),
+  } as const;
 }
 
 function randomTensor(rows: number, columns: number, random: Random): StoredTensor {

@@ -16,7 +16,7 @@ describe.each(["tiny", "smollm2-135m"])("the tokenizer rebuilt for %s", async (n
     it.skip(because(`the weights of ${name} are not in the cache`));
     return;
   }
-  const json = rebuildTokenizer(await GgufFile.open(weights));
+  const json = await rebuildTokenizer(await GgufFile.open(weights));
   const tokenizer = new Tokenizer(withExactSplits(JSON.parse(json) as object), {});
   const encode = (text: string) => tokenizer.encode(text, { add_special_tokens: false }).ids;
   const golden = JSON.parse(readFileSync(new URL(`golden/${name}.tokens.json`, import.meta.url), "utf8")) as Golden;

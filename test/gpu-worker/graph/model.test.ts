@@ -20,7 +20,7 @@ beforeAll(async () => {
   const dir = await ensureBundle("tiny", { precision: "fp32" });
   manifest = JSON.parse(await readFile(join(dir, "manifest.json"), "utf8"));
   plain = await BaseRunner.open(join(dir, manifest.graphs.base.path), manifest.architecture);
-  heads = await ort.InferenceSession.create(join(dir, manifest.graphs.heads.path), { intraOpNumThreads: 1 });
+  heads = await ort.InferenceSession.create(join(dir, manifest.graphs.heads!.path), { intraOpNumThreads: 1 });
   model = await loadTiny(1, "fp32");
 });
 afterAll(() => Promise.all([plain.close(), heads.release(), model.release()]));
