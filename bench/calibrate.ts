@@ -4,7 +4,13 @@ import { parseArgs } from "node:util";
 import { ensureBundle } from "../models/bundle.ts";
 import { calibrationPath } from "../models/calibration.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
-import { CALIBRATION_VERSION, type Calibration, type Evidence, evidenceOf } from "../shared/rescore/calibration.ts";
+import {
+  CALIBRATION_VERSION,
+  type Calibration,
+  EVIDENCE,
+  type Evidence,
+  evidenceOf,
+} from "../shared/rescore/calibration.ts";
 import { collectExamples } from "./calibrate/examples.ts";
 import { fit } from "./calibrate/fit.ts";
 import { parseMethod } from "./eval/methods.ts";
@@ -47,15 +53,15 @@ export async function benchCalibrate(args: readonly string[]) {
 
   const weights: Partial<Record<Evidence, number[]>> = {};
   const loss: Partial<Record<Evidence, number>> = {};
-  const kinds = [false, true].flatMap((lm) => [false, true].map((prompt) => ({ lm, prompt })));
+  const kinds = EVIDENCE.filter(({ lm }) => model !== null || !lm);
   const bar = new Progress(kinds.length, "fits");
   let choices = 0;
   try {
-    for (const { lm, prompt } of kinds.filter((kind) => model !== null || !kind.lm)) {
-      const examples = collectExamples(generations, { model: lm ? model : null, prompt, depth: DEPTH });
+    for (const kind of kinds) {
+      const examples = collectExamples(generations, { ...kind, model: kind.lm ? model : null, depth: DEPTH });
       const fitted = fit(examples, penalty, ROUNDS);
-      weights[evidenceOf(lm, prompt)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
-      loss[evidenceOf(lm, prompt)] = fitted.loss;
+      weights[evidenceOf(kind)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
+      loss[evidenceOf(kind)] = fitted.loss;
       choices = examples.choices;
       bar.step();
     }

@@ -1,8 +1,10 @@
 import type { Placement } from "../shared/decode/placement.ts";
+import { ReceiptBook } from "../shared/decode/receipt.ts";
 import { decode, type StepEvent } from "../shared/decode/run.ts";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { interleave } from "./interleave.ts";
+import { receiptBody } from "./openai/receipt.ts";
 import { type Metrics, metricsOf, type Usage, usageOf } from "./openai/responses.ts";
 import { DecodeStats } from "./openai/stats.ts";
 import { type StepTrace, traceOf } from "./openai/trace.ts";
@@ -34,10 +36,14 @@ export interface DecodingOptions {
 export class Decoding {
   readonly #options: DecodingOptions;
   readonly #stats = new DecodeStats();
+  /** [choices] null: nobody asked for a receipt. */
+  readonly #receipts: readonly ReceiptBook[] | null;
   #firstTokenAt: number | null = null;
 
   constructor(options: DecodingOptions) {
     this.#options = options;
+    const { receipt, choices } = options.prepared;
+    this.#receipts = receipt ? choices.map(() => new ReceiptBook()) : null;
   }
 
   /**
@@ -73,7 +79,8 @@ export class Decoding {
     const { now, receivedAt, prepared } = this.#options;
     const endedAt = now();
     const times = { ttftMs: (this.#firstTokenAt ?? endedAt) - receivedAt, totalMs: endedAt - receivedAt };
-    return metricsOf(this.#stats, times, this.#placement.chosen, prepared.maxNodes, detailed);
+    const metrics = metricsOf(this.#stats, times, this.#placement.chosen, prepared.maxNodes, detailed);
+    return this.#receipts === null ? metrics : { ...metrics, receipt: receiptBody(this.#receipts) };
   }
 
   get #placement(): Placement {
@@ -89,6 +96,7 @@ export class Decoding {
       this.#firstTokenAt ??= now();
       const step = transcript.push(event);
       this.#stats.record(event, { kept: step.kept, sharesPrompt: choice.sharesWith !== null });
+      this.#receipts?.[index]?.record(event, step.kept);
       if (recollection !== null) kept.push(...event.committed.slice(0, step.kept).map(({ token }) => token));
       // Whoever has read the end finds it remembered.
       if (step.finish !== null) await recollection?.remember(choice.request.spec.prompt, kept);

@@ -25,6 +25,8 @@ export interface Prepared {
   /** Most nodes of a draft; 0 where speculation is off. */
   readonly maxNodes: number;
   readonly stop: readonly string[];
+  /** Whether a receipt is kept. */
+  readonly receipt: boolean;
   /** At least one; all of the first prompt come first. */
   readonly choices: readonly PreparedChoice[];
 }
@@ -90,7 +92,9 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
     });
   });
   const promptTokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0);
-  return { bundle, promptTokens, recollection, maxNodes: plan.maxNodes, stop: params.stop, choices };
+  const { stop } = params;
+  const { receipt } = params.speculation;
+  return { bundle, promptTokens, recollection, maxNodes: plan.maxNodes, stop, receipt, choices };
 }
 
 /** The request's prompts as token ids, and how many tokens a context holds. Throws StepError, as all that follows. */
@@ -124,15 +128,15 @@ function requestOf(
   spec: Pick<OpenSpec, "model" | "prompt" | "sampling" | "logProbs" | "tenant" | "grammar">,
 ): PreparedChoice["request"] {
   const { manifest } = bundle;
-  const { heads, topK, neural, autoNodes } = plan;
-  const { forced } = params.speculation;
+  const { heads, topK, engine, autoNodes } = plan;
+  const { forced, trace, receipt } = params.speculation;
   // What a grammar forces goes on beyond the heads.
   const maxNodes = forced && grammar !== null && autoNodes ? LIMITS.draftNodes : plan.maxNodes;
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
   const rescorer = createRescorer(plan.rescorer, pack, manifest.calibration, prediction);
   if (recollection !== null) rescorer.recall?.(recollection.texts);
   return {
-    spec: { ...spec, heads, topK, neural, fixed: !autoNodes },
+    spec: { ...spec, heads, topK, ...engine, fixed: !autoNodes },
     limits,
     rescorer,
     guide: forced ? grammar : null,
@@ -151,7 +155,7 @@ function requestOf(
         ...(prediction === null ? {} : { prediction }),
         limits,
         guided: forced,
-        verified: params.speculation.trace,
+        verified: trace || receipt,
       },
     },
   };

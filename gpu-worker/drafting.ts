@@ -9,14 +9,14 @@ import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { loadPack } from "../shared/ngram/format.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer } from "../shared/rescore/index.ts";
+import { createRescorer, rescorerModule } from "../shared/rescore/index.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
 import { readGrammars } from "./grammars.ts";
 
 /** What drafts of a run are made from. */
 export type Drafted = Pick<RunRequest, "rescorer" | "pack" | "prediction">;
 
-type Parts = Pick<BundleManifest, "packs" | "calibration" | "tokenizer" | "eosTokens">;
+type Parts = Pick<BundleManifest, "packs" | "calibration" | "graphs" | "tokenizer" | "eosTokens">;
 
 /** What drafts beside the model: the rescorers of shared/ with this bundle's packs, each loaded when first asked for. */
 export class Drafting {
@@ -38,8 +38,9 @@ export class Drafting {
 
   /** Rejects with StepError "unsupported" where this bundle lacks what it takes. */
   async rescorer({ rescorer: spec, pack, prediction }: Drafted): Promise<Rescorer> {
+    const missing = rescorerModule(spec.type).needs(this.#manifest);
+    if (missing !== null) throw lacks(`a ${missing}`);
     const { calibration } = this.#manifest;
-    if (spec.type === "tree" && calibration == null) throw lacks("a calibration");
     return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration, prediction);
   }
 

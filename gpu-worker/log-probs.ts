@@ -1,5 +1,6 @@
 import type { TokenLogProbs } from "../shared/engine.ts";
 import type { TokenId } from "../shared/ids.ts";
+import { type RunnersUp, runnersUpOf } from "../shared/runners-up.ts";
 
 /**
  * Log-softmax of the raw logits: of the chosen token and of the `count` likeliest (lower ids first among equals).
@@ -20,8 +21,15 @@ export function tokenLogProbs(logits: Float32Array, chosen: TokenId, count: numb
   };
 }
 
-/** `count` >= 1 tokens by falling logit. */
-function likeliest(logits: Float32Array, count: number): TokenId[] {
+/** The `count` likeliest tokens but `chosen`: fewer where the vocabulary ends. */
+export function likeliestBeside(logits: Float32Array, chosen: TokenId, count: number): RunnersUp {
+  const tokens = likeliest(logits, Math.min(count + 1, logits.length));
+  const row = { tokens, logits: tokens.map((token) => logits[token]!) };
+  return runnersUpOf(row, chosen, Math.min(count, logits.length - 1));
+}
+
+/** `count` >= 1 tokens by falling logit, lower ids first among equals. */
+export function likeliest(logits: Float32Array, count: number): TokenId[] {
   const kept: TokenId[] = [];
   for (let token = 0; token < logits.length; token++) {
     const logit = logits[token]!;

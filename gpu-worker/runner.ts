@@ -4,17 +4,21 @@ import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
 import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
+import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
 import { LogitAdjuster } from "./adjust.ts";
 import { Constraint } from "./constraint.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
-import { tokenLogProbs } from "./log-probs.ts";
+import { likeliestBeside, tokenLogProbs } from "./log-probs.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { sampleToken } from "./sampler.ts";
 import { longestPath } from "./verify.ts";
 
 /** What a session keeps to for its whole life. */
-export type RunnerSpec = Pick<OpenSpec, "heads" | "topK" | "sampling" | "logProbs" | "neural" | "answered" | "grammar">;
+export type RunnerSpec = Pick<
+  OpenSpec,
+  "heads" | "topK" | "sampling" | "logProbs" | "neural" | "answered" | "grammar" | "runnersUp"
+>;
 
 /** A session as it begins, or as it goes on after its computed part was lost. */
 export interface RunnerSession {
@@ -39,6 +43,8 @@ export interface Outcome {
   readonly bonus: TokenId;
   readonly lattice: Lattice;
   readonly logProbs: readonly TokenLogProbs[] | null;
+  /** A row for each of the accepted nodes, and the bonus token's. */
+  readonly runnersUp: RunnersUp;
 }
 
 export interface PassResult {
@@ -134,8 +140,8 @@ export class ModelRunner implements Runner {
     const lattices = await this.#lattices(items, sessions, chosen);
     const outcomes = chosen.map((choice, i): Outcome | null => {
       if (choice === null) return null;
-      const { accepted, bonus, logProbs } = choice;
-      return { accepted, bonus, lattice: lattices[i] ?? EMPTY_LATTICE, logProbs };
+      const { accepted, bonus, logProbs, runnersUp } = choice;
+      return { accepted, bonus, lattice: lattices[i] ?? EMPTY_LATTICE, logProbs, runnersUp };
     });
     const made = lattices.filter((lattice) => lattice !== null).length;
     return { outcomes, lattices: made, ms: this.#now() - startedAt };
@@ -218,6 +224,7 @@ interface Chosen {
   readonly committed: readonly TokenId[];
   readonly bonus: TokenId;
   readonly logProbs: readonly TokenLogProbs[] | null;
+  readonly runnersUp: RunnersUp;
 }
 
 function segmentOf(
@@ -226,7 +233,7 @@ function segmentOf(
 ): Segment {
   const table = Int32Array.from(pages);
   const plain = spec.sampling.temperature === 0 && adjuster === null && constraint === null;
-  const logits = !plain || spec.logProbs !== null;
+  const logits = !plain || spec.logProbs !== null || countOf(spec) > 0;
   if ("rows" in work) {
     const end = length + work.rows;
     const due = !rooted && end === text.length;
@@ -246,15 +253,22 @@ function choose({ work }: RunnerItem, session: Session, forward: Forward, first:
   const { spec, text } = session;
   const draft = "draft" in work ? work.draft : EMPTY_TREE;
   const logProbs: TokenLogProbs[] = [];
+  const runnersUp: RunnersUp[] = [];
   const { accepted, bonus } = longestPath(draft, (node, depth) => {
     const row = first + node + 1;
     const token = tokenAfter(forward, row, session, text.length + depth);
     if (spec.logProbs !== null) logProbs.push(tokenLogProbs(forward.logits(row), token, spec.logProbs));
+    if (countOf(spec) > 0) runnersUp.push(likeliestBeside(forward.logits(row), token, countOf(spec)));
     return token;
   });
   const last = first + (accepted.at(-1) ?? -1) + 1;
   const committed = accepted.map((node) => draft.tokens[node]!);
-  return { row: last, accepted, committed, bonus, logProbs: spec.logProbs === null ? null : logProbs };
+  const asked = { logProbs: spec.logProbs === null ? null : logProbs, runnersUp: joinRunnersUp(runnersUp) };
+  return { row: last, accepted, committed, bonus, ...asked };
+}
+
+function countOf({ runnersUp = 0 }: RunnerSpec): number {
+  return runnersUp;
 }
 
 /** The model's own token after a row. Asked for along a path only: what is chosen becomes part of the text. */

@@ -5,6 +5,7 @@ import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSe
 import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { TokenId } from "../shared/ids.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
+import { joinRunnersUp, NO_RUNNERS_UP, type RunnersUp } from "../shared/runners-up.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Drafts } from "./server.ts";
 
@@ -17,6 +18,8 @@ export class ServedSession implements StepSession {
   readonly #grammar: TokenGrammar | null;
   /** All committed tokens. */
   readonly #text: TokenId[];
+  /** Of those that the model chose. */
+  readonly #runnersUp: RunnersUp[] = [];
   #end: RunEnd;
 
   private constructor(spec: OpenSpec, session: StepSession, metrics: Metrics, grammar: TokenGrammar | null) {
@@ -25,6 +28,7 @@ export class ServedSession implements StepSession {
     this.#metrics = metrics;
     this.#grammar = grammar;
     this.#text = [...spec.prompt, session.opened.bonus];
+    this.#runnersUp.push(session.opened.runnersUp ?? NO_RUNNERS_UP);
     this.#end = { result: session.opened, steps: 0 };
   }
 
@@ -57,6 +61,7 @@ export class ServedSession implements StepSession {
     const result = await this.#session.step(index, draft, signal);
     this.#metrics.stepped(draft, result);
     this.#text.push(...result.accepted.map((node) => draft.tokens[node]!), result.bonus);
+    this.#runnersUp.push(result.runnersUp ?? NO_RUNNERS_UP);
     this.#end = { result, steps: index + 1 };
     return result;
   }
@@ -74,6 +79,8 @@ export class ServedSession implements StepSession {
   loop(request: RunRequest, rescorer: Rescorer): Loop {
     const { prompt, heads, answered = 0 } = this.#spec;
     const spec = { prompt: [...this.#text], heads, answered: answered + this.#text.length - prompt.length };
-    return new Loop(this, { ...request, spec, rescorer, guide: request.guided ? this.#grammar : null }, this.#end);
+    const runnersUp = joinRunnersUp(this.#runnersUp);
+    const guide = request.guided ? this.#grammar : null;
+    return new Loop(this, { ...request, spec, runnersUp, rescorer, guide }, this.#end);
   }
 }

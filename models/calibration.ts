@@ -1,16 +1,14 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { type Calibration, calibrationFault } from "../shared/rescore/calibration.ts";
+import { type Calibration, calibrationFault, EVIDENCE, evidenceOf } from "../shared/rescore/calibration.ts";
 import { type BundleSource, folderOf, MODELS_DIR } from "./source.ts";
-
-const weights = z.array(z.number()).optional();
 
 const schema = z.strictObject({
   version: z.number(),
   command: z.string(),
   pack: z.string().nullable(),
-  weights: z.strictObject({ heads: weights, "heads+lm": weights, "heads+prompt": weights, "heads+lm+prompt": weights }),
+  weights: z.partialRecord(z.enum(EVIDENCE.map(evidenceOf)), z.array(z.number())),
 });
 
 /** Beside source.json; written by `npm run bench -- calibrate`. A bundle can do without. */

@@ -1,7 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { PRECISIONS, RESCORER_TYPES } from "../shared/manifest.ts";
+import { PRECISIONS } from "../shared/manifest.ts";
+import { RESCORER_TYPES } from "../shared/rescore/index.ts";
 
 /** The repository's committed half of every bundle: models/<name>/. */
 export const MODELS_DIR = import.meta.dirname;
@@ -13,6 +14,7 @@ const rescorer = z.strictObject({
   alpha: z.number().min(0).max(1),
   pBest: z.number().int().min(1).max(16),
   prompt: z.boolean().optional(),
+  recycled: z.boolean().optional(),
 });
 
 const ms = z.number().min(0);

@@ -16,16 +16,31 @@ export interface DraftTree {
   readonly parents: Int16Array;
   /** [nodes] how likely each is to be accepted, in 255ths: at most its parent's. The engine verifies what pays. */
   readonly chances: Uint8Array;
+  /** [nodes] who proposed each, as an index of SOURCES; left out: the lattice. Said to who asks, not to the engine. */
+  readonly sources?: Uint8Array | undefined;
 }
+
+/**
+ * A head; n-grams of the prompt, the answer and earlier texts; what the model had thought of before; what the answer's
+ * grammar leaves to follow.
+ */
+export const SOURCES = ["lattice", "prompt", "recycled", "grammar"] as const;
+export type Source = (typeof SOURCES)[number];
 
 export const EMPTY_TREE: DraftTree = treeOf([], []);
 
 /** A tree, by default of nodes that insist on being verified. */
-export function treeOf(tokens: ArrayLike<TokenId>, parents: ArrayLike<NodeIndex>, chances?: Uint8Array): DraftTree {
+export function treeOf(
+  tokens: ArrayLike<TokenId>,
+  parents: ArrayLike<NodeIndex>,
+  chances?: Uint8Array,
+  sources?: Uint8Array,
+): DraftTree {
   return {
     tokens: Uint32Array.from(tokens),
     parents: Int16Array.from(parents),
     chances: chances ?? new Uint8Array(tokens.length).fill(CERTAIN),
+    ...(sources === undefined ? {} : { sources }),
   };
 }
 
@@ -62,6 +77,7 @@ export function prune(draft: DraftTree, threshold: number): Pruned {
     nodes.map((node) => draft.tokens[node]!),
     nodes.map((node) => (draft.parents[node] === ROOT ? ROOT : place[draft.parents[node]!]!)),
     Uint8Array.from(nodes, (node) => draft.chances[node]!),
+    draft.sources && Uint8Array.from(nodes, (node) => draft.sources![node]!),
   );
   return { draft: pruned, nodes };
 }

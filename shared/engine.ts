@@ -2,6 +2,7 @@ import type { Ahead } from "./decode/drafting-session.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { LogProb, NodeIndex, TokenId } from "./ids.ts";
 import type { Lattice } from "./lattice.ts";
+import type { RunnersUp } from "./runners-up.ts";
 
 /**
  * How tokens are chosen. With temperature 0 the token is the argmax of the adjusted base logits (lowest id on
@@ -56,6 +57,8 @@ export interface OpenSpec {
    * lattice column given the best candidates of the columns before. 0 and null change no lattice.
    */
   readonly neural: number | null;
+  /** How many tokens replies list beside each committed one (RunnersUp.k); none where left out. */
+  readonly runnersUp?: number | undefined;
   /** true: every drafted node is verified and a lattice follows every step, whether or not that pays. */
   readonly fixed: boolean;
   /**
@@ -113,6 +116,8 @@ export interface StepResult {
   readonly lattice: Lattice;
   /** One entry per committed token (accepted, then bonus), where asked for. */
   readonly logProbs: readonly TokenLogProbs[] | null;
+  /** A row per committed token, where asked for. */
+  readonly runnersUp?: RunnersUp | undefined;
   /**
    * What a node's chance had to be to pay, in 255ths: drafted nodes below it were not verified. 0..256; another draft
    * may do without such nodes.

@@ -31,6 +31,8 @@ export const LIMITS = {
   latticeHeads: 16,
   /** Candidates per lattice column. */
   topK: 16,
+  /** Tokens that a reply lists beside each committed one. */
+  runnersUp: 7,
   /** Paths merged into one draft tree. */
   pBest: 16,
   /** Drafted nodes verified in one step, the root not counted. */

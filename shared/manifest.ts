@@ -1,5 +1,6 @@
 import type { PassCosts } from "./engine.ts";
 import type { Calibration } from "./rescore/calibration.ts";
+import type { RescorerType } from "./rescore/index.ts";
 
 /** The files of a compiled bundle directory and what they hold. Written by `models/`, read by all. */
 
@@ -37,9 +38,6 @@ export interface CopyHeads {
   readonly gateAgree: readonly number[];
 }
 
-export const RESCORER_TYPES = ["none", "ngram", "tree", "neural"] as const;
-export type RescorerType = (typeof RESCORER_TYPES)[number];
-
 export const PRECISIONS = ["fp32", "int8"] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
@@ -55,6 +53,8 @@ export interface SpeculationDefaults {
     readonly pBest: number;
     /** Whether n-grams of the request's own tokens take part; false where left out. */
     readonly prompt?: boolean | undefined;
+    /** Whether recycled tokens do; false where left out. */
+    readonly recycled?: boolean | undefined;
   };
   /** Weight of the local rescorer, in bundles that have one. */
   readonly neuralAlpha: number;

@@ -3,6 +3,8 @@ import { PromptModel } from "../../shared/ngram/prompt.ts";
 import { Continuations } from "../../shared/rescore/continuations.ts";
 import { Features } from "../../shared/rescore/features.ts";
 import { History } from "../../shared/rescore/history.ts";
+import { Recycled } from "../../shared/rescore/recycled.ts";
+import { rowsOf } from "../../shared/runners-up.ts";
 import type { Generation } from "../eval/trace.ts";
 
 /**
@@ -24,6 +26,7 @@ export interface Examples {
 export interface ExampleOptions {
   readonly model: NgramModel | null;
   readonly prompt: boolean;
+  readonly recycled: boolean;
   /** How far a path is followed. */
   readonly depth: number;
 }
@@ -47,9 +50,9 @@ export function collectExamples(generations: readonly Generation[], options: Exa
 
 type Growing = { outcomes: number[]; truth: number[]; features: number[]; ids: number[]; values: number[] };
 
-function collect({ prompt, output, lattices }: Generation, options: ExampleOptions, out: Growing): void {
+function collect({ prompt, output, lattices, runnersUp }: Generation, options: ExampleOptions, out: Growing): void {
   const memory = options.prompt ? new PromptModel() : null;
-  const history = new History(options.model, memory);
+  const history = new History(options.model, memory, options.recycled ? new Recycled() : null);
   const after = new Continuations(history);
   const features = new Features();
   const put = () => {
@@ -61,7 +64,7 @@ function collect({ prompt, output, lattices }: Generation, options: ExampleOptio
   };
   history.commit(prompt);
   for (let at = 0; at + 1 < output.length; at++) {
-    history.commit([output[at]!]);
+    history.commit([output[at]!], rowsOf(runnersUp, at, at + 1));
     after.begin(lattices[at]!);
     let end = history.end();
     for (let depth = 0; depth < options.depth && at + 1 + depth < output.length; depth++) {

@@ -90,8 +90,8 @@ async function liveCase(
     const completion = await complete(task, plain, new Map(), []);
     return { id, category, turn, task, plain: completion, timed: true, references };
   }
-  const { completion, lattices } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
-  const generation = { id, category, turn, prompt, output: Uint32Array.from(completion.output), lattices };
+  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
+  const generation = { id, category, turn, prompt, output: Uint32Array.from(completion.output), lattices, runnersUp };
   options.onGeneration(generation);
   return replayCase(generation, model, options.maxTokens);
 }
@@ -122,8 +122,12 @@ function replayCase(
 /** What plain decoding counts: one token per step after the prefill's. */
 function plainCompletion(output: Uint32Array): Completion {
   const steps = output.length - 1;
-  const counters = { ...emptyCounters(), tokens: steps, steps, outputTokens: output.length };
-  return { output: [...output], counters, logProbs: [], decodeMs: 0 };
+  const empty = emptyCounters();
+  // Every step commits the model's own token, whatever might have been drafted.
+  const tokens = { ...empty.receipt.tokens, bonus: steps };
+  const receipt = { steps, unrefined: steps, refined: steps, best: steps, tokens };
+  const counters = { ...empty, tokens: steps, steps, outputTokens: output.length, receipt };
+  return { output: [...output], counters, logProbs: [], runnersUp: [], decodeMs: 0 };
 }
 
 function bundleInfo(manifest: BundleManifest): BundleInfo {

@@ -1,16 +1,19 @@
 import type { DecodeLimits } from "../../shared/decode/advance.ts";
+import { ReceiptBook } from "../../shared/decode/receipt.ts";
 import { decode } from "../../shared/decode/run.ts";
 import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
-import { createRescorer } from "../../shared/rescore/index.ts";
-import { noneRescorer } from "../../shared/rescore/none.ts";
+import { createRescorer, engineWork, NO_WORK } from "../../shared/rescore/index.ts";
+import { chainOfFirst } from "../../shared/rescore/none.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
+import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
 import { type Counters, emptyCounters } from "./counters.ts";
-import type { Method } from "./methods.ts";
+import { isRefined, type Method } from "./methods.ts";
 import { BLANK_LATTICE, oracleRescorer, promptLookup } from "./outside.ts";
 import { countEvent, recordRescorer, wireLattice, withLattices } from "./record.ts";
+import { TRACED_RUNNERS_UP } from "./trace.ts";
 
 /** One greedy completion to make. */
 export interface Task {
@@ -29,6 +32,8 @@ export interface Completion {
   readonly counters: Counters;
   /** One per output token, where asked for. */
   readonly logProbs: (TokenLogProbs | null)[];
+  /** By model call, where asked for. */
+  readonly runnersUp: RunnersUp[];
   /** From the first token to the last: the steps and all that is done between them, ms. */
   decodeMs: number;
 }
@@ -53,8 +58,8 @@ export async function complete(
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
   const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
-  const neural = method.draft.type === "neural" ? method.draft.alpha : null;
-  const spec = { ...greedySpec(task, method, logProbs), neural };
+  const work = isRefined(method.draft) ? engineWork(method.draft) : NO_WORK;
+  const spec = { ...greedySpec(task, method, logProbs), ...work };
   return run(task, engine, rescorer, method.maxNodes, spec, counters);
 }
 
@@ -66,16 +71,16 @@ export async function traceCompletion(
   task: Task,
   heads: number,
   topK: number,
-): Promise<{ readonly completion: Completion; readonly lattices: Lattice[] }> {
+): Promise<{ readonly completion: Completion; readonly lattices: Lattice[]; readonly runnersUp: RunnersUp }> {
   const lattices: Lattice[] = [];
   const engine = withLattices(task.engine, (lattice) => {
     const seen = wireLattice(lattice);
     lattices.push(seen);
     return seen;
   });
-  const spec = greedySpec(task, { heads, topK }, null);
-  const completion = await run(task, engine, noneRescorer(), 0, spec, emptyCounters());
-  return { completion, lattices };
+  const spec = { ...greedySpec(task, { heads, topK }, null), runnersUp: TRACED_RUNNERS_UP };
+  const completion = await run(task, engine, chainOfFirst(), 0, spec, emptyCounters());
+  return { completion, lattices, runnersUp: joinRunnersUp(completion.runnersUp) };
 }
 
 function greedySpec(task: Task, method: Pick<Method, "heads" | "topK">, logProbs: number | null): OpenSpec {
@@ -102,18 +107,22 @@ async function run(
   spec: OpenSpec,
   counters: Counters,
 ): Promise<Completion> {
-  const completion: Completion = { output: [], counters, logProbs: [], decodeMs: 0 };
+  const completion: Completion = { output: [], counters, logProbs: [], runnersUp: [], decodeMs: 0 };
   const { limits, autoNodes } = task;
   const request = { spec, limits, rescorer, maxNodes, autoNodes, tokenizerHash: null, elsewhere: null };
+  const book = new ReceiptBook();
   let firstAt: number | null = null;
   for await (const event of decode(engine, { ...request, signal: NEVER, now: () => performance.now() })) {
     countEvent(counters, event);
+    book.record(event);
     firstAt ??= performance.now();
+    if (event.runnersUp !== undefined) completion.runnersUp.push(event.runnersUp);
     for (const { token, logProbs } of event.committed) {
       completion.output.push(token);
       completion.logProbs.push(logProbs);
     }
   }
+  counters.receipt = book.close().receipt;
   completion.decodeMs = firstAt === null ? 0 : performance.now() - firstAt;
   return completion;
 }
@@ -122,20 +131,14 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
   const { draft } = method;
   switch (draft.type) {
     case "plain":
-    case "none":
-    case "neural":
-      return noneRescorer();
-    case "ngram":
-      return createRescorer(draft, draft.pack === null ? null : (packs.get(draft.pack.name) ?? null));
-    case "tree":
-      return createRescorer(
-        draft,
-        draft.pack === null ? null : (packs.get(draft.pack.name) ?? null),
-        draft.calibration,
-      );
+      return chainOfFirst();
     case "oracle":
       return oracleRescorer(promptLength, truth, draft.topK);
     case "prompt-lookup":
       return promptLookup();
+    default: {
+      const pack = draft.pack === null ? null : (packs.get(draft.pack.name) ?? null);
+      return createRescorer(draft, pack, draft.calibration);
+    }
   }
 }

@@ -1,3 +1,4 @@
+import { type Receipt, ReceiptBook, TOKEN_SOURCES } from "../../shared/decode/receipt.ts";
 import { type DraftTree, depths } from "../../shared/draft-tree.ts";
 import { ROOT, type TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
@@ -34,6 +35,8 @@ export interface Counters {
   /** [lattice row] sum of entropies (countEntropy), nats, and the lattices summed. */
   entropySum: number[];
   entropyCount: number[];
+  /** What the steps' lattices would have given (shared/decode/receipt.ts). */
+  receipt: Receipt;
 }
 
 export interface RepetitionCounters {
@@ -64,6 +67,7 @@ export function emptyCounters(): Counters {
     after: emptyRepetition(),
     entropySum: [],
     entropyCount: [],
+    receipt: new ReceiptBook().close().receipt,
   };
 }
 
@@ -146,10 +150,22 @@ export function addCounters(into: Counters, from: Counters): void {
   addRepetition(into.after, from.after);
   addInto(into.entropySum, from.entropySum);
   addInto(into.entropyCount, from.entropyCount);
+  into.receipt = addReceipts(into.receipt, from.receipt);
 }
 
 function addInto(into: number[], from: readonly number[]): void {
   for (let i = 0; i < from.length; i++) into[i] = (into[i] ?? 0) + (from[i] ?? 0);
+}
+
+function addReceipts(a: Receipt, b: Receipt): Receipt {
+  const tokens = Object.fromEntries(TOKEN_SOURCES.map((source) => [source, a.tokens[source] + b.tokens[source]]));
+  return {
+    steps: a.steps + b.steps,
+    unrefined: a.unrefined + b.unrefined,
+    refined: a.refined + b.refined,
+    best: a.best + b.best,
+    tokens: tokens as Receipt["tokens"],
+  };
 }
 
 function addRepetition(into: RepetitionCounters, from: RepetitionCounters): void {

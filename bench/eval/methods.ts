@@ -1,31 +1,28 @@
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import type { Calibration } from "../../shared/rescore/calibration.ts";
+import {
+  RESCORER_TYPES,
+  type RescorerSpec,
+  type RescorerType,
+  rescorerModule,
+  rescorerSpec,
+} from "../../shared/rescore/index.ts";
+import type { RescorerModule } from "../../shared/rescore/module.ts";
+import type { ParamName } from "../../shared/rescore/params.ts";
 
 /** How a method drafts; everything else about decoding is the same for all. */
 export type DraftSpec =
   | { readonly type: "plain" }
-  | { readonly type: "none" }
-  | {
-      readonly type: "ngram";
-      readonly order: number;
-      readonly alpha: number;
-      readonly pBest: number;
-      readonly prompt: boolean;
-      readonly pack: PackEntry | null;
-    }
-  | {
-      readonly type: "tree";
-      readonly order: number;
-      readonly alpha: number;
-      readonly prompt: boolean;
-      readonly pack: PackEntry | null;
-      readonly calibration: Calibration;
-    }
-  /** The engine itself re-ranks the lattice; the draft is its best path. */
-  | { readonly type: "neural"; readonly alpha: number }
+  /** `calibration` in place of the bundle's. */
+  | (RescorerSpec & { readonly pack: PackEntry | null; readonly calibration: Calibration | null })
   | { readonly type: "oracle"; readonly topK: number }
   | { readonly type: "prompt-lookup" };
+
+/** Whether a rescorer of the product drafts. */
+export function isRefined(draft: DraftSpec): draft is Extract<DraftSpec, RescorerSpec> {
+  return "calibration" in draft;
+}
 
 export interface Method {
   readonly name: string;
@@ -60,9 +57,9 @@ export interface MethodOptions {
 }
 
 /**
- * `ar`, `none`, `ngram-<order>`, `ngram-<order>-<p>best`, both also with `-prompt`, `0gram-<p>best`, `tree`,
- * `tree-<nodes>`, both also with `-heads` (neither n-gram model nor prompt), `neural`, `oracle-<k>`, `prompt-lookup`; an
- * n-gram method may end in `@<pack>`. Throws an Error naming what is wrong.
+ * `ar`, `oracle-<k>`, `prompt-lookup`, `0gram-<p>best`, or a rescorer's type with what it is to do: a number, the order of
+ * those that have a pack to choose or else the nodes of those that choose their drafts' size; `<p>best`; `prompt`;
+ * `heads`, for neither n-gram model nor prompt; and at the end `@<pack>`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
   const { draft, nodes = LIMITS.draftNodes, ...size } = parseDraft(name, manifest, options);
@@ -76,51 +73,74 @@ function parseDraft(name: string, manifest: BundleManifest, options: MethodOptio
   const topK = Math.min(options.topK ?? manifest.topK, manifest.topK);
   if (name === "ar") return { nodes: 0, draft: { type: "plain" }, heads: 0, topK: 1 };
   if (name === "prompt-lookup") return { draft: { type: "prompt-lookup" }, heads: 0, topK: 1 };
-  if (name === "none") return { draft: { type: "none" }, heads, topK };
-  if (name === "neural") {
-    if (manifest.graphs.neural === null) throw new Error(`bundle ${manifest.name} has no local rescorer`);
-    return { draft: { type: "neural", alpha: options.alpha ?? manifest.defaults.neuralAlpha }, heads, topK };
-  }
-
-  const ngram = /^ngram-(\d+)(?:-(\d+)best)?(-prompt)?(?:@(.+))?$/.exec(name);
-  if (ngram !== null) {
-    const order = inRange(name, "order", Number(ngram[1]), 2, LIMITS.ngramOrder);
-    const pBest = inRange(name, "p", Number(ngram[2] ?? 1), 1, LIMITS.pBest);
-    const alpha = options.alpha ?? manifest.defaults.rescorer.alpha;
-    const prompt = ngram[3] !== undefined;
-    const named = ngram[4] ?? options.pack;
-    // A bundle without packs still has its prompts' own n-grams, which weigh nothing else.
-    const none = alpha === 0 && named === null && manifest.packs.length === 0;
-    const pack = none ? null : findPack(name, order, manifest, named);
-    return { draft: { type: "ngram", order, alpha, pBest, prompt, pack }, heads, topK };
-  }
   const lattice = /^0gram-(\d+)best$/.exec(name);
   if (lattice !== null) {
     const pBest = inRange(name, "p", Number(lattice[1]), 1, LIMITS.pBest);
-    return { draft: { type: "ngram", order: 2, alpha: 0, pBest, prompt: false, pack: null }, heads, topK };
-  }
-  const tree = /^tree(?:-(\d+))?(-heads)?$/.exec(name);
-  if (tree !== null) {
-    const nodes = inRange(name, "nodes", Number(tree[1] ?? LIMITS.draftNodes), 1, LIMITS.draftNodes);
-    return { draft: treeDraft(name, manifest, options, tree[2] === undefined), heads, topK, nodes };
+    const draft = { type: "ngram", order: 2, alpha: 0, pBest, prompt: false, pack: null, calibration: null } as const;
+    return { draft, heads, topK };
   }
   const oracle = /^oracle-(\d+)$/.exec(name);
   if (oracle !== null) {
     const columns = inRange(name, "k", Number(oracle[1]), 1, LIMITS.topK);
     return { draft: { type: "oracle", topK: Math.min(columns, topK) }, heads, topK };
   }
-  throw new Error(`unknown method "${name}"`);
+  return { ...refined(name, manifest, options), heads, topK };
 }
 
-/** `full`: with n-gram model, where the bundle has one, and prompt. */
-function treeDraft(name: string, manifest: BundleManifest, options: MethodOptions, full: boolean): DraftSpec {
-  const calibration = options.calibration ?? manifest.calibration;
-  if (calibration == null) throw new Error(`method "${name}": bundle ${manifest.name} has no calibration`);
-  const { rescorer } = manifest.defaults;
-  const usesPack = full && manifest.packs.length > 0;
-  const pack = usesPack ? findPack(name, rescorer.order, manifest, options.pack) : null;
-  const alpha = usesPack ? (options.alpha ?? rescorer.alpha) : 0;
-  return { type: "tree", order: rescorer.order, alpha, prompt: full, pack, calibration };
+/** The rescorer that a method's name begins with, if it is one's. */
+export function rescorerOf(name: string): RescorerType | null {
+  return RESCORER_TYPES.find((type) => type === name.split(/[-@]/)[0]) ?? null;
+}
+
+function refined(name: string, manifest: BundleManifest, options: MethodOptions): Pick<Parsed, "draft" | "nodes"> {
+  const type = rescorerOf(name);
+  if (type === null) throw new Error(`unknown method "${name}"`);
+  const module = rescorerModule(type);
+  const calibration = options.calibration ?? manifest.calibration ?? null;
+  const missing = module.needs({ ...manifest, calibration });
+  if (missing !== null) throw new Error(`method "${name}": bundle ${manifest.name} has no ${missing}`);
+  const [settings, packName] = name.slice(type.length).split(/@(.*)/);
+  const { number, headsOnly, ...named } = namedSettings(name, settings!, module);
+  const usual = module.defaults(manifest);
+  const order = module.calibrated ? (usual.order ?? 2) : (number ?? usual.order ?? 2);
+  const wanted = options.alpha ?? usual.alpha ?? 0;
+  // A bundle without packs still has its prompts' own n-grams, which weigh nothing else.
+  const without = manifest.packs.length === 0 && (module.calibrated || (wanted === 0 && packName === undefined));
+  const pack =
+    module.usesPack && !headsOnly && !without ? findPack(name, order, manifest, packName ?? options.pack) : null;
+  const alpha = module.usesPack && pack === null ? 0 : wanted;
+  const spec = rescorerSpec(type, { ...usual, order, alpha, ...named });
+  return {
+    draft: { ...spec, pack, calibration: module.calibrated ? calibration : null },
+    ...(module.calibrated && number !== null ? { nodes: number } : {}),
+  };
+}
+
+/** What follows the type in a method's name; switches are on in a rescorer that is calibrated for them, else off. */
+function namedSettings(name: string, settings: string, { paramsSchema, calibrated, usesPack }: RescorerModule) {
+  const has = (param: ParamName) => param in paramsSchema.shape;
+  let number: number | null = null;
+  let pBest = 1;
+  const words = new Set<string>();
+  for (const word of settings.split("-").slice(1)) {
+    const digits = /^(\d+)(best)?$/.exec(word);
+    const value = Number(digits?.[1]);
+    if (digits?.[2] !== undefined && has("pBest")) pBest = inRange(name, "p", value, 1, LIMITS.pBest);
+    else if (digits !== null && calibrated) number = inRange(name, "nodes", value, 1, LIMITS.draftNodes);
+    else if (digits !== null && has("order")) number = inRange(name, "order", value, 2, LIMITS.ngramOrder);
+    else if (word === (calibrated ? "heads" : "prompt") && has("prompt")) words.add(word);
+    else if (word === "recycled" && has("recycled")) words.add(word);
+    else throw new Error(`unknown method "${name}"`);
+  }
+  if (!calibrated && usesPack && number === null) throw new Error(`method "${name}": its order is missing`);
+  const headsOnly = words.has("heads");
+  return {
+    number,
+    headsOnly,
+    pBest,
+    prompt: calibrated ? !headsOnly : words.has("prompt"),
+    recycled: words.has("recycled"),
+  };
 }
 
 function inRange(name: string, field: string, value: number, low: number, high: number): number {

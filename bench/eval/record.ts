@@ -40,7 +40,7 @@ export function wireLattice(lattice: Lattice): Lattice {
 export function recordRescorer(rescorer: Rescorer, counters: Counters): Rescorer {
   return {
     calibrated: rescorer.calibrated ?? false,
-    commit: (tokens) => rescorer.commit(tokens),
+    commit: (tokens, runnersUp) => rescorer.commit(tokens, runnersUp),
     draft(lattice, maxNodes, scope) {
       const tree = rescorer.draft(lattice, maxNodes, scope);
       const path = firstPath(tree);

@@ -3,6 +3,7 @@ import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
 import { type BundleInfo, IDLE, type StepEngine, type StepResult } from "../../shared/engine.ts";
 import { type NodeIndex, ROOT } from "../../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../../shared/lattice.ts";
+import { firstOf, joinRunnersUp, rowsOf } from "../../shared/runners-up.ts";
 import type { Generation } from "./trace.ts";
 
 const NO_TIME = { queueMs: 0, modelMs: 0, engineMs: 0 };
@@ -14,17 +15,21 @@ const NO_TIME = { queueMs: 0, modelMs: 0, engineMs: 0 };
  * one, which no caller keeps. The local rescorer sees only committed tokens and lattices, so it really runs.
  */
 export function replayEngine(generation: Generation, bundle: BundleInfo, neural: NeuralModel | null): StepEngine {
-  const { output, lattices } = generation;
+  const { output, lattices, runnersUp: stored } = generation;
+  const last = output.length - 1;
   return {
     async open(spec) {
       let at = 0;
       const local = LocalRescorer.for(spec, neural);
       local?.commit(spec.prompt);
       const result = async (accepted: NodeIndex[]): Promise<StepResult> => {
+        // Past the end the last row repeats, as the token does.
+        const rows = Array.from({ length: accepted.length + 1 }, (_, i) => Math.min(at - accepted.length + i, last));
+        const runnersUp = joinRunnersUp(rows.map((row) => firstOf(rowsOf(stored, row, row + 1), spec.runnersUp ?? 0)));
         const bonus = output[Math.min(at, output.length - 1)]!;
         const heads = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
         const lattice = spec.heads === 0 ? EMPTY_LATTICE : ((await local?.rescore(heads, bonus)) ?? heads);
-        return { accepted, bonus, lattice, logProbs: null, threshold: 0, timing: NO_TIME, load: IDLE };
+        return { accepted, bonus, lattice, logProbs: null, runnersUp, threshold: 0, timing: NO_TIME, load: IDLE };
       };
       return {
         bundle,

@@ -3,7 +3,9 @@ import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
 import { z } from "zod";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import type { RunnersUp } from "../../shared/runners-up.ts";
 
 /**
  * Everything a drafting method can see or be judged by, for one plain greedy completion: replaying a
@@ -19,6 +21,8 @@ export interface Generation {
   readonly output: Uint32Array;
   /** [output] */
   readonly lattices: readonly Lattice[];
+  /** Of every output token. */
+  readonly runnersUp: RunnersUp;
 }
 
 const Header = z.object({
@@ -27,6 +31,8 @@ const Header = z.object({
   vocabSize: z.number().int().positive(),
   heads: z.number().int().nonnegative(),
   topK: z.number().int().nonnegative(),
+  /** RunnersUp.k. */
+  runnersUp: z.number().int().nonnegative(),
   maxTokens: z.number().int().positive(),
   /** Of the draft heads' file that made the lattices; traces of the first version of this file lack it. */
   headsHash: z.string().optional(),
@@ -49,6 +55,9 @@ export interface Trace {
   readonly generations: readonly Generation[];
 }
 
+/** Runners-up stored per token: as many as a session may ask for. */
+export const TRACED_RUNNERS_UP = LIMITS.runnersUp;
+
 export function traceHeader(manifest: BundleManifest, maxTokens: number, command: string): TraceHeader {
   const { name, tokenizer, architecture, latticeHeads, topK, graphs } = manifest;
   return {
@@ -57,6 +66,7 @@ export function traceHeader(manifest: BundleManifest, maxTokens: number, command
     vocabSize: architecture.vocabSize,
     heads: latticeHeads,
     topK,
+    runnersUp: TRACED_RUNNERS_UP,
     maxTokens,
     ...(graphs.heads === null ? {} : { headsHash: graphs.heads.sha256 }),
     command,
@@ -77,16 +87,17 @@ export function checkTrace({ header }: Trace, manifest: BundleManifest): void {
 
 /**
  * File: gzip of magic "FDTR", u32 version, u32 header bytes, header (JSON), zeros to a multiple of 4,
- * then for each generation prompt [prompt], output [output], lattice tokens [output * heads * topK], all
- * uint32, and log-probabilities [output * heads * topK] float16, zero-padded to a multiple of 4 bytes.
+ * then for each generation prompt [prompt], output [output], lattice tokens [output * heads * topK], runners-up
+ * [output * runnersUp], all uint32, log-probabilities [output * heads * topK] float16 and gaps [output * runnersUp]
+ * uint8, zero-padded to a multiple of 4 bytes.
  * Everything little-endian. gzip takes the high halves of token ids away again.
  */
 const MAGIC = 0x52544446;
-const VERSION = 1;
+const VERSION = 2;
 const PREFIX_BYTES = 12;
 
 export function encodeTrace(trace: Trace): Uint8Array {
-  const { heads, topK } = trace.header;
+  const shape = cellsOf(trace.header);
   const sizes = trace.generations.map(({ id, category, turn, prompt, output }) => ({
     id,
     category,
@@ -96,23 +107,20 @@ export function encodeTrace(trace: Trace): Uint8Array {
   }));
   const header = new TextEncoder().encode(JSON.stringify({ ...trace.header, generations: sizes }));
   const start = align(PREFIX_BYTES + header.length);
-  const bytes = new Uint8Array(sizes.reduce((at, size) => at + sectionBytes(size, heads * topK), start));
+  const bytes = new Uint8Array(sizes.reduce((at, size) => at + sectionBytes(size, shape), start));
   new Uint32Array(bytes.buffer, 0, 3).set([MAGIC, VERSION, header.length]);
   bytes.set(header, PREFIX_BYTES);
   let at = start;
   for (const generation of trace.generations) {
-    const view = sectionViews(
-      bytes,
-      at,
-      { prompt: generation.prompt.length, output: generation.output.length },
-      heads * topK,
-    );
+    const view = sectionViews(bytes, at, { prompt: generation.prompt.length, output: generation.output.length }, shape);
     view.prompt.set(generation.prompt);
     view.output.set(generation.output);
     for (const [i, lattice] of generation.lattices.entries()) {
-      view.tokens.set(lattice.tokens, i * heads * topK);
-      view.logProbs.set(lattice.logProbs, i * heads * topK);
+      view.tokens.set(lattice.tokens, i * shape.lattice);
+      view.logProbs.set(lattice.logProbs, i * shape.lattice);
     }
+    view.runnersUp.set(generation.runnersUp.tokens);
+    view.gaps.set(generation.runnersUp.gaps);
     at = view.end;
   }
   return bytes;
@@ -128,18 +136,20 @@ export function decodeTrace(bytes: Uint8Array): Trace {
   const start = align(PREFIX_BYTES + headerBytes!);
   const text = new TextDecoder().decode(aligned.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes!));
   const { generations: sizes, ...header } = Header.parse(JSON.parse(text));
-  const cells = header.heads * header.topK;
-  if (sizes.reduce((at, size) => at + sectionBytes(size, cells), start) !== aligned.length)
+  const shape = cellsOf(header);
+  const cells = shape.lattice;
+  if (sizes.reduce((at, size) => at + sectionBytes(size, shape), start) !== aligned.length)
     throw new Error("trace: cut short");
   let at = start;
   const generations = sizes.map(({ id, category, turn, ...size }) => {
-    const view = sectionViews(aligned, at, size, cells);
+    const view = sectionViews(aligned, at, size, shape);
     at = view.end;
     const lattices = Array.from({ length: size.output }, (_, i) => {
       const logProbs = Float32Array.from(view.logProbs.subarray(i * cells, (i + 1) * cells));
       return createLattice(header.heads, header.topK, view.tokens.subarray(i * cells, (i + 1) * cells), logProbs);
     });
-    return { id, category, turn, prompt: view.prompt, output: view.output, lattices };
+    const runnersUp = { k: header.runnersUp, tokens: view.runnersUp, gaps: view.gaps };
+    return { id, category, turn, prompt: view.prompt, output: view.output, lattices, runnersUp };
   });
   return { header, generations };
 }
@@ -153,20 +163,36 @@ function align(bytes: number): number {
   return Math.ceil(bytes / 4) * 4;
 }
 
-function sectionBytes(size: SectionSize, cells: number): number {
-  return (size.prompt + size.output + size.output * cells) * 4 + align(size.output * cells * 2);
+/** Numbers per output token. */
+interface Cells {
+  readonly lattice: number;
+  readonly runnersUp: number;
 }
 
-function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, cells: number) {
-  const base = bytes.byteOffset + at;
-  const tokenCells = size.output * cells;
-  const tokensAt = base + (size.prompt + size.output) * 4;
+function cellsOf({ heads, topK, runnersUp }: TraceHeader): Cells {
+  return { lattice: heads * topK, runnersUp };
+}
+
+function sectionBytes({ prompt, output }: SectionSize, { lattice, runnersUp }: Cells): number {
+  return (prompt + output * (1 + lattice + runnersUp)) * 4 + align(output * (lattice * 2 + runnersUp));
+}
+
+function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, { lattice, runnersUp }: Cells) {
+  const { prompt, output } = size;
+  let next = bytes.byteOffset + at;
+  const take = (count: number, width: number) => {
+    const from = next;
+    next += count * width;
+    return [bytes.buffer, from, count] as const;
+  };
   return {
-    prompt: new Uint32Array(bytes.buffer, base, size.prompt),
-    output: new Uint32Array(bytes.buffer, base + size.prompt * 4, size.output),
-    tokens: new Uint32Array(bytes.buffer, tokensAt, tokenCells),
-    logProbs: new Float16Array(bytes.buffer, tokensAt + tokenCells * 4, tokenCells),
-    end: at + sectionBytes(size, cells),
+    prompt: new Uint32Array(...take(prompt, 4)),
+    output: new Uint32Array(...take(output, 4)),
+    tokens: new Uint32Array(...take(output * lattice, 4)),
+    runnersUp: new Uint32Array(...take(output * runnersUp, 4)),
+    logProbs: new Float16Array(...take(output * lattice, 2)),
+    gaps: new Uint8Array(...take(output * runnersUp, 1)),
+    end: at + sectionBytes(size, { lattice, runnersUp }),
   };
 }
 

@@ -1,7 +1,8 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import { type Method, parseMethod } from "../eval/methods.ts";
+import { rescorerModule } from "../../shared/rescore/index.ts";
+import { type Method, parseMethod, rescorerOf } from "../eval/methods.ts";
 import { readStored, type Stored, type StoredBundle, type StoredTune, tunedAlpha, writeStored } from "./stored.ts";
 
 /** null, with a word about it, where there is none or it is of another bundle: alphas are then the bundle's own. */
@@ -14,10 +15,10 @@ export async function readTune(path: string, manifest: BundleManifest): Promise<
 }
 
 /** Without those the bundle lacks the parts for. */
-export function availableMethods(names: readonly string[], { graphs, calibration }: BundleManifest): string[] {
+export function availableMethods(names: readonly string[], manifest: BundleManifest): string[] {
   return names.filter((name) => {
-    if (name === "neural") return graphs.neural !== null;
-    return !name.startsWith("tree") || calibration != null;
+    const type = rescorerOf(name);
+    return type === null || rescorerModule(type).needs(manifest) === null;
   });
 }
 

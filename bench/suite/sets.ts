@@ -1,4 +1,5 @@
-import { DEFAULT_METHODS } from "../eval/methods.ts";
+import { RESCORER_TYPES, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
+import { DEFAULT_METHODS, rescorerOf } from "../eval/methods.ts";
 import type { ScoreKind } from "../eval/scores.ts";
 
 /** One evaluation file as the suite uses it. */
@@ -53,29 +54,28 @@ export function promptCount(set: SuiteSet, use: Split | "live", scale: number): 
 /** The set whose rows the hardware table and the example drafts are made from. */
 export const MAIN_SET = "spec_bench";
 
+/** Forms in which a rescorer is evaluated; any other one as it comes. */
+const FORMS: Partial<Record<RescorerType, readonly string[]>> = {
+  none: [],
+  ngram: ["ngram-4-prompt", "ngram-4-16best-prompt"],
+  tree: ["tree-16", "tree-32", "tree"],
+};
+
 /** What the replay stage runs unless told otherwise; packs are compared on top of it. */
 export const SUITE_METHODS: readonly string[] = [
   ...DEFAULT_METHODS,
-  "neural",
-  "ngram-4-prompt",
-  "ngram-4-16best-prompt",
-  "tree-16",
-  "tree-32",
-  "tree",
+  ...RESCORER_TYPES.flatMap((type) => FORMS[type] ?? [type]),
   "prompt-lookup",
   ...[2, 3, 4, 5, 6, 8, 10, 12, 16].map((k) => `oracle-${k}`),
 ];
 
-/** Methods whose alpha is tuned. */
-export const TUNED_METHODS: readonly string[] = [
-  "ngram-2",
-  "ngram-3",
-  "ngram-4",
-  "ngram-4-16best",
-  "ngram-4-prompt",
-  "ngram-4-16best-prompt",
-  "neural",
-];
+/** Methods whose alpha is tuned: those that it does not only switch. */
+export const TUNED_METHODS: readonly string[] = SUITE_METHODS.filter((name) => {
+  const type = rescorerOf(name);
+  if (type === null) return false;
+  const { paramsSchema, calibrated } = rescorerModule(type);
+  return "alpha" in paramsSchema.shape && !calibrated;
+});
 
 /** Methods that the live stage decodes with beside plain decoding. */
 export const LIVE_METHODS: readonly string[] = ["ar", "none", "ngram-4", "ngram-4-prompt", "tree"];

@@ -10,9 +10,11 @@
  * @typedef {{ placement: { chosen: "edge" | "gpu", round_trip_ms: number | null } }} Metrics
  *   Who drafted last, and how far the edge is from the model.
  * @typedef {{ name: string, order: number, ngrams: number }} Pack
- * @typedef {{ type: "none" | "ngram" | "tree" | "neural", model: string, order: number, alpha: number, p_best: number,
- *   prompt: boolean }} RescorerDefaults
- * @typedef {{ heads: number, top_k: number, packs: Pack[], rescorers: string[], neural: { alpha: number } | null,
+ * @typedef {{ type: string, model: string, order: number, alpha: number, p_best: number, prompt: boolean }} RescorerDefaults
+ * @typedef {{ title: string, defaults: Record<string, string | number | boolean> }} RescorerSettings
+ *   What readers call it, and the bundle's value of every setting it has.
+ * @typedef {{ heads: number, top_k: number, packs: Pack[], rescorers: string[],
+ *   rescorer_settings: Record<string, RescorerSettings>, neural: { alpha: number } | null,
  *   defaults: { heads: number, top_k: number, rescorer: RescorerDefaults } }} Speculation
  * @typedef {{ id: string, notice: string | null, chat: boolean, speculation: Speculation }} Model
  */

@@ -6,6 +6,9 @@ const DEFAULTS = { max: "192", t: "0", seed: "0", at: "auto" };
 /** Value of a ticked box; an empty one's is "". */
 const ON = "1";
 
+/** Fields of the form for settings of a rescorer. */
+const SETTINGS = { lm: "model", order: "order", a: "alpha", pb: "p_best", copy: "prompt" };
+
 /** The form: what the reader asks for, as a request body and as the address's hash. */
 export class Controls {
   /** @type {Model[]} */
@@ -89,22 +92,35 @@ export class Controls {
   }
 
   #speculation() {
-    const type = this.#value("type");
-    const alpha = given("alpha", this.#number("a"));
-    const ngram = {
-      ...(this.#value("lm") === "" ? {} : { model: this.#value("lm") }),
-      ...given("order", this.#number("order")),
-      ...alpha,
-      ...(type === "ngram" ? given("p_best", this.#number("pb")) : {}),
-      prompt: this.#value("copy") === ON,
-    };
     return {
       trace: true,
       ...given("heads", this.#number("heads")),
       ...given("top_k", this.#number("k")),
       ...given("max_nodes", this.#number("nodes")),
-      rescorer: type === "none" ? { type } : type === "neural" ? { type, ...alpha } : { type, ...ngram },
+      rescorer: { type: this.#value("type"), ...this.#settings() },
     };
+  }
+
+  /** Those that the chosen rescorer has and that are not left to the bundle. */
+  #settings() {
+    /** @type {[string, string | number | boolean][]} */
+    const settings = [];
+    for (const [name, setting] of Object.entries(SETTINGS)) {
+      const field = this.#field(name);
+      if (!(setting in this.#usual())) continue;
+      if (isCheckbox(field)) settings.push([setting, field.checked]);
+      else if (field.value !== "") settings.push([setting, setting === "model" ? field.value : Number(field.value)]);
+    }
+    return Object.fromEntries(settings);
+  }
+
+  /**
+   * The bundle's settings for the chosen rescorer.
+   *
+   * @returns {Record<string, string | number | boolean>}
+   */
+  #usual() {
+    return this.model?.speculation.rescorer_settings[this.#value("type")]?.defaults ?? {};
   }
 
   /** @returns {Record<string, string>} */
@@ -128,10 +144,11 @@ export class Controls {
   }
 
   #fillForModel() {
-    const { heads = 0, top_k = 1, packs = [], rescorers = [] } = this.model?.speculation ?? {};
-    for (const option of this.#field("type").querySelectorAll("option")) {
-      option.toggleAttribute("disabled", !rescorers.includes(option.value));
-    }
+    const { heads = 0, top_k = 1, packs = [], rescorer_settings = {} } = this.model?.speculation ?? {};
+    fillSelect(
+      this.#field("type"),
+      Object.entries(rescorer_settings).map(([type, { title }]) => [type, title]),
+    );
     const counts = Array.from({ length: heads }, (_, i) => String(i + 1));
     fillSelect(this.#field("heads"), [["", "auto"], ...counts.map((n) => /** @type {[string, string]} */ ([n, n]))]);
     fillSelect(
@@ -145,16 +162,9 @@ export class Controls {
   #changed(target) {
     if (!(target instanceof HTMLElement) || target.id === "key" || this.model === null) return;
     if (target === this.#field("model")) this.reset();
-    if (target === this.#field("type")) this.#set("a", this.#usualAlpha());
+    if (target === this.#field("type")) this.#set("a", String(this.#usual().alpha ?? this.#value("a")));
     this.#adapt();
     this.#writeHash();
-  }
-
-  /** The bundle's weight for the chosen type of rescorer. */
-  #usualAlpha() {
-    const { neural, defaults } = this.model?.speculation ?? {};
-    const alpha = this.#value("type") === "neural" ? neural?.alpha : defaults?.rescorer.alpha;
-    return String(alpha ?? this.#value("a"));
   }
 
   /** What depends on another field: orders of the chosen pack, fields without a use, the range's figure. */
@@ -167,11 +177,9 @@ export class Controls {
       orders.map((n) => [n, n]),
     );
     this.#set("order", orders.includes(wanted) ? wanted : (orders.at(-1) ?? ""));
-    const type = this.#value("type");
-    const lattice = type === "ngram" || type === "tree";
-    for (const name of ["lm", "order", "copy"]) this.#field(name).toggleAttribute("disabled", !lattice);
-    this.#field("a").toggleAttribute("disabled", type === "none");
-    this.#field("pb").toggleAttribute("disabled", type !== "ngram");
+    for (const [name, setting] of Object.entries(SETTINGS)) {
+      this.#field(name).toggleAttribute("disabled", !(setting in this.#usual()));
+    }
     find("#alpha-value", HTMLOutputElement).textContent = Number(this.#value("a")).toFixed(2);
   }
 

@@ -170,6 +170,7 @@ function resumedBlock({ limits, verified }: RunRequest, progress: Progress, resu
   return {
     index: progress.blocks++,
     committed,
+    runnersUp: result.runnersUp,
     drafted: 0,
     verified: verified ? { tree: EMPTY_TREE, accepted: [] } : null,
     cachedTokens: 0,

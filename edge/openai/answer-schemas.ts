@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { PLACEMENTS } from "../../shared/decode/placement.ts";
+import { TOKEN_SOURCES } from "../../shared/decode/receipt.ts";
 import { ERRORS } from "../../shared/errors.ts";
 
 /** What is answered, for the OpenAPI document. Tests hold real answers and every event of real streams against it. */
@@ -44,6 +45,14 @@ const metrics = z.strictObject({
     })
     .nullable(),
   block_efficiency: z.number(),
+  receipt: z
+    .strictObject({
+      steps: z.int(),
+      block_efficiency: z.strictObject({ unrefined: z.number(), refined: z.number(), best: z.number() }),
+      tokens: z.strictObject(Object.fromEntries(TOKEN_SOURCES.map((source) => [source, z.int()]))),
+      per_step: z.array(z.tuple([z.int(), z.int(), z.int()])),
+    })
+    .optional(),
   placement: z.strictObject({
     chosen: place,
     mode: z.enum(PLACEMENTS),

@@ -1,7 +1,8 @@
 import type { PlacementMode } from "../../shared/decode/placement.ts";
 import type { Sampling } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import type { RescorerType } from "../../shared/manifest.ts";
+import type { RescorerType } from "../../shared/rescore/index.ts";
+import { type Params, paramsFromWire } from "../../shared/rescore/params.ts";
 import { asObject, check, invalid } from "./check.ts";
 import { supportedFields, unsupported } from "./refuse.ts";
 import { samplingOf, seedOf } from "./sampling.ts";
@@ -31,15 +32,14 @@ export interface SpeculationParams {
   readonly rescorer: {
     readonly type: RescorerType | null;
     readonly model: string | null;
-    readonly order: number | null;
-    readonly alpha: number | null;
-    readonly pBest: number | null;
-    readonly prompt: boolean | null;
+    /** Those given. */
+    readonly params: Params;
     readonly memory: boolean;
   };
   readonly placement: PlacementMode;
   /** Whether drafts heed the answer's grammar. */
   readonly forced: boolean;
+  readonly receipt: boolean;
   readonly trace: boolean;
 }
 
@@ -163,14 +163,14 @@ function commonParams(wire: ChatBody | CompletionBody, tools: Tools | null) {
 
 /** All of these grow by what was accepted, and there is no bound worth filling up to. */
 function checkPad({ speculation, logprobs }: ChatBody | CompletionBody, tools: Tools | null): void {
-  const shown = speculation?.trace
-    ? "speculation.trace"
-    : logprobs != null && logprobs !== false
-      ? "logprobs"
-      : tools === null
-        ? null
-        : "tools";
-  if (shown !== null) throw invalid("stream_options.pad", `it cannot hide the size of ${shown}; leave one of them out`);
+  const shown = [
+    speculation?.trace ? "speculation.trace" : null,
+    speculation?.receipt ? "speculation.receipt" : null,
+    logprobs != null && logprobs !== false ? "logprobs" : null,
+    tools === null ? null : "tools",
+  ].find((field) => field !== null);
+  if (shown !== undefined)
+    throw invalid("stream_options.pad", `it cannot hide the size of ${shown}; leave one of them out`);
 }
 
 /** Null where nothing was said. */
@@ -184,14 +184,12 @@ export function speculationOf(speculation: SpeculationBody): SpeculationParams {
     rescorer: {
       type: rescorer.type ?? null,
       model: rescorer.model ?? null,
-      order: rescorer.order ?? null,
-      alpha: rescorer.alpha ?? null,
-      pBest: rescorer.p_best ?? null,
-      prompt: rescorer.prompt ?? null,
+      params: paramsFromWire(rescorer),
       memory: rescorer.memory ?? false,
     },
     placement: speculation.placement ?? "auto",
     forced: speculation.forced ?? true,
+    receipt: speculation.receipt ?? false,
     trace: speculation.trace ?? false,
   };
 }

@@ -1,9 +1,8 @@
 import type { Placement } from "../../shared/decode/placement.ts";
-import type { BundleManifest } from "../../shared/manifest.ts";
 import type { CallPart } from "../text/tool-calls.ts";
 import { callBodies, callDelta, type ToolCall, type WireFinish } from "./call-bodies.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
-import { availableRescorers } from "./speculation.ts";
+import type { ReceiptBody } from "./receipt.ts";
 import { type DecodeStats, quantile } from "./stats.ts";
 import type { StepTrace } from "./trace.ts";
 
@@ -26,6 +25,7 @@ import type { StepTrace } from "./trace.ts";
  *     placement: { chosen: "edge" | "gpu",            // who drafted last, and who every step
  *                  mode, steps: {edge, gpu},
  *                  round_trip_ms, step_ms, draft_ms, gain },  // what that was chosen by; null: not seen
+ *     receipt?: receipt.ts,                           // with speculation.receipt
  *     timings: { queue_ms, prefill_ms, ttft_ms, total_ms, tokens_per_second,
  *                step_ms: {p50, p95},                 // as the edge sees it: engine and wire
  *                round_trip_ms: {p50} }               // the wire's share of it
@@ -47,8 +47,6 @@ import type { StepTrace } from "./trace.ts";
  *   All `accepted` and `bonus` texts joined are the completion (plus what a stop string cuts off). A
  *   character spread over several tokens is in the text of the token that completes it, so a text may be
  *   "". `drafted[].text` is each token by itself, incomplete bytes written \xNN, control tokens by name.
- *
- * `/v1/models` entries: `context_tokens`, `notice`, and `speculation: {heads, top_k, packs, rescorers, defaults}`.
  */
 export interface ResponseContext {
   readonly api: "chat" | "completions";
@@ -129,7 +127,7 @@ function placementMetrics({ steps, stepsAtGpu }: DecodeStats, { place, mode, est
   };
 }
 
-export type Metrics = ReturnType<typeof metricsOf>;
+export type Metrics = ReturnType<typeof metricsOf> & { readonly receipt?: ReceiptBody };
 
 function speculativeMetrics(stats: DecodeStats, maxNodes: number, detailed: boolean) {
   const byLength: Record<string, number[]> = {};
@@ -250,40 +248,6 @@ function head(context: ResponseContext, chunk: boolean) {
     created: context.created,
     model: context.model,
     system_fingerprint: context.fingerprint,
-  };
-}
-
-/** One entry of /v1/models. */
-export function modelBody(manifest: BundleManifest, created: number) {
-  const { defaults } = manifest;
-  return {
-    id: manifest.name,
-    object: "model",
-    created,
-    owned_by: "foredraft",
-    context_tokens: manifest.architecture.contextTokens,
-    license: manifest.license,
-    notice: manifest.notice,
-    chat: manifest.chatTemplate !== null,
-    speculation: {
-      heads: manifest.latticeHeads,
-      top_k: manifest.topK,
-      packs: manifest.packs.map(({ name, order, ngrams }) => ({ name, order, ngrams })),
-      rescorers: availableRescorers(manifest),
-      neural: manifest.graphs.neural === null ? null : { alpha: defaults.neuralAlpha },
-      defaults: {
-        heads: defaults.heads,
-        top_k: defaults.topK,
-        rescorer: {
-          type: defaults.rescorer.type,
-          model: defaults.rescorer.model,
-          order: defaults.rescorer.order,
-          alpha: defaults.rescorer.alpha,
-          p_best: defaults.rescorer.pBest,
-          prompt: defaults.rescorer.prompt ?? false,
-        },
-      },
-    },
   };
 }
 

@@ -1,7 +1,8 @@
 import * as z from "zod";
 import { PLACEMENTS } from "../../shared/decode/placement.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import { RESCORER_TYPES } from "../../shared/manifest.ts";
+import { RESCORER_TYPES } from "../../shared/rescore/index.ts";
+import { PARAM_NAMES, PARAMS, wireName } from "../../shared/rescore/params.ts";
 import { samplingFields } from "./sampling.ts";
 import { structuredFields } from "./structured.ts";
 import { toolCalls, toolFields } from "./tools.ts";
@@ -24,27 +25,18 @@ const message = z.strictObject({
 
 const stopString = z.string().min(1).max(LIMITS.stopLength);
 
+const rescorerParams = Object.fromEntries(
+  PARAM_NAMES.map((name) => [wireName(name), PARAMS[name].nullish().meta(PARAMS[name].meta() ?? {})]),
+);
+
 const rescorer = z
   .strictObject({
     type: z.enum(RESCORER_TYPES).nullish(),
     model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
-    order: z.int().min(2).max(LIMITS.ngramOrder).nullish().meta({ description: "At most the pack's order." }),
-    alpha: z.number().min(0).max(1).nullish().meta({
-      description: "Weight of the n-gram or neural model; 0 leaves it out. `tree` knows any other weight by itself.",
-    }),
-    p_best: z
-      .int()
-      .min(1)
-      .max(LIMITS.pBest)
-      .nullish()
-      .meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
+    ...rescorerParams,
     memory: z.boolean().nullish().meta({
       description: "Copies of this API key's earlier texts take part, too, and this one is remembered. Default false.",
     }),
-    prompt: z
-      .boolean()
-      .nullish()
-      .meta({ description: "n-grams of the prompt and of the text so far take part, and propose tokens themselves." }),
   })
   .meta({ description: "How the lattice is refined. Omitted fields take the bundle's defaults." });
 
@@ -70,6 +62,9 @@ export const speculation = z
     }),
     forced: z.boolean().nullish().meta({
       description: "false: drafts are made as if there were no grammar. Default true.",
+    }),
+    receipt: z.boolean().nullish().meta({
+      description: "Adds to `metrics` what this answer's steps would have committed unrefined and at best.",
     }),
     trace: z.boolean().nullish().meta({ description: "Adds a `speculation` object to every chunk." }),
   })

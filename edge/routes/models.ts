@@ -1,5 +1,5 @@
 import type { AppContext, Services } from "../app.ts";
-import { modelBody } from "../openai/responses.ts";
+import { modelBody } from "../openai/model-body.ts";
 
 /** GET /v1/models */
 export async function listModelsRoute(c: AppContext, { bundles, startedAt }: Services): Promise<Response> {

@@ -155,9 +155,9 @@ export class EngineSession implements StepSession {
     this.touchedAt = this.#host.now();
     const { modelMs, askedAt, resolve } = request;
     const queueMs = Math.max(0, this.touchedAt - askedAt - modelMs);
-    const { bonus, lattice, logProbs } = outcome;
+    const { bonus, lattice, logProbs, runnersUp } = outcome;
     const accepted = outcome.accepted.map((node) => nodes[node]!);
-    resolve({ accepted, bonus, lattice, logProbs, ...reply, timing: { queueMs, modelMs, engineMs: 0 } });
+    resolve({ accepted, bonus, lattice, logProbs, runnersUp, ...reply, timing: { queueMs, modelMs, engineMs: 0 } });
   }
 
   #ask(draft: DraftTree | null, signal: CancelSignal): Promise<StepResult> {

@@ -49,7 +49,7 @@ export class AcceptanceEstimate {
   }
 
   /** The draft with its nodes' chances. */
-  estimate({ tokens, parents }: DraftTree): DraftTree {
+  estimate({ tokens, parents, sources }: DraftTree): DraftTree {
     const chances = new Uint8Array(tokens.length);
     let previous = 1;
     for (let i = 0; i < chances.length; i++) {
@@ -57,7 +57,7 @@ export class AcceptanceEstimate {
       const most = parents[i] === ROOT ? CERTAIN : chances[parents[i]!]!;
       chances[i] = this.#probing ? CERTAIN : Math.min(most, chanceOf(previous));
     }
-    return treeOf(tokens, parents, chances);
+    return treeOf(tokens, parents, chances, sources);
   }
 
   /** What became of a draft: which nodes were accepted, of those whose chance was at least `threshold`. */

@@ -1,9 +1,11 @@
-import { CERTAIN, type DraftTree, treeOf } from "../draft-tree.ts";
+import { CERTAIN, type DraftTree, SOURCES, treeOf } from "../draft-tree.ts";
 import type { Place, TokenGrammar } from "../grammar/token-grammar.ts";
 import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
 
 /** How likely the model is to write as much of the text that has to follow in one token as it can, where it may write less or more. */
 const EXPECTED = 0.85;
+
+const GRAMMAR = SOURCES.indexOf("grammar");
 
 /** What bounds a draft. */
 export interface GuideScope {
@@ -84,6 +86,7 @@ class Nodes {
   readonly #chances: number[] = [];
   readonly #depths: number[] = [];
   readonly #origins: number[] = [];
+  readonly #sources: number[] = [];
   /** Places after the nodes that were copied. */
   readonly #places: [NodeIndex, Place][] = [];
 
@@ -93,12 +96,13 @@ class Nodes {
   }
 
   /** `chance` in 255ths, at most the parent's; returns the node. */
-  add(parent: NodeIndex, token: TokenId, chance: number, origin: number): NodeIndex {
+  add(parent: NodeIndex, token: TokenId, chance: number, origin: number, source: number = GRAMMAR): NodeIndex {
     this.#tokens.push(token);
     this.#parents.push(parent);
     this.#chances.push(chance);
     this.#depths.push(parent === ROOT ? 1 : this.#depths[parent]! + 1);
     this.#origins.push(origin);
+    this.#sources.push(source);
     return this.#tokens.length - 1;
   }
 
@@ -122,7 +126,8 @@ class Nodes {
       if (share === 0 || parent === -2 || after === undefined || this.#full(parent)) continue;
       const before = tree.parents[i] === ROOT ? place : reached[tree.parents[i]!]!.place;
       const least = this.#grammar.expected(before) === tree.tokens[i] ? this.#leastShare(before) : 0;
-      const node = this.add(parent, tree.tokens[i]!, this.#chance(parent, Math.max(share, least)), i);
+      const chance = this.#chance(parent, Math.max(share, least));
+      const node = this.add(parent, tree.tokens[i]!, chance, i, tree.sources?.[i] ?? 0);
       reached[i] = { node, place: after };
       this.#places.push([node, after]);
     }
@@ -137,7 +142,9 @@ class Nodes {
   }
 
   guided(): Guided {
-    return { draft: treeOf(this.#tokens, this.#parents, Uint8Array.from(this.#chances)), origins: this.#origins };
+    const sources = Uint8Array.from(this.#sources);
+    const draft = treeOf(this.#tokens, this.#parents, Uint8Array.from(this.#chances), sources);
+    return { draft, origins: this.#origins };
   }
 
   #follow(from: NodeIndex, place: Place): void {

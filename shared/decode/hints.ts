@@ -1,8 +1,21 @@
-import { CERTAIN, chanceOf, type DraftTree, EMPTY_TREE, findChild, prune, treeFault, treeOf } from "../draft-tree.ts";
+import {
+  CERTAIN,
+  chanceOf,
+  type DraftTree,
+  EMPTY_TREE,
+  findChild,
+  prune,
+  SOURCES,
+  treeFault,
+  treeOf,
+} from "../draft-tree.ts";
 import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
 import { LIMITS } from "../limits.ts";
 import type { Block } from "./block.ts";
 import { blend } from "./placement.ts";
+
+/** Of hinted nodes: hints are made without a lattice. */
+const HINTED = SOURCES.indexOf("prompt");
 
 /** Candidate continuations of a text that is drafted elsewhere, from what only the sender knows. */
 export interface Hint {
@@ -71,6 +84,7 @@ function union(draft: DraftTree, hint: DraftTree, maxNodes: number, depth: numbe
   const tokens = [...draft.tokens];
   const parents = [...draft.parents];
   const chances = [...draft.chances];
+  const sources = [...(draft.sources ?? new Uint8Array(tokens.length))];
   /** [hint's nodes] each one's place in the union and its depth; ROOT - 1: too deep. */
   const place: NodeIndex[] = [];
   const depths: number[] = [];
@@ -90,9 +104,10 @@ function union(draft: DraftTree, hint: DraftTree, maxNodes: number, depth: numbe
       tokens.push(hint.tokens[node]!);
       parents.push(parent);
       chances.push(Math.min(most, hint.chances[node]!));
+      sources.push(HINTED);
     }
   }
-  return likeliest(treeOf(tokens, parents, Uint8Array.from(chances)), maxNodes);
+  return likeliest(treeOf(tokens, parents, Uint8Array.from(chances), Uint8Array.from(sources)), maxNodes);
 }
 
 /** The tree's `most` likeliest nodes, in their order; of those equally likely the earlier ones, so that parents are kept. */
@@ -108,6 +123,7 @@ function likeliest(tree: DraftTree, most: number): DraftTree {
     draft.tokens,
     draft.parents,
     Uint8Array.from(nodes, (node) => tree.chances[node]!),
+    draft.sources,
   );
 }
 

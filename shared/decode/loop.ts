@@ -2,17 +2,10 @@ import { type DraftTree, EMPTY_TREE, type Pruned, prune } from "../draft-tree.ts
 import type { CancelSignal, StepResult, StepSession } from "../engine.ts";
 import type { TokenGrammar } from "../grammar/token-grammar.ts";
 import type { TokenId } from "../ids.ts";
-import { EMPTY_LATTICE } from "../lattice.ts";
+import { EMPTY_LATTICE, type Lattice } from "../lattice.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
-import {
-  advance,
-  type CommittedToken,
-  type DecodeLimits,
-  type DecodeState,
-  draftDepth,
-  follow,
-  INITIAL_STATE,
-} from "./advance.ts";
+import { NO_RUNNERS_UP, type RunnersUp, rowsOf } from "../runners-up.ts";
+import { advance, type DecodeLimits, type DecodeState, draftDepth, follow, INITIAL_STATE } from "./advance.ts";
 import type { Block } from "./block.ts";
 import { Drafter, type DraftSize } from "./drafter.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
@@ -22,6 +15,8 @@ import { type Hint, Hints } from "./hints.ts";
 export interface LoopRequest extends DraftSize {
   /** `answered`: tokens at the end of `prompt` that are the answer so far. */
   readonly spec: { readonly prompt: ArrayLike<TokenId>; readonly heads: number; readonly answered?: number };
+  /** Of the last tokens of `spec.prompt`, where any are known. */
+  readonly runnersUp?: RunnersUp;
   readonly limits: DecodeLimits;
   readonly rescorer: Rescorer;
   /** The grammar by which drafts are made; null or left out: by none. */
@@ -37,7 +32,7 @@ export class Loop {
   readonly #drafter: Drafter;
   readonly #maxNodes: number;
   /** Tokens that the rescorer has not been told of. */
-  readonly #backlog: ArrayLike<TokenId>[] = [];
+  readonly #backlog: { readonly tokens: ArrayLike<TokenId>; readonly runnersUp: RunnersUp }[] = [];
   readonly #hints: Hints;
   #length = 0;
   #state: DecodeState = INITIAL_STATE;
@@ -57,7 +52,7 @@ export class Loop {
     this.#maxNodes = request.maxNodes;
     this.#drafter = new Drafter(rescorer, limits, request, spec.heads, this.#guide);
     this.#hints = new Hints(session.bundle.vocabSize);
-    this.#learn(prompt, prompt);
+    this.#learn(prompt, prompt, request.runnersUp ?? NO_RUNNERS_UP);
     this.#result = from?.result ?? session.opened;
     this.#steps = from?.steps ?? 0;
   }
@@ -94,9 +89,10 @@ export class Loop {
 
   async step(draft: DraftTree, signal: CancelSignal): Promise<Block> {
     const result = await this.#session.step(this.#steps++, draft, signal);
+    const { lattice } = this.#result;
     this.#result = result;
     this.#drafter.observe(draft, result);
-    return this.#commit(this.#calls++, draft, result);
+    return this.#commit(this.#calls++, draft, result, lattice);
   }
 
   /** Lets the engine draft, by the rest of the limits. Ends with the completion, or once the session was paused. */
@@ -113,7 +109,7 @@ export class Loop {
           return;
         }
         this.#state = follow(this.#state, this.#limits, value);
-        this.#note(value.committed);
+        this.#note(value);
         yield { ...value, index: this.#calls++ };
       }
     } finally {
@@ -121,31 +117,36 @@ export class Loop {
     }
   }
 
-  #note(committed: readonly CommittedToken[]): void {
+  /** A guided rescorer has been told some of the tokens before. */
+  #note({ committed, runnersUp = NO_RUNNERS_UP }: Pick<Block, "committed" | "runnersUp">): void {
     const tokens = committed.map(({ token }) => token);
-    this.#learn(tokens, this.#guide?.commit(tokens) ?? tokens);
+    const told = this.#guide?.commit(tokens) ?? tokens;
+    const rows = runnersUp.k === 0 ? runnersUp : rowsOf(runnersUp, tokens.length - told.length, tokens.length);
+    this.#learn(tokens, told, rows);
   }
 
-  /** `told`: what of it the rescorer is told. */
-  #learn(tokens: ArrayLike<TokenId>, told: ArrayLike<TokenId>): void {
-    this.#backlog.push(told);
+  /** `told`: what of it the rescorer is told; `runnersUp`: of the last of these. */
+  #learn(tokens: ArrayLike<TokenId>, told: ArrayLike<TokenId>, runnersUp: RunnersUp): void {
+    this.#backlog.push({ tokens: told, runnersUp });
     this.#hints.commit(tokens);
     this.#length += tokens.length;
   }
 
   #inform(): void {
-    for (const tokens of this.#backlog.splice(0)) this.#rescorer.commit(tokens);
+    for (const { tokens, runnersUp } of this.#backlog.splice(0)) this.#rescorer.commit(tokens, runnersUp);
   }
 
-  #commit(index: number, draft: DraftTree, result: StepResult): Block {
+  /** `lattice`: what the draft was made from. */
+  #commit(index: number, draft: DraftTree, result: StepResult, lattice: Lattice = EMPTY_LATTICE): Block {
     const { state, committed } = advance(this.#state, this.#limits, draft, result);
     this.#state = state;
-    this.#note(committed);
+    const runnersUp = rowsOf(result.runnersUp ?? NO_RUNNERS_UP, 0, committed.length);
+    this.#note({ committed, runnersUp });
     const pruned = prune(draft, result.threshold);
-    const verified = { tree: pruned.draft, accepted: acceptedOf(pruned, result) };
+    const verified = { tree: pruned.draft, lattice, accepted: acceptedOf(pruned, result) };
     const drafted = pruned.nodes.length;
     const { timing } = result;
-    return { index, committed, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
+    return { index, committed, runnersUp, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
   }
 }
 

@@ -4,10 +4,21 @@ import { Features, WEIGHTS } from "./features.ts";
 import { exp } from "./real.ts";
 
 /** Raised when the features change: weights of another version mean something else. */
-export const CALIBRATION_VERSION = 1;
+export const CALIBRATION_VERSION = 2;
 
 /** Which evidence a set of weights was fitted with, beside the heads'. */
-export type Evidence = "heads" | "heads+lm" | "heads+prompt" | "heads+lm+prompt";
+export type Evidence = `heads${"" | "+lm"}${"" | "+prompt"}${"" | "+recycled"}`;
+
+export interface EvidenceKinds {
+  readonly lm: boolean;
+  readonly prompt: boolean;
+  readonly recycled: boolean;
+}
+
+/** Every combination. */
+export const EVIDENCE: readonly EvidenceKinds[] = [false, true].flatMap((lm) =>
+  [false, true].flatMap((prompt) => [false, true].map((recycled) => ({ lm, prompt, recycled }))),
+);
 
 /** models/<name>/calibration.json, carried in the bundle manifest. Written by `npm run bench -- calibrate`. */
 export interface Calibration {
@@ -19,9 +30,8 @@ export interface Calibration {
   readonly weights: Readonly<Partial<Record<Evidence, readonly number[]>>>;
 }
 
-export function evidenceOf(lm: boolean, prompt: boolean): Evidence {
-  if (lm) return prompt ? "heads+lm+prompt" : "heads+lm";
-  return prompt ? "heads+prompt" : "heads";
+export function evidenceOf({ lm, prompt, recycled }: EvidenceKinds): Evidence {
+  return `heads${lm ? "+lm" : ""}${prompt ? "+prompt" : ""}${recycled ? "+recycled" : ""}`;
 }
 
 /** Why `calibration` cannot be used by this version, or null. */

@@ -1,21 +1,31 @@
+import { SOURCES } from "../draft-tree.ts";
 import { type LogProb, ROOT, type TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts";
+import { GAPS_PER_NAT } from "../runners-up.ts";
 import type { CopyTrust } from "./copy-trust.ts";
 import type { History } from "./history.ts";
 import { exp, ln } from "./real.ts";
+import type { Recycled } from "./recycled.ts";
 
 const K = LIMITS.topK;
 const COLUMNS = LIMITS.latticeHeads;
 /** Tokens proposed by the prompt's n-grams beside a column's. */
 const PROPOSALS = 8;
-export const CANDIDATES = K + PROPOSALS;
+/** Beside those, tokens that the base model has thought of before. */
+const RECYCLED_PROPOSALS = 5;
+export const CANDIDATES = K + PROPOSALS + RECYCLED_PROPOSALS;
+const LATTICE = SOURCES.indexOf("lattice");
+const PROMPT = SOURCES.indexOf("prompt");
+const RECYCLED_TOKEN = SOURCES.indexOf("recycled");
 /** Rank of a token that its head did not list. */
 export const UNLISTED = -1;
 /** No evidence in the prompt: the token does not occur there. */
 export const UNSEEN = -1;
+/** The base model did not think of the token. */
+export const NOT_RECYCLED = -1;
 /** Log-probabilities below these count as these. */
 const HEAD_FLOOR: LogProb = -12;
 const LM_FLOOR: LogProb = -18;
@@ -30,6 +40,8 @@ export interface PathEnd {
   /** The newest token and its rank in its column; ROOT's rank for a committed token. */
   readonly token: TokenId;
   readonly rank: number;
+  /** The token before the newest one. */
+  readonly before: TokenId;
   /** How many of the newest tokens were copies, each of what lately followed the longest match before it. */
   readonly run: number;
 }
@@ -45,6 +57,7 @@ export const COMMITTED = ROOT - 1;
 export class Continuations {
   readonly model: NgramModel | null;
   readonly prompt: PromptModel | null;
+  readonly recycled: Recycled | null;
   count = 0;
   /** Whether the path ends inside the lattice. */
   inLattice = false;
@@ -55,6 +68,8 @@ export class Continuations {
   /** How far a copy after such an end was to be trusted lately, 0..1. */
   trust = 0;
   readonly tokens = new Uint32Array(CANDIDATES);
+  /** Who proposed it, as an index of SOURCES. */
+  readonly sources = new Uint8Array(CANDIDATES);
   /** Rank in the column, or UNLISTED. */
   readonly ranks = new Int8Array(CANDIDATES);
   readonly heads = new Float64Array(CANDIDATES);
@@ -70,6 +85,11 @@ export class Continuations {
   readonly newest = new Uint8Array(CANDIDATES);
   /** Whether the token is the latest that followed the path's longest match: a copy. */
   readonly copies = new Uint8Array(CANDIDATES);
+  /** By what the path's recycled row was found: nothing, its newest token, its newest two. */
+  recycledBy: 0 | 1 | 2 = 0;
+  /** Place in that row, or NOT_RECYCLED, and how far below the row's likeliest token, nats. */
+  readonly recycledRanks = new Int8Array(CANDIDATES);
+  readonly recycledGaps = new Float64Array(CANDIDATES);
 
   private columns = 0;
   /** [columns * K] the lattice with repeated tokens left out; `width` of them per column */
@@ -81,8 +101,9 @@ export class Continuations {
 
   private readonly copyTrust: CopyTrust | null;
 
-  constructor({ model, prompt, trust }: History) {
+  constructor({ model, prompt, trust, recycled }: History) {
     this.model = model;
+    this.recycled = recycled;
     this.prompt = prompt;
     this.copyTrust = trust;
   }
@@ -116,12 +137,14 @@ export class Continuations {
     this.count = this.inLattice ? this.width[depth]! : 0;
     for (let c = 0; c < this.count; c++) {
       this.tokens[c] = this.columnTokens[depth * K + c]!;
+      this.sources[c] = LATTICE;
       this.ranks[c] = this.columnRanks[depth * K + c]!;
       this.heads[c] = this.columnHeads[depth * K + c]!;
     }
     this.copies.fill(0);
     if (this.prompt === null) this.seenAfter.fill(UNSEEN, 0, this.count);
     else this.recall(this.prompt, end.prompt);
+    if (this.recycled !== null) this.recycle(this.recycled, end);
     this.consult(end.lm);
   }
 
@@ -133,6 +156,7 @@ export class Continuations {
       lm: this.lmNext[c]!,
       prompt: this.prompt?.follow(end.prompt, token) ?? NO_MATCH,
       token,
+      before: end.token,
       rank: this.ranks[c]!,
       run: this.copies[c] === 1 ? end.run + 1 : 0,
     };
@@ -154,13 +178,45 @@ export class Continuations {
       }
     }
     for (let c = 0; c < this.count; c++) {
-      if (c >= listed) this.ranks[c] = UNLISTED;
-      const known = prompt.find(state, tokens[c]!);
-      this.seenAfter[c] = known ? prompt.matched : UNSEEN;
-      this.seen[c] = prompt.seen;
-      this.outOf[c] = prompt.outOf;
-      this.newest[c] = known && prompt.newest ? 1 : 0;
-      this.copies[c] = this.matched > 0 && this.newest[c] === 1 && this.seenAfter[c] === this.matched ? 1 : 0;
+      if (c >= listed) {
+        this.ranks[c] = UNLISTED;
+        this.sources[c] = PROMPT;
+      }
+      this.remember(prompt, state, c);
+    }
+  }
+
+  /** The prompt's evidence for token `c`. */
+  private remember(prompt: PromptModel, state: PromptState, c: number): void {
+    const known = prompt.find(state, this.tokens[c]!);
+    this.seenAfter[c] = known ? prompt.matched : UNSEEN;
+    this.seen[c] = prompt.seen;
+    this.outOf[c] = prompt.outOf;
+    this.newest[c] = known && prompt.newest ? 1 : 0;
+    this.copies[c] = this.matched > 0 && this.newest[c] === 1 && this.seenAfter[c] === this.matched ? 1 : 0;
+  }
+
+  /** Adds recycled tokens, and what is known of all by them. */
+  private recycle(recycled: Recycled, end: PathEnd): void {
+    this.recycledRanks.fill(NOT_RECYCLED);
+    const known = recycled.find(end.before, end.token);
+    this.recycledBy = !known ? 0 : recycled.pair ? 2 : 1;
+    if (!known) return;
+    const most = this.count + RECYCLED_PROPOSALS;
+    for (let i = 0; i < recycled.count; i++) {
+      const token = recycled.tokens[recycled.at + i]!;
+      let c = indexIn(this.tokens, 0, this.count, token);
+      if (c < 0) {
+        if (this.count === most) continue;
+        c = this.count++;
+        this.tokens[c] = token;
+        this.ranks[c] = UNLISTED;
+        this.sources[c] = RECYCLED_TOKEN;
+        if (this.prompt === null) this.seenAfter[c] = UNSEEN;
+        else this.remember(this.prompt, end.prompt, c);
+      }
+      this.recycledRanks[c] = i;
+      this.recycledGaps[c] = recycled.gaps[recycled.at + i]! / GAPS_PER_NAT;
     }
   }
 

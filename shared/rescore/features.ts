@@ -1,5 +1,6 @@
-import { COMMITTED, type Continuations, type PathEnd, UNLISTED, UNSEEN } from "./continuations.ts";
+import { COMMITTED, type Continuations, NOT_RECYCLED, type PathEnd, UNLISTED, UNSEEN } from "./continuations.ts";
 import { ln } from "./real.ts";
+import { RECYCLED } from "./recycled.ts";
 
 /**
  * What a token's calibrated score is a weighted sum of. Every block below is a run of weights, one for each value of
@@ -16,6 +17,8 @@ const PARENTS = 5;
 const MOST_SEEN = 16;
 /** Copies in a row: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, more. */
 const RUNS = 8;
+/** Most features of an outcome. */
+const MOST = 24;
 
 /** Name -> number of weights, in the order of the weights. */
 const BLOCKS = {
@@ -41,6 +44,11 @@ const BLOCKS = {
   otherRest: DEPTHS,
   otherMatch: MATCHES,
   otherParent: PARENTS,
+  recycledListed: 2 * RECYCLED,
+  recycledUnlisted: 2 * RECYCLED,
+  recycledGap: 2,
+  recycledCopy: 2,
+  otherRecycled: 3,
 } as const;
 
 type Block = keyof typeof BLOCKS;
@@ -58,8 +66,8 @@ export const WEIGHTS = Object.values(BLOCKS).reduce((sum, size) => sum + size, 0
 /** One outcome's features: `count` pairs of a weight's index and the value it is multiplied by. */
 export class Features {
   count = 0;
-  readonly ids = new Uint16Array(16);
-  readonly values = new Float64Array(16);
+  readonly ids = new Uint16Array(MOST);
+  readonly values = new Float64Array(MOST);
 
   /** Token `c` of `after`, which continues `end`. */
   describe(after: Continuations, c: number, end: PathEnd): void {
@@ -85,6 +93,7 @@ export class Features {
       this.add(AT.parentLm + parent, after.lm[c]!);
     }
     if (after.tokens[c] === end.token) this.add(AT.repeats, 1);
+    if (after.recycled !== null) this.describeRecycled(after, c, listed);
     const matched = after.seenAfter[c]!;
     if (matched === UNSEEN) return;
     const group = GROUP_OF_MATCH[matched]!;
@@ -98,6 +107,15 @@ export class Features {
     this.add(AT.run + runIndex(end), 1);
   }
 
+  private describeRecycled(after: Continuations, c: number, listed: boolean): void {
+    const rank = after.recycledRanks[c]!;
+    if (after.recycledBy === 0 || rank === NOT_RECYCLED) return;
+    const pair = after.recycledBy - 1;
+    this.add((listed ? AT.recycledListed : AT.recycledUnlisted) + pair * RECYCLED + rank, 1);
+    this.add(AT.recycledGap + pair, after.recycledGaps[c]!);
+    if (after.seenAfter[c] !== UNSEEN) this.add(AT.recycledCopy + pair, 1);
+  }
+
   /** The outcome that the next token is none of those listed. */
   describeOther(after: Continuations, end: PathEnd): void {
     this.count = 0;
@@ -106,6 +124,7 @@ export class Features {
     this.add(AT.otherParent + parentIndex(end), 1);
     if (after.inLattice) this.add(AT.otherRest + depth, after.rest);
     if (after.prompt !== null) this.add(AT.otherMatch + after.matched, 1);
+    if (after.recycled !== null) this.add(AT.otherRecycled + after.recycledBy, 1);
   }
 
   score(weights: Float64Array): number {

@@ -1,23 +1,33 @@
 import type { TokenId } from "../ids.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { NO_MATCH, PROMPT_ORDER, type PromptModel } from "../ngram/prompt.ts";
+import { NO_RUNNERS_UP, type RunnersUp } from "../runners-up.ts";
 import { COMMITTED, type PathEnd } from "./continuations.ts";
 import { CopyTrust } from "./copy-trust.ts";
+import type { Recycled } from "./recycled.ts";
 
 /** What a rescorer keeps of the committed tokens: the states of its models after them, and how copying went. */
 export class History {
   readonly model: NgramModel | null;
   readonly prompt: PromptModel | null;
   readonly trust: CopyTrust | null;
+  readonly recycled: Recycled | null;
   private newest: TokenId = 0;
+  private before: TokenId = 0;
   private lmState: LmState = EMPTY_STATE;
   private prefilled = false;
 
   private readonly prediction: ArrayLike<TokenId>;
 
   /** `prediction`: read by `prompt` as an answer that had followed the first tokens committed. */
-  constructor(model: NgramModel | null, prompt: PromptModel | null, prediction: ArrayLike<TokenId> | null = null) {
+  constructor(
+    model: NgramModel | null,
+    prompt: PromptModel | null,
+    recycled: Recycled | null = null,
+    prediction: ArrayLike<TokenId> | null = null,
+  ) {
     this.prediction = prediction ?? [];
+    this.recycled = recycled;
     this.model = model;
     this.prompt = prompt;
     this.trust = prompt === null ? null : new CopyTrust(prompt);
@@ -27,7 +37,7 @@ export class History {
   end(): PathEnd {
     const prompt = this.prompt?.state ?? NO_MATCH;
     const run = this.trust?.run ?? 0;
-    return { depth: 0, lm: this.lmState, prompt, token: this.newest, rank: COMMITTED, run };
+    return { depth: 0, lm: this.lmState, prompt, token: this.newest, before: this.before, rank: COMMITTED, run };
   }
 
   /** Earlier texts of the same tenant, the oldest first, before anything is committed: copies may come from them, too. */
@@ -40,10 +50,12 @@ export class History {
   }
 
   /** The prompt first, then what each step committed. */
-  commit(tokens: ArrayLike<TokenId>): void {
+  commit(tokens: ArrayLike<TokenId>, runnersUp: RunnersUp = NO_RUNNERS_UP): void {
     const { model } = this;
     if (tokens.length === 0) return;
+    this.before = tokens.length > 1 ? tokens[tokens.length - 2]! : this.newest;
     this.newest = tokens[tokens.length - 1]!;
+    this.recycled?.commit(tokens, runnersUp);
     for (let i = 0; i < tokens.length; i++) {
       // How the prompt repeats itself says little of how the answer will.
       if (this.prefilled) this.trust?.observe(tokens[i]!);

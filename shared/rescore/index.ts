@@ -1,52 +1,62 @@
-import { assert } from "../assert.ts";
 import type { TokenId } from "../ids.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import type { Calibration } from "./calibration.ts";
-import { ngramRescorer } from "./ngram.ts";
-import { noneRescorer } from "./none.ts";
-import { promptRescorer } from "./prompt.ts";
+import type { EngineWork, RescorerBundle, RescorerModule } from "./module.ts";
+import { neuralModule } from "./neural.ts";
+import { ngramModule } from "./ngram.ts";
+import { noneModule } from "./none.ts";
+import type { Params } from "./params.ts";
 import type { Rescorer } from "./rescorer.ts";
-import { treeRescorer } from "./tree.ts";
+import { treeModule } from "./tree.ts";
 
-export type RescorerSpec =
-  | { readonly type: "none" }
-  | {
-      readonly type: "ngram";
-      /** 2..5; a pack of lower order serves with its own. */
-      readonly order: number;
-      /** Weight of the language model in a path's score, 0..1. */
-      readonly alpha: number;
-      /** Paths merged into the draft tree, 1..16. */
-      readonly pBest: number;
-      /** Whether n-grams of this request's own tokens take part; default false. */
-      readonly prompt?: boolean;
-    }
-  | {
-      readonly type: "tree";
-      readonly order: number;
-      /** 0 leaves the language model out; otherwise its weight is the calibration's. */
-      readonly alpha: number;
-      readonly prompt: boolean;
-    };
+/** Every rescorer, in the order in which they are listed to readers. */
+const MODULES = { none: noneModule, ngram: ngramModule, tree: treeModule, neural: neuralModule } as const;
 
-/**
- * One per request. `pack` may be shared by any number of rescorers; null is fine for `none` and for
- * alpha = 0, which never look at it. `tree` needs a calibration. `prediction`: what the answer is expected to be much
- * like; read where the request's own n-grams take part.
- */
+export type RescorerType = keyof typeof MODULES;
+
+type Settings<M> = M extends RescorerModule<infer P> ? P : never;
+
+/** A rescorer and its settings. */
+export type RescorerSpec = {
+  readonly [T in RescorerType]: { readonly type: T } & Readonly<Settings<(typeof MODULES)[T]>>;
+}[RescorerType];
+
+export const RESCORER_TYPES = Object.keys(MODULES) as readonly RescorerType[];
+
+/** The descriptor, for settings that its own schema has checked. */
+export function rescorerModule(type: RescorerType): RescorerModule {
+  return MODULES[type] as RescorerModule;
+}
+
+/** Throws ZodError where settings are missing or wrong; those of other rescorers are left out. */
+export function rescorerSpec(type: RescorerType, params: Params): RescorerSpec {
+  return { type, ...rescorerModule(type).paramsSchema.parse(params) } as RescorerSpec;
+}
+
+/** The rescorers that a bundle has all parts for. */
+export function availableRescorers(bundle: RescorerBundle): RescorerType[] {
+  return RESCORER_TYPES.filter((type) => rescorerModule(type).needs(bundle) === null);
+}
+
+/** No rescorer asks less. */
+export const NO_WORK: EngineWork = { neural: null, runnersUp: 0 };
+
+/** What `spec` asks of the engine. */
+export function engineWork(spec: RescorerSpec): EngineWork {
+  return { ...NO_WORK, ...rescorerModule(spec.type).engine?.(settings(spec)) };
+}
+
+/** One per request; RescorerParts. */
 export function createRescorer(
   spec: RescorerSpec,
   pack: NgramModel | null,
-  calibration: Calibration | null | undefined = null,
+  calibration: Calibration | null = null,
   prediction: ArrayLike<TokenId> | null = null,
 ): Rescorer {
-  switch (spec.type) {
-    case "none":
-      return noneRescorer();
-    case "ngram":
-      return spec.prompt ? promptRescorer(spec, pack, prediction) : ngramRescorer(spec, pack);
-    case "tree":
-      assert(calibration != null, "a tree needs a calibration");
-      return treeRescorer(spec, pack, calibration, prediction);
-  }
+  return rescorerModule(spec.type).create(settings(spec), { pack, calibration, prediction });
+}
+
+/** Without the type. */
+export function settings({ type: _, ...params }: RescorerSpec): Params {
+  return params;
 }

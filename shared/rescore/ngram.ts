@@ -1,11 +1,48 @@
+import * as z from "zod";
 import { assert } from "../assert.ts";
 import { chain, type DraftTree, mergePaths } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
+import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";
-import type { RescorerSpec } from "./index.ts";
+import type { RescorerModule } from "./module.ts";
 import { PathSearch } from "./p-best.ts";
+import { PARAMS } from "./params.ts";
+import { promptRescorer } from "./prompt.ts";
 import type { Rescorer } from "./rescorer.ts";
+
+const paramsSchema = z.object({
+  /** A pack of lower order serves with its own. */
+  order: PARAMS.order,
+  /** Weight of the language model in a path's score. */
+  alpha: PARAMS.alpha,
+  /** Default false. */
+  prompt: PARAMS.prompt.optional(),
+  pBest: PARAMS.pBest,
+});
+
+export type NgramParams = z.infer<typeof paramsSchema>;
+
+export const ngramModule: RescorerModule<NgramParams> = {
+  type: "ngram",
+  title: "n-gram",
+  summary: "the best paths under an n-gram model",
+  paramsSchema,
+  usesPack: true,
+  calibrated: false,
+  needs: () => null,
+  defaults({ defaults: { rescorer } }) {
+    const { order, alpha, pBest, prompt = false } = rescorer;
+    return { order, alpha, pBest, prompt };
+  },
+  mostNodes({ prompt, pBest }, heads, free) {
+    // A copy of the prompt may go on beyond the heads.
+    return prompt && free ? LIMITS.draftNodes : Math.min(heads * pBest, LIMITS.draftNodes);
+  },
+  create(params, { pack, prediction }) {
+    return params.prompt ? promptRescorer(params, pack, prediction) : latticeRescorer(params, pack);
+  },
+};
 
 /**
  * Global rescoring: the exact p best lattice paths under
@@ -16,7 +53,7 @@ import type { Rescorer } from "./rescorer.ts";
  * Only columns that fit the node budget as one chain are searched: with maxNodes below the number of heads the
  * draft is best over the columns that can be verified, not the head of the best longer path.
  */
-export function ngramRescorer(spec: RescorerSpec & { type: "ngram" }, pack: NgramModel | null): Rescorer {
+function latticeRescorer(spec: NgramParams, pack: NgramModel | null): Rescorer {
   const model = pack?.withOrder(spec.order) ?? null;
   const search = new PathSearch(model, spec.alpha);
   let state = EMPTY_STATE;

@@ -1,9 +1,11 @@
+import * as z from "zod";
 import { chain, type DraftTree } from "../draft-tree.ts";
 import type { Lattice } from "../lattice.ts";
+import type { RescorerModule } from "./module.ts";
 import type { Rescorer } from "./rescorer.ts";
 
-/** Plain blockwise parallel decoding: the likeliest token of every head, one chain. */
-export function noneRescorer(): Rescorer {
+/** The first candidate of every column, one chain. */
+export function chainOfFirst(): Rescorer {
   return {
     commit() {},
     draft(lattice: Lattice, maxNodes: number): DraftTree {
@@ -13,3 +15,17 @@ export function noneRescorer(): Rescorer {
     },
   };
 }
+
+/** Plain blockwise parallel decoding: the likeliest token of every head. */
+export const noneModule: RescorerModule<Record<never, never>> = {
+  type: "none",
+  title: "none",
+  summary: "the likeliest candidate of every head, one path",
+  paramsSchema: z.object({}),
+  usesPack: false,
+  calibrated: false,
+  needs: () => null,
+  defaults: () => ({}),
+  mostNodes: (_, heads) => heads,
+  create: chainOfFirst,
+};

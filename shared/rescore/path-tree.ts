@@ -1,4 +1,4 @@
-import { type NodeIndex, ROOT } from "../ids.ts";
+import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE } from "../ngram/model.ts";
@@ -29,6 +29,8 @@ export class PathTree {
   readonly parents = new Int16Array(NODES);
   /** [count] probability that the node is accepted, falling. */
   readonly probabilities = new Float64Array(NODES);
+  /** [count] DraftTree.sources */
+  readonly sources = new Uint8Array(NODES);
 
   private readonly after: Continuations;
   private readonly model: NextTokenModel;
@@ -38,6 +40,7 @@ export class PathTree {
   private readonly ranks = new Int8Array(NODES);
   private readonly runs = new Uint16Array(NODES);
   private rootPrompt: PromptState = NO_MATCH;
+  private rootToken: TokenId = 0;
   private maxDepth = 0;
   private unexpanded = false;
   /** Where the path being expanded ends. */
@@ -46,6 +49,7 @@ export class PathTree {
     lm: EMPTY_STATE,
     prompt: NO_MATCH,
     token: 0,
+    before: 0,
     rank: COMMITTED,
     run: 0,
   };
@@ -55,6 +59,7 @@ export class PathTree {
   private readonly metParents = new Int16Array(OPEN);
   private readonly metTokens = new Uint32Array(OPEN);
   private readonly metRanks = new Int8Array(OPEN);
+  private readonly metSources = new Uint8Array(OPEN);
   private readonly metRuns = new Uint16Array(OPEN);
   private readonly metLm = new Uint32Array(OPEN);
   private readonly metProbabilities = new Float64Array(OPEN);
@@ -77,6 +82,7 @@ export class PathTree {
     this.maxDepth = maxDepth;
     Object.assign(this.end, history.end());
     this.rootPrompt = this.end.prompt;
+    this.rootToken = this.end.token;
     this.expand(ROOT, 1);
   }
 
@@ -96,6 +102,7 @@ export class PathTree {
     this.parents[node] = parent;
     this.probabilities[node] = this.metProbabilities[slot]!;
     this.ranks[node] = this.metRanks[slot]!;
+    this.sources[node] = this.metSources[slot]!;
     this.runs[node] = this.metRuns[slot]!;
     this.lmStates[node] = this.metLm[slot]!;
     this.depths[node] = parent === ROOT ? 1 : this.depths[parent]! + 1;
@@ -113,6 +120,7 @@ export class PathTree {
     end.depth = this.depths[node]!;
     end.lm = this.lmStates[node]!;
     end.token = this.tokens[node]!;
+    end.before = parent === ROOT ? this.rootToken : this.tokens[parent]!;
     end.rank = this.ranks[node]!;
     end.run = this.runs[node]!;
     end.prompt = this.after.prompt?.follow(before, end.token) ?? NO_MATCH;
@@ -131,6 +139,7 @@ export class PathTree {
       this.metParents[slot] = node;
       this.metTokens[slot] = after.tokens[c]!;
       this.metRanks[slot] = after.ranks[c]!;
+      this.metSources[slot] = after.sources[c]!;
       this.metRuns[slot] = after.copies[c] === 1 ? end.run + 1 : 0;
       this.metLm[slot] = after.lmNext[c]!;
       this.metProbabilities[slot] = probability * model.probabilities[c]!;

@@ -7,7 +7,7 @@ import type { NgramModel } from "../ngram/model.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import { CANDIDATES, Continuations, UNLISTED } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { RescorerSpec } from "./index.ts";
+import type { NgramParams } from "./ngram.ts";
 import { type NextTokenModel, PathTree } from "./path-tree.ts";
 import { exp } from "./real.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
@@ -20,13 +20,13 @@ import type { DraftScope, Rescorer } from "./rescorer.ts";
  * stay in the lattice. Drafted are, of the likeliest paths, the p that add most to the expected accepted length.
  */
 export function promptRescorer(
-  spec: RescorerSpec & { type: "ngram" },
+  spec: NgramParams,
   pack: NgramModel | null,
   prediction: ArrayLike<TokenId> | null,
 ): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const history = new History(model, new PromptModel(), prediction);
+  const history = new History(model, new PromptModel(), null, prediction);
   const tree = new PathTree(new Continuations(history), mixture(spec.alpha));
 
   return {
@@ -102,5 +102,7 @@ function bestChains(tree: PathTree, chains: number, maxNodes: number): DraftTree
   return treeOf(
     order.map((node) => tree.tokens[node]!),
     order.map((node) => (tree.parents[node] === ROOT ? ROOT : place[tree.parents[node]!]!)),
+    undefined,
+    Uint8Array.from(order, (node) => tree.sources[node]!),
   );
 }

@@ -1,6 +1,7 @@
 import type { DraftTree } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
+import type { RunnersUp } from "../runners-up.ts";
 
 /** What bounds a draft beside its number of nodes. */
 export interface DraftScope {
@@ -19,8 +20,11 @@ export interface Rescorer {
   readonly calibrated?: boolean;
   /** Earlier texts, the oldest first, before anything is committed: for rescorers that look at the request's n-grams. */
   recall?(texts: readonly ArrayLike<TokenId>[]): void;
-  /** Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. */
-  commit(tokens: ArrayLike<TokenId>): void;
+  /**
+   * Tokens newly committed, in order: the prompt first, then each step's accepted and bonus tokens. `runnersUp`, where
+   * there are any: of the last ones.
+   */
+  commit(tokens: ArrayLike<TokenId>, runnersUp?: RunnersUp): void;
   /**
    * A draft continuing the last committed token, of at most `maxNodes` nodes. Without `scope` it is as deep as the
    * lattice.

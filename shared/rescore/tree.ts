@@ -1,3 +1,4 @@
+import * as z from "zod";
 import { assert } from "../assert.ts";
 import { chanceOf, type DraftTree, EMPTY_TREE, treeOf } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
@@ -5,27 +6,62 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import { PromptModel } from "../ngram/prompt.ts";
+import type { RunnersUp } from "../runners-up.ts";
 import { AcceptanceModel, type Calibration, evidenceOf } from "./calibration.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { RescorerSpec } from "./index.ts";
+import type { RescorerModule } from "./module.ts";
+import { PARAMS } from "./params.ts";
 import { PathTree } from "./path-tree.ts";
+import { Recycled } from "./recycled.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
+
+const paramsSchema = z.object({
+  order: PARAMS.order,
+  /** 0 leaves the language model out; otherwise its weight is the calibration's. */
+  alpha: PARAMS.alpha,
+  prompt: PARAMS.prompt,
+  /** Default false. */
+  recycled: PARAMS.recycled.optional(),
+});
+
+type TreeParams = z.infer<typeof paramsSchema>;
+
+export const treeModule: RescorerModule<TreeParams> = {
+  type: "tree",
+  title: "tree",
+  summary: "a tree of the most promising nodes, as many as pay",
+  paramsSchema,
+  usesPack: true,
+  calibrated: true,
+  needs: ({ calibration }) => (calibration == null ? "calibration, which 'tree' needs" : null),
+  defaults({ defaults: { rescorer } }) {
+    const { order, alpha, prompt = false, recycled = false } = rescorer;
+    return { order, alpha, prompt, recycled };
+  },
+  mostNodes: () => LIMITS.draftNodes,
+  engine: ({ recycled = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0 }),
+  create(params, { pack, calibration, prediction }) {
+    assert(calibration !== null, "a tree needs a calibration");
+    return treeRescorer(params, pack, calibration, prediction);
+  },
+};
 
 /**
  * The draft tree with the highest expected accepted length, under calibrated probabilities from heads, n-gram model
- * (unless alpha is 0) and the prompt's n-grams: of all nodes that are likely enough, but not more than a given number.
+ * (unless alpha is 0), the prompt's n-grams and recycled tokens: of all nodes that are likely enough, but not more than a given number.
  */
-export function treeRescorer(
-  spec: RescorerSpec & { type: "tree" },
+function treeRescorer(
+  spec: TreeParams,
   pack: NgramModel | null,
   calibration: Calibration,
   prediction: ArrayLike<TokenId> | null,
 ): Rescorer {
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const history = new History(model, spec.prompt ? new PromptModel() : null, prediction);
-  const evidence = evidenceOf(model !== null, spec.prompt);
+  const { prompt, recycled = false } = spec;
+  const history = new History(model, prompt ? new PromptModel() : null, recycled ? new Recycled() : null, prediction);
+  const evidence = evidenceOf({ lm: model !== null, prompt, recycled });
   const weights = calibration.weights[evidence];
   assert(weights !== undefined, `calibration for ${evidence}`);
   const tree = new PathTree(new Continuations(history), new AcceptanceModel(weights));
@@ -33,7 +69,7 @@ export function treeRescorer(
   return {
     calibrated: true,
     recall: (texts: readonly ArrayLike<TokenId>[]) => history.recall(texts),
-    commit: (tokens: ArrayLike<TokenId>) => history.commit(tokens),
+    commit: (tokens: ArrayLike<TokenId>, runnersUp?: RunnersUp) => history.commit(tokens, runnersUp),
     draft(lattice: Lattice, maxNodes: number, scope?: DraftScope): DraftTree {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);
       const limit = Math.min(maxNodes, LIMITS.draftNodes);
@@ -43,7 +79,8 @@ export function treeRescorer(
       while (tree.count < limit && tree.peek() >= floor) tree.grow();
       const { count } = tree;
       const chances = Uint8Array.from(tree.probabilities.subarray(0, count), chanceOf);
-      return treeOf(tree.tokens.subarray(0, count), tree.parents.subarray(0, count), chances);
+      const sources = tree.sources.slice(0, count);
+      return treeOf(tree.tokens.subarray(0, count), tree.parents.subarray(0, count), chances, sources);
     },
   };
 }

@@ -34,6 +34,13 @@ export class Fields {
     return value;
   }
 
+  /** A number, a truth value or null, for the caller to check. */
+  scalar(): number | boolean | null {
+    const value = this.#next();
+    if (value !== null && typeof value !== "number" && typeof value !== "boolean") throw this.fault("no plain value");
+    return value;
+  }
+
   text(maxLength: number): string {
     const value = this.#next();
     if (typeof value !== "string" || value.length > maxLength) throw this.fault(`no text of at most ${maxLength}`);

@@ -9,10 +9,11 @@ export const NAME_LENGTH = LIMITS.modelNameLength;
 
 /** What opens a session, and what is served, as fields of a frame (codec.ts). */
 export function specFields(spec: OpenSpec): unknown[] {
-  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant, answered = 0, grammar = null } = spec;
+  const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant } = spec;
+  const { answered = 0, grammar = null, runnersUp = 0 } = spec;
   const { temperature, topP, seed } = sampling;
   const usual = [temperature, topP, seed, logProbs, neural, fixed, tenant];
-  return [model, ...pack.tokens(prompt), heads, topK, ...usual, answered, moreFields(sampling), grammar];
+  return [model, ...pack.tokens(prompt), heads, topK, ...usual, answered, moreFields(sampling), grammar, runnersUp];
 }
 
 /** Throws StepError "bad_frame", as all that follows. */
@@ -31,8 +32,9 @@ export function decodeSpec(fields: Fields): OpenSpec {
   const answered = fields.integer(0, prompt.length);
   const more = fields.nullable(() => decodeMore(fields.array()));
   const grammar = fields.nullable(() => fields.text(LIMITS.grammarBytes));
+  const runnersUp = fields.integer(0, LIMITS.runnersUp);
   const sampling = { temperature, topP, seed, ...more };
-  const spec = { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant };
+  const spec = { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant, runnersUp };
   return { ...spec, ...(answered === 0 ? {} : { answered }), ...(grammar === null ? {} : { grammar }) };
 }
 

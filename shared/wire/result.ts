@@ -3,22 +3,22 @@ import { CERTAIN } from "../draft-tree.ts";
 import type { Load, StepResult, StepTiming, TokenLogProbs } from "../engine.ts";
 import { createLattice, type Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
+import { NO_RUNNERS_UP, type RunnersUp } from "../runners-up.ts";
 import type { Fields } from "./fields.ts";
 import * as pack from "./packed.ts";
 
 /** What a step yields, as fields of a frame (codec.ts). */
-export function resultFields({ accepted, bonus, lattice, logProbs, threshold, timing, load }: StepResult): unknown[] {
+export function resultFields(result: StepResult): unknown[] {
+  const { accepted, bonus, lattice, logProbs, threshold, timing, load, runnersUp = NO_RUNNERS_UP } = result;
   return [
     Uint8Array.from(accepted),
     bonus,
-    lattice.heads,
-    lattice.k,
-    ...pack.tokens(lattice.tokens),
-    pack.float16(lattice.logProbs),
+    ...latticeFields(lattice),
     threshold,
     pack.float32([timing.queueMs, timing.modelMs, timing.engineMs, load.passMs]),
     ...loadFields(load),
     logProbs === null ? null : logProbFields(logProbs),
+    runnersUpFields(runnersUp),
   ];
 }
 
@@ -35,7 +35,24 @@ export function decodeResult(fields: Fields): StepResult {
   const timing: StepTiming = { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
   const load: Load = { ...decodeLoad(fields), passMs: passMs! };
   const logProbs = fields.nullable(() => decodeLogProbs(fields.array(), accepted.length + 1));
-  return { accepted, bonus, lattice, logProbs, threshold, timing, load };
+  const runnersUp = decodeRunnersUp(fields, accepted.length + 1);
+  return { accepted, bonus, lattice, logProbs, runnersUp, threshold, timing, load };
+}
+
+export function runnersUpFields({ k, tokens, gaps }: RunnersUp): unknown[] | null {
+  return k === 0 ? null : [k, ...pack.tokens(tokens), gaps];
+}
+
+/** Of `rows` committed tokens. */
+export function decodeRunnersUp(fields: Fields, rows: number): RunnersUp {
+  const all = fields.nullable(() => fields.array());
+  if (all === null) return NO_RUNNERS_UP;
+  const k = all.integer(1, LIMITS.runnersUp);
+  const tokens = all.tokens(rows * k, rows * k);
+  const gaps = Uint8Array.from(all.bytes(rows * k));
+  if (gaps.length !== rows * k) throw all.fault("not a gap for every runner-up");
+  all.end();
+  return { k, tokens, gaps };
 }
 
 /** A load but for its time, which travels with others. */
@@ -49,8 +66,12 @@ export function decodeLoad(fields: Fields): Omit<Load, "passMs"> {
   return { running, waiting, kvUsed: fields.integer(0, 255) / 255 };
 }
 
+export function latticeFields({ heads, k, tokens, logProbs }: Lattice): unknown[] {
+  return [heads, k, ...pack.tokens(tokens), pack.float16(logProbs)];
+}
+
 /** Rounding to float16 keeps the candidates' order; distinct log-probabilities may become equal. */
-function decodeLattice(fields: Fields): Lattice {
+export function decodeLattice(fields: Fields): Lattice {
   const heads = fields.integer(0, LIMITS.latticeHeads);
   const k = fields.integer(0, LIMITS.topK);
   const tokens = fields.tokens(heads * k, heads * k);

@@ -1,15 +1,27 @@
 import type { CommittedToken, FinishReason } from "../decode/advance.ts";
 import type { Block, Verified } from "../decode/block.ts";
 import type { RunRequest } from "../decode/drafting-session.ts";
-import { treeFault } from "../draft-tree.ts";
+import { SOURCES, treeFault } from "../draft-tree.ts";
 import type { StepTiming } from "../engine.ts";
+import { EMPTY_LATTICE } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import { RESCORER_TYPES } from "../manifest.ts";
 import type { Echo } from "../messages.ts";
-import type { RescorerSpec } from "../rescore/index.ts";
+import { RESCORER_TYPES, type RescorerSpec, rescorerModule, rescorerSpec, settings } from "../rescore/index.ts";
+import type { ParamName } from "../rescore/params.ts";
+import { NO_RUNNERS_UP } from "../runners-up.ts";
 import type { Fields } from "./fields.ts";
 import * as pack from "./packed.ts";
-import { decodeLoad, decodeLogProbs, loadFields, logProbFields, times } from "./result.ts";
+import {
+  decodeLattice,
+  decodeLoad,
+  decodeLogProbs,
+  decodeRunnersUp,
+  latticeFields,
+  loadFields,
+  logProbFields,
+  runnersUpFields,
+  times,
+} from "./result.ts";
 import { decodeTree, treeFields } from "./tree.ts";
 
 const FINISHES: readonly (FinishReason | null)[] = [null, "stop", "length"];
@@ -42,29 +54,27 @@ export function decodeRun(fields: Fields): RunRequest {
   return prediction.length === 0 ? request : { ...request, prediction };
 }
 
+/** Its type, then its settings in the order of its schema, null where left out. */
 function rescorerFields(rescorer: RescorerSpec): unknown[] {
-  if (rescorer.type === "none") return ["none"];
-  const { type, order, alpha, prompt } = rescorer;
-  return [type, order, alpha, prompt ?? false, ...(type === "ngram" ? [rescorer.pBest] : [])];
+  const { type } = rescorer;
+  const given = settings(rescorer);
+  return [type, ...paramNames(type).map((name) => given[name] ?? null)];
 }
 
 function decodeRescorer(fields: Fields): RescorerSpec {
-  const type = fields.text(16);
-  const known = RESCORER_TYPES.find((one) => one === type);
-  const spec = known === undefined || known === "neural" ? null : rescorerSpec(known, fields);
-  if (spec === null) throw fields.fault("no rescorer of that name");
+  const name = fields.text(16);
+  const type = RESCORER_TYPES.find((one) => one === name);
+  if (type === undefined) throw fields.fault("no rescorer of that name");
+  const values = paramNames(type).map((param) => [param, fields.scalar()] as const);
   fields.end();
-  return spec;
+  const given = Object.fromEntries(values.filter(([, value]) => value !== null));
+  const { success, data } = rescorerModule(type).paramsSchema.safeParse(given);
+  if (!success) throw fields.fault("a rescorer's settings out of bounds");
+  return rescorerSpec(type, data);
 }
 
-function rescorerSpec(type: RescorerSpec["type"], fields: Fields): RescorerSpec {
-  if (type === "none") return { type };
-  const order = fields.integer(2, LIMITS.ngramOrder);
-  const alpha = fields.number(0, 1);
-  const prompt = fields.flag();
-  return type === "tree"
-    ? { type, order, alpha, prompt }
-    : { type, order, alpha, prompt, pBest: fields.integer(1, LIMITS.pBest) };
+function paramNames(type: RescorerSpec["type"]): readonly ParamName[] {
+  return Object.keys(rescorerModule(type).paramsSchema.shape) as ParamName[];
 }
 
 export function echoFields({ stamp, heldMs, load }: Echo): unknown[] {
@@ -88,7 +98,8 @@ export function blockNumber(step: number): number {
 }
 
 /** Times are float16. */
-export function blockFields({ index, committed, drafted, verified, finish, timing }: Block): unknown[] {
+export function blockFields(block: Block): unknown[] {
+  const { index, committed, drafted, verified, finish, timing, runnersUp = NO_RUNNERS_UP } = block;
   const last = committed.at(-1);
   const logProbs = committed.every((token) => token.logProbs !== null)
     ? committed.map((token) => token.logProbs!)
@@ -101,7 +112,8 @@ export function blockFields({ index, committed, drafted, verified, finish, timin
     FINISHES.indexOf(finish),
     pack.float16([timing.queueMs, timing.modelMs, timing.engineMs].map((ms) => Math.min(ms, LONGEST_MS))),
     logProbs === null ? null : logProbFields(logProbs),
-    verified && [...treeFields(verified.tree), Uint8Array.from(verified.accepted)],
+    verified && verifiedFields(verified),
+    runnersUpFields(runnersUp),
   ];
 }
 
@@ -115,11 +127,12 @@ export function decodeBlock(fields: Fields): Block {
   const timing = decodeTiming(fields);
   const logProbs = fields.nullable(() => decodeLogProbs(fields.array(), tokens.length));
   const verified = fields.nullable(() => decodeVerified(fields.array()));
+  const runnersUp = decodeRunnersUp(fields, tokens.length);
   const committed = Array.from(tokens, (token, i): CommittedToken => {
     const kind = bonus && i === tokens.length - 1 ? "bonus" : "accepted";
     return { token, kind, logProbs: logProbs?.[i] ?? null };
   });
-  return { index, committed, drafted, verified, cachedTokens: 0, finish, timing };
+  return { index, committed, runnersUp, drafted, verified, cachedTokens: 0, finish, timing };
 }
 
 function decodeTiming(fields: Fields): StepTiming {
@@ -128,11 +141,21 @@ function decodeTiming(fields: Fields): StepTiming {
   return { queueMs: queueMs!, modelMs: modelMs!, engineMs: engineMs! };
 }
 
+function verifiedFields({ tree, accepted, lattice = EMPTY_LATTICE }: Verified): unknown[] {
+  const { sources = new Uint8Array(tree.tokens.length) } = tree;
+  return [...treeFields(tree), Uint8Array.from(accepted), sources, ...latticeFields(lattice)];
+}
+
 function decodeVerified(fields: Fields): Verified {
   const tree = decodeTree(fields);
   const accepted = Array.from(fields.bytes(LIMITS.draftNodes));
+  const sources = Uint8Array.from(fields.bytes(LIMITS.draftNodes));
+  const lattice = decodeLattice(fields);
   const fault = treeFault(tree, 2 ** 32);
+  if (sources.length !== tree.tokens.length || sources.some((source) => source >= SOURCES.length)) {
+    throw fields.fault("no source of every node");
+  }
   if (fault !== null || accepted.some((node) => node >= tree.tokens.length)) throw fields.fault("no verified tree");
   fields.end();
-  return { tree, accepted };
+  return { tree: { ...tree, sources }, lattice, accepted };
 }

@@ -4,8 +4,10 @@ import { fit } from "../../bench/calibrate/fit.ts";
 import type { Generation } from "../../bench/eval/trace.ts";
 import { CERTAIN } from "../../shared/draft-tree.ts";
 import { createLattice } from "../../shared/lattice.ts";
+import { CALIBRATION_VERSION } from "../../shared/rescore/calibration.ts";
 import { WEIGHTS } from "../../shared/rescore/features.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
+import { NO_RUNNERS_UP } from "../../shared/runners-up.ts";
 import { Random } from "../helpers/random.ts";
 
 const HEADS = 2;
@@ -23,10 +25,18 @@ function generation(random: Random, hit: number, length: number): Generation {
     const logProbs = Float32Array.from({ length: 2 * HEADS }, (_, i) => (i % 2 === 0 ? -0.01 : -5));
     return createLattice(HEADS, 2, Uint32Array.from(tokens.flat()), logProbs);
   });
-  return { id: "a", category: "c", turn: 0, prompt: Uint32Array.of(1, 2, 3), output, lattices };
+  return {
+    id: "a",
+    category: "c",
+    turn: 0,
+    prompt: Uint32Array.of(1, 2, 3),
+    output,
+    lattices,
+    runnersUp: NO_RUNNERS_UP,
+  };
 }
 
-const OPTIONS = { model: null, prompt: false, depth: 8 };
+const OPTIONS = { model: null, prompt: false, recycled: false, depth: 8 };
 
 /** One choice between "another token" and one token with feature 0, true in `share` of `count`. */
 function coin(count: number, share: number): Examples {
@@ -71,7 +81,7 @@ test("a calibrated tree does not believe heads that are too sure of themselves",
   const random = new Random(2);
   const generations = Array.from({ length: 40 }, () => generation(random, 0.3, 40));
   const { weights } = fit(collectExamples(generations, OPTIONS), 0.1, 200);
-  const calibration = { version: 1, command: "", pack: null, weights: { heads: [...weights] } };
+  const calibration = { version: CALIBRATION_VERSION, command: "", pack: null, weights: { heads: [...weights] } };
   const rescorer = createRescorer({ type: "tree", order: 2, alpha: 0, prompt: false }, null, calibration);
   rescorer.commit([1, 2, 3]);
   const { lattices } = generations[0]!;

@@ -3,6 +3,7 @@ import { parseMethod } from "../../bench/eval/methods.ts";
 import { oracleRescorer, promptLookup } from "../../bench/eval/outside.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+import { CALIBRATION_VERSION } from "../../shared/rescore/calibration.ts";
 import { TOY_MANIFEST } from "./toy-engine.ts";
 
 const pack = (name: string, order: number): PackEntry => ({ name, order, ngrams: 1, path: "", bytes: 0, sha256: name });
@@ -29,7 +30,10 @@ describe("method names", () => {
   });
 
   test("give the nodes of a tree, and what it may look at", () => {
-    const calibrated = { ...manifest, calibration: { version: 1, command: "", pack: null, weights: {} } };
+    const calibrated = {
+      ...manifest,
+      calibration: { version: CALIBRATION_VERSION, command: "", pack: null, weights: {} },
+    };
     expect(parseMethod("tree", calibrated, OPTIONS)).toMatchObject({
       maxNodes: 63,
       draft: { type: "tree", order: 3, alpha: 0.4, prompt: true, pack: { name: "general-3" } },
@@ -56,9 +60,9 @@ describe("method names", () => {
   test("give the local rescorer's alpha, where the bundle has one", () => {
     const file = { path: "", bytes: 0, sha256: "" };
     const able: BundleManifest = { ...manifest, graphs: { ...manifest.graphs, neural: file } };
-    expect(parseMethod("neural", able, OPTIONS).draft).toEqual({ type: "neural", alpha: 0.5 });
-    expect(parseMethod("neural", able, { ...OPTIONS, alpha: 0 }).draft).toEqual({ type: "neural", alpha: 0 });
-    expect(() => parseMethod("neural", manifest, OPTIONS)).toThrow("no local rescorer");
+    expect(parseMethod("neural", able, OPTIONS).draft).toMatchObject({ type: "neural", alpha: 0.5 });
+    expect(parseMethod("neural", able, { ...OPTIONS, alpha: 0 }).draft).toMatchObject({ type: "neural", alpha: 0 });
+    expect(() => parseMethod("neural", manifest, OPTIONS)).toThrow("no neural rescorer");
   });
 
   test("take the pack of their own order, the default first", () => {

@@ -4,7 +4,7 @@ import { evaluate, type RowResult } from "../../bench/eval/evaluate.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import type { EvalRow } from "../../bench/eval/rows.ts";
 import { summarise } from "../../bench/eval/summary.ts";
-import { decodeTrace, encodeTrace, type Generation } from "../../bench/eval/trace.ts";
+import { decodeTrace, encodeTrace, type Generation, TRACED_RUNNERS_UP } from "../../bench/eval/trace.ts";
 import type { StepEngine, StepSession } from "../../shared/engine.ts";
 import { TOY_HEADS, TOY_MANIFEST, TOY_TEXT, TOY_TOP_K, toyEngine, toyGreedy } from "./toy-engine.ts";
 
@@ -59,6 +59,7 @@ function throughFile(generations: Generation[], maxTokens: number): readonly Gen
     vocabSize: 40,
     heads: TOY_HEADS,
     topK: TOY_TOP_K,
+    runnersUp: TRACED_RUNNERS_UP,
     maxTokens,
     command: "",
   };
@@ -173,6 +174,7 @@ describe("trace file", () => {
       vocabSize: 40,
       heads: TOY_HEADS,
       topK: TOY_TOP_K,
+      runnersUp: TRACED_RUNNERS_UP,
       maxTokens: 3,
       command: "",
     };

@@ -3,6 +3,7 @@ import { type BundleInfo, IDLE, type OpenSpec, type StepEngine, type StepResult 
 import { ROOT } from "../../shared/ids.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
 
 export const TOY_HEADS = 4;
 export const TOY_TOP_K = 4;
@@ -67,9 +68,10 @@ export function toyEngine(next: (tokens: readonly number[]) => number = toyNext)
         tokens.push(...path);
         const bonus = next(tokens);
         tokens.push(bonus);
+        const runnersUp = joinRunnersUp([...path, bonus].map((token) => toyRunnersUp(token, spec.runnersUp ?? 0)));
         const lattice = lattices ? toyLattice(tokens, spec.heads, spec.topK) : EMPTY_LATTICE;
         const timing = { queueMs: 0, modelMs: 0, engineMs: 0 };
-        return { accepted, bonus, lattice, logProbs: null, threshold, timing, load: IDLE };
+        return { accepted, bonus, lattice, logProbs: null, runnersUp, threshold, timing, load: IDLE };
       };
       return {
         bundle: toyInfo(),
@@ -92,6 +94,12 @@ export function toyEngine(next: (tokens: readonly number[]) => number = toyNext)
       };
     },
   };
+}
+
+/** The tokens after the chosen one. */
+function toyRunnersUp(token: number, k: number): RunnersUp {
+  const others = Array.from({ length: k }, (_, i) => (token + 1 + i) % VOCAB);
+  return { k, tokens: Uint32Array.from(others), gaps: Uint8Array.from(others, (_, i) => 16 * (i + 1)) };
 }
 
 const COSTS = { pass: 1, row: 0, wanted: 0, context: 0, heads: 0 };

@@ -6,6 +6,8 @@ import { IGNORED_FIELDS, REFUSED_FIELDS } from "../../edge/openai/refuse.ts";
 import { parseResponse, RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "../../edge/openai/response-params.ts";
 import { chatBody, completionBody } from "../../edge/openai/schema.ts";
 import { ROOT } from "../../scripts/paths.ts";
+import { RESCORER_TYPES, rescorerModule } from "../../shared/rescore/index.ts";
+import { type ParamName, wireName } from "../../shared/rescore/params.ts";
 
 const PAGES = [
   "README.md",
@@ -79,6 +81,16 @@ describe("the documentation", () => {
     const messages = [{ role: "user", content: "hi" }];
     for (const [, fields = ""] of rows) {
       expect(() => parseChat({ messages, ...JSON.parse(`{${fields}}`) }), fields).not.toThrow();
+    }
+  });
+
+  test("describes every rescorer and its settings", () => {
+    const api = pages.find(({ path }) => path === "docs/api.md")!.text;
+    for (const type of RESCORER_TYPES) {
+      const { summary, usesPack, paramsSchema } = rescorerModule(type);
+      const settings = Object.keys(paramsSchema.shape).map((name) => wireName(name as ParamName));
+      const names = [...(usesPack ? ["model"] : []), ...settings].map((name) => `\`${name}\``);
+      expect(api).toContain(`| \`${type}\` | ${summary} | ${names.join(", ")}${names.length > 0 ? " " : ""}|`);
     }
   });
 });

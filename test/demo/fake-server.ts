@@ -63,6 +63,15 @@ const MODEL = {
       rescorer: { type: "ngram", model: "general", order: 3, alpha: 0.35, p_best: 2, prompt: false },
     },
     rescorers: ["none", "ngram", "tree", "neural"],
+    rescorer_settings: {
+      none: { title: "none", defaults: {} },
+      ngram: {
+        title: "n-gram",
+        defaults: { model: "general", order: 3, alpha: 0.35, prompt: false, p_best: 2 },
+      },
+      tree: { title: "tree", defaults: { model: "general", order: 3, alpha: 0.35, prompt: false } },
+      neural: { title: "neural", defaults: { alpha: 0.6 } },
+    },
   },
 };
 

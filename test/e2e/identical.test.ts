@@ -12,7 +12,7 @@ afterAll(() => service?.close());
 interface Body {
   choices: { text: string; finish_reason: string }[];
   usage: { completion_tokens: number };
-  metrics: { speculative_decoding: Record<string, unknown> };
+  metrics: { speculative_decoding: Record<string, unknown>; receipt?: object };
 }
 
 const PROMPTS = ["Once upon a time", "The little dog said", "1 2 3 4", "Why?"];
@@ -51,6 +51,14 @@ const COPYING = [
   { rescorer: { type: "tree", prompt: true } },
   { max_nodes: 30, rescorer: { type: "tree", alpha: 0, prompt: false } },
 ];
+const RECYCLING = (["edge", "gpu"] as const).flatMap((placement) =>
+  [true, false].map((prompt) => ({
+    placement,
+    receipt: true,
+    max_nodes: 24,
+    rescorer: { type: "tree", prompt, recycled: true },
+  })),
+);
 
 describe.each(PROMPTS)("%j", (prompt) => {
   test("greedy text is that of plain decoding under every rescorer", async () => {
@@ -61,6 +69,7 @@ describe.each(PROMPTS)("%j", (prompt) => {
       ...NONE,
       ...COPYING,
       ...NEURAL,
+      ...RECYCLING,
       ...models.flatMap((model) => NGRAM.map((s) => ({ ...s, rescorer: { ...s.rescorer, model } }))),
     ];
     for (const speculation of settings) {
@@ -86,6 +95,17 @@ test("other seeds give other texts", async () => {
     texts.add((await complete("Once", { temperature: 1.5, seed })).choices[0]!.text);
   }
   expect(texts.size).toBe(3);
+});
+
+test("what was drafted and where its tokens came from is the same whoever drafts", async () => {
+  const receipts = [];
+  for (const placement of ["edge", "gpu"]) {
+    const speculation = { placement, receipt: true, max_nodes: 24, rescorer: { type: "tree", recycled: true } };
+    const { metrics } = await complete("Once upon a time", { max_tokens: 120, speculation });
+    receipts.push(metrics.receipt);
+  }
+  expect(receipts[1]).toEqual(receipts[0]);
+  expect(receipts[0]).toMatchObject({ steps: expect.any(Number), tokens: { bonus: expect.any(Number) } });
 });
 
 test("drafts are accepted: fewer model calls than tokens", async () => {

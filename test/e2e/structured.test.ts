@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { ReceiptBody } from "../../edge/openai/receipt.ts";
 import { schemaFault } from "../grammar/judge.ts";
 import { randomObject } from "../grammar/random-schema.ts";
 import { Random } from "../helpers/random.ts";
@@ -14,7 +15,8 @@ afterAll(() => service?.close());
 
 interface Body {
   choices: { message: { content: string }; finish_reason: string }[];
-  metrics: { block_efficiency: number; placement: { steps: { edge: number; gpu: number } } };
+  usage: { completion_tokens: number };
+  metrics: { block_efficiency: number; receipt?: ReceiptBody; placement: { steps: { edge: number; gpu: number } } };
   error?: { code: string; param: string; message: string };
 }
 
@@ -60,6 +62,8 @@ const SETTINGS: readonly object[] = [
   { placement: "gpu", rescorer: { type: "tree", prompt: true } },
   { max_nodes: 5, rescorer: { type: "ngram", order: 2, p_best: 3 } },
   { placement: "edge", rescorer: { type: "tree", prompt: true }, max_nodes: 40 },
+  { placement: "edge", rescorer: { type: "tree", recycled: true }, receipt: true },
+  { placement: "gpu", rescorer: { type: "tree", prompt: true, recycled: true }, receipt: true },
 ];
 
 describe.each(Object.entries(FORMATS))("%s", (_, format) => {
@@ -86,6 +90,14 @@ describe("a schema", () => {
     expect(forced.choices[0]!.finish_reason).toBe("stop");
     expect(schemaFault(PERSON, forced.choices[0]!.message.content)).toBeNull();
     expect(forced.metrics.block_efficiency).toBeGreaterThan(1.5 * blind.metrics.block_efficiency);
+  });
+
+  test.each(["edge", "gpu"])("is in a receipt where it forced tokens, drafted at the %s", async (placement) => {
+    const { metrics, usage } = await ask({ ...schemaFormat(PERSON), speculation: { placement, receipt: true } });
+    const { tokens, steps } = metrics.receipt!;
+    expect(tokens.grammar).toBeGreaterThan(steps);
+    // The prefill's token is of no step.
+    expect(Object.values(tokens).reduce((sum, count) => sum + count, 1)).toBe(usage.completion_tokens);
   });
 
   test.each([0, 1])("is kept to at temperature %s by every answer that stops", async (temperature) => {

@@ -7,6 +7,7 @@ import { chain } from "../../shared/draft-tree.ts";
 import { IDLE, type OpenSpec, type StepResult } from "../../shared/engine.ts";
 import { EMPTY_LATTICE } from "../../shared/lattice.ts";
 import type { ClientMessage, Echo, ServerMessage } from "../../shared/messages.ts";
+import { NO_RUNNERS_UP } from "../../shared/runners-up.ts";
 import { INFO } from "./fixture.ts";
 
 const SPEC: OpenSpec = {
@@ -140,7 +141,10 @@ describe("a run", () => {
     expect((await first).value).toMatchObject({ index: 0 });
     session.pause();
     socket.tell("message", { type: "paused", end: { steps: 2, result: RESULT } });
-    expect(await run.next()).toEqual({ done: true, value: { steps: 2, result: RESULT } });
+    expect(await run.next()).toEqual({
+      done: true,
+      value: { steps: 2, result: { ...RESULT, runnersUp: NO_RUNNERS_UP } },
+    });
     expect(socket.sent.at(-1)).toEqual({ type: "pause" });
   });
 

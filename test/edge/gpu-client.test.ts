@@ -8,6 +8,7 @@ import type { OpenSpec, StepResult } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import { type ClientMessage, PROTOCOL_VERSION, type ServerMessage } from "../../shared/messages.ts";
+import { NO_RUNNERS_UP } from "../../shared/runners-up.ts";
 import { INFO } from "./fixture.ts";
 
 const SPEC: OpenSpec = {
@@ -18,6 +19,7 @@ const SPEC: OpenSpec = {
   sampling: { temperature: 0, topP: 1, seed: 0 },
   logProbs: null,
   neural: null,
+  runnersUp: 0,
   fixed: false,
   tenant: "ann",
 };
@@ -26,6 +28,7 @@ const RESULT: StepResult = {
   bonus: 4,
   lattice: createLattice(1, 1, Uint32Array.of(5), Float32Array.of(-0.5)),
   logProbs: null,
+  runnersUp: NO_RUNNERS_UP,
   threshold: 40,
   timing: { queueMs: 1, modelMs: 2, engineMs: 3 },
   load: { running: 2, waiting: 1, kvUsed: 0.2, passMs: 8 },

@@ -61,7 +61,7 @@ describe("a padded stream", () => {
   });
 
   test("is refused with what has no bound", async () => {
-    for (const more of [{ logprobs: true }, { speculation: { trace: true } }]) {
+    for (const more of [{ logprobs: true }, { speculation: { trace: true } }, { speculation: { receipt: true } }]) {
       const { post } = testApp();
       const response = await post(CHAT, { messages: user("x"), stream: true, stream_options: { pad: true }, ...more });
       expect(response.status).toBe(400);

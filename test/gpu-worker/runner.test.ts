@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { ModelRunner, type RunnerSpec } from "../../gpu-worker/runner.ts";
-import { type DraftTree, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
+import { chain, type DraftTree, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
+import { gapOf } from "../../shared/runners-up.ts";
 import { Random } from "../helpers/random.ts";
 import { everyTree, pathTo, randomTree } from "../helpers/trees.ts";
-import { ToyModel, toyHash, toyLattice, toyNext } from "./toy-model.ts";
+import { ToyModel, toyHash, toyLattice, toyLogits, toyNext } from "./toy-model.ts";
 import { GREEDY, ToySession } from "./toy-session.ts";
 
 const PROMPT = [3, 1, 4, 1, 5];
@@ -82,6 +83,24 @@ describe("a step", () => {
       const { model } = await start(spec);
       expect(model.calls[0]![0]!.logits).toBe(true);
     }
+  });
+
+  test("lists the likeliest tokens beside every committed one, where asked for", async () => {
+    const { model, session, first } = await start({ ...GREEDY, runnersUp: 3 });
+    const { vocabSize } = model.shape;
+    const text = [...PROMPT, first.bonus];
+    const likely = [toyNext(text, vocabSize)];
+    likely.push(toyNext([...text, ...likely], vocabSize));
+    const { accepted, bonus, runnersUp } = await session.step(chain(likely));
+    expect([accepted.length, runnersUp.k, runnersUp.tokens.length]).toEqual([2, 3, 9]);
+    for (const [row, token] of [...likely, bonus].entries()) {
+      const logits = toyLogits(toyHash([...text, ...likely.slice(0, row)]), vocabSize);
+      const others = [...logits.keys()].filter((one) => one !== token);
+      others.sort((a, b) => logits[b]! - logits[a]! || a - b);
+      expect([...runnersUp.tokens.subarray(3 * row, 3 * row + 3)]).toEqual(others.slice(0, 3));
+      expect(runnersUp.gaps[3 * row]).toBe(gapOf(Math.max(...logits) - logits[others[0]!]!));
+    }
+    expect((await start()).first.runnersUp.k).toBe(0);
   });
 
   test("makes no lattice where none is wanted this time", async () => {

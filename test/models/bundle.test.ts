@@ -13,6 +13,7 @@ import { readSafetensors } from "../../models/safetensors.ts";
 import { MODELS_DIR, readSource } from "../../models/source.ts";
 import { type BundleManifest, MANIFEST_FORMAT } from "../../shared/manifest.ts";
 import { readPackHeader } from "../../shared/ngram/format.ts";
+import { EVIDENCE } from "../../shared/rescore/calibration.ts";
 import { weightsAtHand } from "./weights.ts";
 
 let cache = "";
@@ -133,7 +134,7 @@ describe("the committed sources", () => {
   it.each(["tiny", "smollm2-135m"])("%s has a calibration of this version, with its default pack", async (name) => {
     const { pack, weights } = await readCalibration(calibrationPath(name));
     expect(pack).toBe((await readSource(name)).defaults.rescorer.model);
-    expect(Object.keys(weights)).toHaveLength(4);
+    expect(Object.keys(weights)).toHaveLength(EVIDENCE.length);
   });
 
   it.each(["tiny", "smollm2-135m"])("%s has defaults within what its graphs yield", async (name) => {

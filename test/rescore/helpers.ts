@@ -1,6 +1,6 @@
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
-import { CALIBRATION_VERSION, type Calibration } from "../../shared/rescore/calibration.ts";
+import { CALIBRATION_VERSION, type Calibration, EVIDENCE, evidenceOf } from "../../shared/rescore/calibration.ts";
 import { WEIGHTS } from "../../shared/rescore/features.ts";
 import { edgeScore } from "../../shared/rescore/lattice-columns.ts";
 
@@ -81,6 +81,6 @@ export function randomCalibration(random: () => number): Calibration {
     version: CALIBRATION_VERSION,
     command: "",
     pack: null,
-    weights: { heads: weights(), "heads+lm": weights(), "heads+prompt": weights(), "heads+lm+prompt": weights() },
+    weights: Object.fromEntries(EVIDENCE.map((kinds) => [evidenceOf(kinds), weights()])),
   };
 }

@@ -4,10 +4,12 @@ import { ROOT } from "../../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import { PromptModel } from "../../shared/ngram/prompt.ts";
-import { AcceptanceModel } from "../../shared/rescore/calibration.ts";
+import { AcceptanceModel, evidenceOf } from "../../shared/rescore/calibration.ts";
 import { Continuations, type PathEnd } from "../../shared/rescore/continuations.ts";
 import { History } from "../../shared/rescore/history.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
+import { Recycled } from "../../shared/rescore/recycled.ts";
+import type { RunnersUp } from "../../shared/runners-up.ts";
 import { writePack } from "../../train/ngram/pack.ts";
 import { Random } from "../helpers/random.ts";
 import { HASH, toyModel } from "../ngram/helpers.ts";
@@ -19,6 +21,8 @@ const pack = loadPack(writePack(toyModel({ seed: 4, order: 4, vocabSize, length:
 interface Scene {
   readonly spec: RescorerSpec & { type: "tree" };
   readonly committed: readonly number[];
+  /** Of the last committed tokens. */
+  readonly runnersUp: RunnersUp;
   readonly lattice: Lattice;
   readonly calibration: ReturnType<typeof randomCalibration>;
 }
@@ -26,28 +30,41 @@ interface Scene {
 function scene(seed: number, size: { heads: number; k: number }): Scene {
   const random = new Random(seed);
   const unit = () => random.unit();
+  const committed = Array.from({ length: random.int(1, 40) }, () => random.int(0, 7));
+  const known = random.int(0, committed.length);
+  const switches = { prompt: random.chance(0.7), recycled: random.chance(0.6) };
   return {
-    spec: { type: "tree", order: random.int(2, 4), alpha: random.pick([0, 0.3]), prompt: random.chance(0.7) },
-    committed: Array.from({ length: random.int(1, 40) }, () => random.int(0, 7)),
+    spec: { type: "tree", order: random.int(2, 4), alpha: random.pick([0, 0.3]), ...switches },
+    committed,
+    runnersUp: randomRunnersUp(random, known),
     lattice: randomLattice(unit, { ...size, vocabSize, step: 0.5, impossible: 0.1, repeats: random.chance(0.3) }),
     calibration: randomCalibration(unit),
   };
 }
 
-function rescorerOf({ spec, committed, calibration }: Scene) {
+function randomRunnersUp(random: Random, rows: number, k = 3): RunnersUp {
+  const tokens = Array.from({ length: rows * k }, () => random.int(0, vocabSize - 1));
+  return { k, tokens: Uint32Array.from(tokens), gaps: Uint8Array.from(tokens, () => random.int(0, 90)) };
+}
+
+function rescorerOf({ spec, committed, runnersUp, calibration }: Scene) {
   const rescorer = createRescorer(spec, pack, calibration);
-  rescorer.commit(committed);
+  rescorer.commit(committed, runnersUp);
   return rescorer;
 }
 
 /** Expected accepted length of every path, by asking the calibrated model along it: no search, no heap. */
-function pathProbabilities({ spec, committed, lattice, calibration }: Scene, depth: number): Map<string, number> {
+function pathProbabilities(
+  { spec, committed, runnersUp, lattice, calibration }: Scene,
+  depth: number,
+): Map<string, number> {
   const model = spec.alpha === 0 ? null : pack.withOrder(spec.order);
-  const history = new History(model, spec.prompt ? new PromptModel() : null);
-  history.commit(committed);
+  const { prompt, recycled = false } = spec;
+  const history = new History(model, prompt ? new PromptModel() : null, recycled ? new Recycled() : null);
+  history.commit(committed, runnersUp);
   const after = new Continuations(history);
   after.begin(lattice);
-  const evidence = `heads${model === null ? "" : "+lm"}${spec.prompt ? "+prompt" : ""}` as const;
+  const evidence = evidenceOf({ lm: model !== null, prompt, recycled });
   const acceptance = new AcceptanceModel(calibration.weights[evidence]!);
   const found = new Map<string, number>();
   const walk = (path: readonly number[], p: number, end: PathEnd): void => {

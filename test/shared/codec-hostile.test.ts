@@ -160,7 +160,9 @@ describe("values out of their range are bad_frame", () => {
     ["a presence penalty out of range", { 15: [null, null, biased({ 5: 2.5 })] }],
     ["a grammar that is no text", { 16: 5 }],
     ["a grammar too large", { 16: "x".repeat(LIMITS.grammarBytes + 1) }],
-    ["an element too many", { 17: null }],
+    ["more runners-up than a reply lists", { 17: LIMITS.runnersUp + 1 }],
+    ["no runners-up, said with null", { 17: null }],
+    ["an element too many", { 18: null }],
   ])("open with %s", (_, changes) => {
     expect(changed("client", open, changes)).toBe("bad_frame");
   });
@@ -211,7 +213,11 @@ describe("values out of their range are bad_frame", () => {
     ["more than all of the cache in use", { 13: 256 }],
     ["log-probabilities of too few tokens", { 14: [0, Buffer.alloc(4), 2, Buffer.alloc(0), Buffer.alloc(0)] }],
     ["text for log-probabilities", { 14: "none" }],
-    ["an element too many", { 15: null }],
+    ["runners-up of too few tokens", { 15: [2, 2, Buffer.alloc(4), Buffer.alloc(2)] }],
+    ["runners-up without a gap each", { 15: [1, 2, Buffer.alloc(6), Buffer.alloc(2)] }],
+    ["rows of no runners-up", { 15: [0, 2, Buffer.alloc(0), Buffer.alloc(0)] }],
+    ["more runners-up than were asked for", { 15: [8, 2, Buffer.alloc(48), Buffer.alloc(24)] }],
+    ["an element too many", { 16: null }],
   ])("stepped with %s", (_, changes) => {
     expect(changed("server", stepped, changes)).toBe("bad_frame");
   });

@@ -11,6 +11,7 @@ import {
 } from "../../shared/engine.ts";
 import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
 import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
+import { NO_RUNNERS_UP, type RunnersUp } from "../../shared/runners-up.ts";
 
 /** One message of every kind and shape. All numbers are such that their encoding holds them exactly. */
 
@@ -24,6 +25,7 @@ export const SPEC: OpenSpec = {
   neural: null,
   fixed: false,
   tenant: "",
+  runnersUp: 0,
 };
 
 const ADJUST: Adjustments = {
@@ -64,10 +66,13 @@ export const RESULT: StepResult = {
   bonus: 7,
   lattice: EMPTY_LATTICE,
   logProbs: null,
+  runnersUp: NO_RUNNERS_UP,
   threshold: 12,
   timing: TIMING,
   load: LOAD,
 };
+
+const RUNNERS_UP: RunnersUp = { k: 2, tokens: Uint32Array.of(4, 5, 6, 70_000), gaps: Uint8Array.of(0, 16, 3, 255) };
 
 const RUN: RunRequest = {
   rescorer: { type: "none" },
@@ -87,6 +92,7 @@ const BLOCK: Block = {
     { token: 9, kind: "accepted", logProbs: null },
     { token: 70_000, kind: "bonus", logProbs: null },
   ],
+  runnersUp: NO_RUNNERS_UP,
   drafted: 3,
   verified: null,
   cachedTokens: 0,
@@ -102,6 +108,7 @@ export const CLIENT: Readonly<Record<string, ClientMessage>> = {
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
   "open with a local rescorer": { type: "open", version: 4, spec: { ...SPEC, neural: 0.25 } },
+  "open with runners-up": { type: "open", version: 4, spec: { ...SPEC, runnersUp: 7 } },
   "open of a tenant, with drafts of a fixed size": {
     type: "open",
     version: 4,
@@ -185,6 +192,12 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       ],
     },
   },
+  "stepped with runners-up": {
+    type: "stepped",
+    index: 4,
+    result: { ...RESULT, accepted: [1], runnersUp: RUNNERS_UP },
+  },
+  "block with runners-up": { type: "block", echo: null, block: { ...BLOCK, runnersUp: RUNNERS_UP } },
   block: { type: "block", block: BLOCK, echo: null },
   "block with a stamp returned": {
     type: "block",
@@ -198,7 +211,11 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
       committed: [
         { token: 5, kind: "accepted", logProbs: { logProb: -0.25, topTokens: NO_TOKENS, topLogProbs: NO_CHANCES } },
       ],
-      verified: { tree: treeOf([4, 5, 6], [-1, -1, 1], Uint8Array.of(3, 255, 128)), accepted: [1, 2] },
+      verified: {
+        tree: treeOf([4, 5, 6], [-1, -1, 1], Uint8Array.of(3, 255, 128), Uint8Array.of(0, 1, 2)),
+        lattice: LATTICE,
+        accepted: [1, 2],
+      },
       finish: "length",
     },
     echo: null,

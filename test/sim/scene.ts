@@ -77,7 +77,7 @@ export function randomRequest(random: Random, engine: FakeEngine): RandomRequest
     elsewhere: null,
     now: () => 0,
   };
-  const copies = rescorer.type !== "none" && rescorer.prompt === true;
+  const copies = "prompt" in rescorer && rescorer.prompt === true;
   return { prompt, copies, rescorer, request, plain: plainTokens(engine, prompt, request, sampling) };
 }
 

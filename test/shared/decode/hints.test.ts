@@ -2,7 +2,15 @@ import { describe, expect, test } from "vitest";
 import type { Block } from "../../../shared/decode/block.ts";
 import { HintGain, Hints } from "../../../shared/decode/hints.ts";
 import { Placement } from "../../../shared/decode/placement.ts";
-import { chain, type DraftTree, EMPTY_TREE, treeFault, treeOf } from "../../../shared/draft-tree.ts";
+import {
+  chain,
+  type DraftTree,
+  EMPTY_TREE,
+  SOURCES,
+  type Source,
+  treeFault,
+  treeOf,
+} from "../../../shared/draft-tree.ts";
 
 const VOCABULARY = 50;
 
@@ -14,15 +22,17 @@ function hintsAt(length: number): Hints {
 }
 
 const alone = (hints: Hints, depth = 63) => hints.merge(EMPTY_TREE, 63, depth);
-const tree = (tokens: number[], parents: number[], chances: number[]): DraftTree =>
-  treeOf(tokens, parents, Uint8Array.from(chances));
+const tree = (tokens: number[], parents: number[], chances: number[], sources?: Source[]): DraftTree =>
+  treeOf(tokens, parents, Uint8Array.from(chances), sources && Uint8Array.from(sources, (one) => SOURCES.indexOf(one)));
+/** As it is drafted: the other side's copies. */
+const copies = (hint: DraftTree): DraftTree => ({ ...hint, sources: new Uint8Array(hint.tokens.length).fill(1) });
 
 describe("a hint", () => {
   test("in time is drafted as it is, and forgotten when the text leaves it", () => {
     const hints = hintsAt(10);
     const hint = tree([20, 21, 22], [-1, 0, -1], [200, 100, 40]);
     hints.offer({ anchor: 10, tree: hint });
-    expect(alone(hints)).toEqual(hint);
+    expect(alone(hints)).toEqual(copies(hint));
     hints.commit([30]);
     expect(alone(hints)).toEqual(EMPTY_TREE);
   });
@@ -32,13 +42,13 @@ describe("a hint", () => {
     const left = tree([9, 11, 12], [-1, -1, 1], [128, 100, 50]);
     const late = hintsAt(9);
     late.offer({ anchor: 7, tree: hint });
-    expect(alone(late)).toEqual(left);
+    expect(alone(late)).toEqual(copies(left));
     // The same where it came in time and the tokens after it.
     const early = hintsAt(7);
     early.offer({ anchor: 7, tree: hint });
     early.commit([7]);
     early.commit([8]);
-    expect(alone(early)).toEqual(left);
+    expect(alone(early)).toEqual(copies(left));
   });
 
   test("that does not fit is dropped, and the one before it kept", () => {
@@ -56,7 +66,7 @@ describe("a hint", () => {
       [10, EMPTY_TREE],
     ];
     for (const [anchor, hint] of bad) hints.offer({ anchor, tree: hint });
-    expect(alone(hints)).toEqual(good);
+    expect(alone(hints)).toEqual(copies(good));
     const long = hintsAt(500);
     long.offer({ anchor: 100, tree: chain([0]) });
     expect(alone(long)).toEqual(EMPTY_TREE);
@@ -67,7 +77,9 @@ describe("a hint", () => {
     hints.offer({ anchor: 1, tree: tree([5, 6, 7], [-1, 0, 1], [220, 210, 200]) });
     const draft = tree([4, 5, 6], [-1, -1, 1], [90, 80, 10]);
     const merged = hints.merge(draft, 63, 63);
-    expect(merged).toEqual(tree([4, 5, 6, 7], [-1, -1, 1, 2], [90, 220, 210, 200]));
+    expect(merged).toEqual(
+      tree([4, 5, 6, 7], [-1, -1, 1, 2], [90, 220, 210, 200], ["lattice", "lattice", "lattice", "prompt"]),
+    );
     expect(treeFault(merged, VOCABULARY)).toBeNull();
   });
 
@@ -75,10 +87,14 @@ describe("a hint", () => {
     const hints = hintsAt(1);
     hints.offer({ anchor: 1, tree: tree([5, 6, 7], [-1, 0, 1], [100, 60, 10]) });
     const draft = tree([4, 9], [-1, 0], [200, 50]);
-    expect(hints.merge(draft, 3, 63)).toEqual(tree([4, 5, 6], [-1, -1, 1], [200, 100, 60]));
-    expect(hints.merge(draft, 63, 2)).toEqual(tree([4, 9, 5, 6], [-1, 0, -1, 2], [200, 50, 100, 60]));
+    expect(hints.merge(draft, 3, 63)).toEqual(
+      tree([4, 5, 6], [-1, -1, 1], [200, 100, 60], ["lattice", "prompt", "prompt"]),
+    );
+    expect(hints.merge(draft, 63, 2)).toEqual(
+      tree([4, 9, 5, 6], [-1, 0, -1, 2], [200, 50, 100, 60], ["lattice", "lattice", "prompt", "prompt"]),
+    );
     expect(hints.merge(draft, 2, 1).tokens).toEqual(Uint32Array.of(4, 5));
-    expect(hints.merge(EMPTY_TREE, 0, 63)).toEqual(EMPTY_TREE);
+    expect(hints.merge(EMPTY_TREE, 0, 63)).toEqual(copies(EMPTY_TREE));
   });
 });
 

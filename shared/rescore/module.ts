@@ -1,0 +1,55 @@
+import type * as z from "zod";
+import type { OpenSpec } from "../engine.ts";
+import type { TokenId } from "../ids.ts";
+import type { BundleManifest } from "../manifest.ts";
+import type { NgramModel } from "../ngram/model.ts";
+import type { Calibration } from "./calibration.ts";
+import type { ParamName, Params } from "./params.ts";
+import type { Rescorer } from "./rescorer.ts";
+
+/** What a rescorer may be made from beside its settings. */
+export interface RescorerParts {
+  /** Shared by any number of rescorers; null where none is looked at, which alpha = 0 never does. */
+  readonly pack: NgramModel | null;
+  readonly calibration: Calibration | null;
+  /** What the answer is expected to be much like; read where the request's own n-grams take part. */
+  readonly prediction: ArrayLike<TokenId> | null;
+}
+
+/** What a session is opened with for a rescorer's sake. */
+export interface EngineWork {
+  readonly neural: OpenSpec["neural"];
+  readonly runnersUp: number;
+}
+
+/** The parts of a bundle that a rescorer may need. */
+export type RescorerBundle = Pick<BundleManifest, "calibration"> & {
+  readonly graphs: Pick<BundleManifest["graphs"], "neural">;
+};
+
+/**
+ * All there is to know of a rescorer. The API's schema and defaults, the wire, both places that draft, evaluation
+ * methods, tuning, the demo's controls and the tests of the documentation go through the list of these (index.ts).
+ */
+export interface RescorerModule<P extends Params = Params> {
+  readonly type: string;
+  /** As a reader sees it. */
+  readonly title: string;
+  /** What it makes of a lattice, a phrase: a row of docs/api.md. */
+  readonly summary: string;
+  /** Its settings, without `type`. */
+  readonly paramsSchema: z.ZodObject<{ readonly [name in keyof P & ParamName]: z.ZodType<P[name]> }>;
+  /** Whether it looks at an n-gram pack, unless alpha is 0. */
+  readonly usesPack: boolean;
+  /** Whether it knows how likely its nodes are (Rescorer.calibrated), so that a draft's size is its to choose. */
+  readonly calibrated: boolean;
+  /** What the bundle lacks for it, to follow "has no"; null: nothing. */
+  needs(bundle: RescorerBundle): string | null;
+  defaults(manifest: Pick<BundleManifest, "defaults">): P;
+  /** Nodes of the largest draft worth considering; `free`: of which those are verified that pay. */
+  mostNodes(params: P, heads: number, free: boolean): number;
+  /** What it asks of the engine; left out: nothing but lattices. */
+  engine?(params: P): Partial<EngineWork>;
+  /** One per request. */
+  create(params: P, parts: RescorerParts): Rescorer;
+}
