@@ -1,21 +1,9 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { Random } from "../../helpers/random.ts";
-import { KernelMemory, type KernelShape, PAGE } from "./kernel-memory.ts";
+import { KernelMemory, PAGE, SHAPE } from "./kernel-memory.ts";
 
 /** The kernel's attention beside its definition in float64, over a cache of random bytes. */
 
-const SHAPE: KernelShape = {
-  width: 40,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 16,
-  ffn: 192,
-  layers: 2,
-  pages: 50,
-  context: 800,
-  headBlock: 16,
-  ffnBlock: 64,
-};
 const { heads, kvHeads, headDim, layers, pages } = SHAPE;
 const LAYER = 1;
 const ROWS = 12;

@@ -1,22 +1,10 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../helpers/random.ts";
-import { KernelMemory, type KernelShape } from "./kernel-memory.ts";
+import { KernelMemory, SHAPE } from "./kernel-memory.ts";
 import { expectBytes, f, near, quantise, range, productOf as scalarProduct, transformed } from "./scalar.ts";
 
 /* The draft heads' functions of the kernel beside their definitions in scalar code. */
 
-const SHAPE: KernelShape = {
-  width: 40,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 16,
-  ffn: 192,
-  layers: 2,
-  pages: 50,
-  context: 800,
-  headBlock: 16,
-  ffnBlock: 64,
-};
 const ROWS = 5;
 
 let memory: KernelMemory;

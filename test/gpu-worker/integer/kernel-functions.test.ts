@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Random } from "../../helpers/random.ts";
-import { KernelMemory, type KernelShape, PAGE } from "./kernel-memory.ts";
+import { KernelMemory, PAGE, SHAPE } from "./kernel-memory.ts";
 import {
   expectBytes,
   expectWords,
@@ -17,18 +17,6 @@ import {
  * a given order, to the last bit; what follows from an exponential, a sum of squares or a transform within a tolerance.
  */
 
-const SHAPE: KernelShape = {
-  width: 40,
-  heads: 4,
-  kvHeads: 2,
-  headDim: 16,
-  ffn: 192,
-  layers: 2,
-  pages: 50,
-  context: 800,
-  headBlock: 16,
-  ffnBlock: 64,
-};
 const ROWS = 5;
 
 let memory: KernelMemory;

@@ -15,6 +15,20 @@ export interface KernelShape {
   readonly ffnBlock: number;
 }
 
+/** Of the tests of the kernel's functions: small, with grouped queries. */
+export const SHAPE: KernelShape = {
+  width: 40,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 16,
+  ffn: 192,
+  layers: 2,
+  pages: 50,
+  context: 800,
+  headBlock: 16,
+  ffnBlock: 64,
+};
+
 const EPSILON = 1e-5;
 export const PAGE = 16;
 
