@@ -46,7 +46,7 @@ export function weightsOf(tensor: StoredTensor): Weights {
 }
 
 /** A trained matrix, row-major. */
-export function fromFloats(rows: number, columns: number, floats: () => Float32Array): Weights {
+function fromFloats(rows: number, columns: number, floats: () => Float32Array): Weights {
   return { rows, columns, floats, blocks: () => toBlocks(floats()) };
 }
 

@@ -7,7 +7,7 @@ import { assert } from "../../shared/assert.ts";
 import type { BundleInfo, OpenSpec } from "../../shared/engine.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 
-export const TOY_SHAPE: ModelShape = {
+const TOY_SHAPE: ModelShape = {
   vocabSize: 16,
   contextTokens: 600,
   latticeHeads: 3,
@@ -94,7 +94,7 @@ function slotOf(pages: Int32Array, token: number): number {
   return pages[Math.floor(token / PAGE_TOKENS)]! * PAGE_TOKENS + (token % PAGE_TOKENS);
 }
 
-export const TOY_INFO: BundleInfo = {
+const TOY_INFO: BundleInfo = {
   ...TOY_SHAPE,
   model: "toy",
   tokenizerHash: "",
