@@ -3,7 +3,7 @@ import type { CallPart } from "../text/tool-calls.ts";
 import { callBodies, callDelta, type ToolCall, type WireFinish } from "./call-bodies.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
 import type { ReceiptBody } from "./receipt.ts";
-import { type DecodeStats, quantile } from "./stats.ts";
+import { type DecodeStats, quantile, round } from "./stats.ts";
 import type { StepTrace } from "./trace.ts";
 
 /**
@@ -249,9 +249,4 @@ function head(context: ResponseContext, chunk: boolean) {
     model: context.model,
     system_fingerprint: context.fingerprint,
   };
-}
-
-/** Three decimals: microseconds where the unit is ms. */
-export function round(value: number): number {
-  return Math.round(value * 1000) / 1000;
 }

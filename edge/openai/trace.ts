@@ -4,7 +4,7 @@ import type { TokenId } from "../../shared/ids.ts";
 import type { TokenTable } from "../../shared/token-table.ts";
 import { tokenText } from "../text/detokenize.ts";
 import type { TextStep } from "../text/transcript.ts";
-import { round } from "./responses.ts";
+import { round } from "./stats.ts";
 
 /** The `speculation` object of one step; responses.ts documents it. */
 export interface StepTrace {
