@@ -205,11 +205,6 @@ export class NgramModel {
     return context < this.limit ? context : 0;
   }
 
-  /** Whether `token` is in the vocabulary. */
-  has(token: TokenId): boolean {
-    return token < this.vocabSize;
-  }
-
   /** At least the sum of backoff weights from any longer history down to a context of at most one token. */
   excess(context: LmState): LogProb {
     return context === EMPTY_STATE ? 0 : this.arrays.excess[context - 1]! * this.arrays.excessUnit;
