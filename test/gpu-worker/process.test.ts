@@ -12,6 +12,7 @@ import type { OpenSpec } from "../../shared/engine.ts";
 import { codeOf } from "../contract/probe.ts";
 import { connectEngine } from "../contract/ws-client.ts";
 import { childrenOf } from "../helpers/processes.ts";
+import { PLAIN } from "../helpers/session.ts";
 import { metric } from "./metric.ts";
 
 // Programs take their time to start where others keep the cores busy.
@@ -68,17 +69,7 @@ function launch(env: Record<string, string>, files?: number) {
   return { says, ended, pid: started.pid!, signal: (name: NodeJS.Signals) => started.kill(name) };
 }
 
-const SPEC: OpenSpec = {
-  model: "tiny",
-  prompt: Uint32Array.of(5, 6),
-  heads: 1,
-  topK: 4,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "",
-};
+const SPEC: OpenSpec = { ...PLAIN, model: "tiny", prompt: Uint32Array.of(5, 6), heads: 1, topK: 4 };
 
 test.each(["SIGTERM", "SIGINT"] as const)("serves, and ends cleanly at %s", async (name) => {
   const worker = launch({});

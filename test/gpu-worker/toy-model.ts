@@ -6,6 +6,7 @@ import { ModelRunner, RunnerLost } from "../../gpu-worker/runner.ts";
 import { assert } from "../../shared/assert.ts";
 import type { BundleInfo, OpenSpec } from "../../shared/engine.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { PLAIN } from "../helpers/session.ts";
 
 const TOY_SHAPE: ModelShape = {
   vocabSize: 16,
@@ -103,17 +104,7 @@ const TOY_INFO: BundleInfo = {
   neural: false,
 };
 
-export const TOY_SPEC: OpenSpec = {
-  model: "toy",
-  prompt: Uint32Array.of(1, 2, 3),
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "",
-};
+export const TOY_SPEC: OpenSpec = { ...PLAIN, prompt: Uint32Array.of(1, 2, 3) };
 
 /** The engine over toy models: a model that is lost is replaced by a new one with an empty cache. */
 export class ToyEngine implements EngineModel {
