@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { openApiDocument } from "../../edge/openai/openapi.ts";
 import { parseChat, parseCompletion } from "../../edge/openai/params.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "../../edge/openai/refuse.ts";
 import { parseResponse, RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "../../edge/openai/response-params.ts";
@@ -136,6 +137,12 @@ describe("the documentation", () => {
     // In a command rather than in a table.
     const shown = [...text.matchAll(/secret put ([A-Z_]+)/g)].map(([, name]) => name!);
     expect([...new Set([...listed, ...shown])].sort()).toEqual(variablesRead());
+  });
+
+  test("begins its changelog with the version that is served and packaged", () => {
+    const [, version] = /^## (\S+)/m.exec(pages.find(({ path }) => path === "CHANGELOG.md")!.text)!;
+    const packaged = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+    expect([version, openApiDocument().info.version]).toEqual([packaged.version, packaged.version]);
   });
 
   test("gives the bounds that hold", () => {
