@@ -22,6 +22,7 @@ const programs = {
   deploy: ["scripts/deploy.ts"],
   check: ["scripts/check.ts"],
   bench: ["bench/cli.ts"],
+  data: ["bench/data/cli.ts"],
   eval: ["bench/eval/cli.ts"],
   tune: ["bench/tune-cli.ts"],
   report: ["bench/report/cli.ts"],
