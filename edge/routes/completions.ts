@@ -7,9 +7,10 @@ import { readJson } from "../http/body.ts";
 import { asStepError, type ErrorBody, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
 import { DONE, eventFrame, frame, KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
+import type { Metrics } from "../openai/answer-schemas.ts";
 import { type CompletionParams, parseChat, parseCompletion } from "../openai/params.ts";
 import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
-import { type Metrics, serverTiming } from "../openai/responses.ts";
+import { serverTiming } from "../openai/responses.ts";
 import { prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
 

@@ -72,13 +72,7 @@ export function layOut(shape: IntegerShape) {
     return at;
   };
   const qkv = (heads + 2 * kvHeads) * headDim;
-  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
-  const scratchBytes = Math.max(
-    ffn * 4,
-    qkv * 4 + headDim * 2,
-    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
-    4 * Math.max(...draftRows(shape)),
-  );
+  const perMember = scratchBytes(shape);
   const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
     control: take(4096),
@@ -127,7 +121,7 @@ export function layOut(shape: IntegerShape) {
     itemStarts: take((members + 1) * 4),
     masks: take(MAX_ROWS * 8),
     tables: take((MAX_ROWS + (MAX_ROWS * contextTokens) / PAGE_TOKENS) * 4),
-    scratch: Array.from({ length: members }, () => take(scratchBytes)),
+    scratch: Array.from({ length: members }, () => take(perMember)),
     drafts: drafts === null ? null : layOutDrafts(shape, drafts, take, columns),
   };
   const pages = Math.floor(Math.min(shape.kvBytes, MOST_BYTES - end) / pageBytes(shape));
@@ -142,6 +136,18 @@ export function layOut(shape: IntegerShape) {
     headBlock: powerOfTwoIn(headDim),
     wasmPages: Math.ceil(end / WASM_PAGE),
   };
+}
+
+/** Of one member: rows of a product, a row of queries, keys and values, attention of one item, or a row of a draft head. */
+function scratchBytes(shape: IntegerShape): number {
+  const { heads, kvHeads, headDim, ffn, contextTokens } = shape;
+  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
+  return Math.max(
+    ffn * 4,
+    (heads + 2 * kvHeads) * headDim * 4 + headDim * 2,
+    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
+    4 * Math.max(...draftRows(shape)),
+  );
 }
 
 /** Places of the draft heads. */
