@@ -151,7 +151,7 @@ function requestOf(
     tokenizerHash: manifest.tokenizer.sha256,
     here,
     elsewhere: {
-      placement: new Placement(here === "gpu" ? here : params.speculation.placement),
+      placement: new Placement(here === "gpu" ? here : params.speculation.placement, plan.maxNodes === 0),
       hints: rescorer.calibrated === true && recollection !== null && recollection.texts.length > 0,
       run: {
         ...plan.elsewhere,

@@ -4,7 +4,6 @@ import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import {
   availableRescorers,
   engineWork,
-  NO_WORK,
   type RescorerSpec,
   type RescorerType,
   rescorerModule,
@@ -61,7 +60,8 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
   const pack = own ?? shipped;
   atMost("speculation.rescorer.order", params.rescorer.params.order ?? null, pack?.order ?? LIMITS.ngramOrder);
   const heads = Math.min(params.heads ?? defaults.heads, manifest.latticeHeads);
-  const rescorer = specOf(type, params.rescorer, manifest, pack);
+  const drafting = specOf(type, params.rescorer, manifest, pack);
+  const rescorer: RescorerSpec = params.enabled ? drafting : { type: "none" };
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
   const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
   if (own !== null && looked) checkOwn(own, rescorer, manifest);
@@ -71,7 +71,7 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
     maxNodes: params.enabled ? (params.maxNodes ?? mostNodes(settings(rescorer), heads, params.heads === null)) : 0,
     autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || calibrated),
     rescorer,
-    engine: params.enabled ? engineWork(rescorer) : NO_WORK,
+    engine: engineWork(rescorer),
     memory: params.enabled && usesMemory(rescorer, params.rescorer),
     pack: looked && own === null ? shipped : null,
     ownPack: looked ? own : null,
