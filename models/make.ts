@@ -8,6 +8,7 @@ import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
 import { buildNeural } from "./compile/neural.ts";
+import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
 import { type LlamaWeights, readLlama } from "./llama.ts";
 import { copyPacks } from "./packs.ts";
@@ -65,6 +66,7 @@ export async function compile(
   llama.assertComplete();
   const { layers, width, kvHeads, headDim, ffn, vocabSize, normEps } = llama.config;
   const ropeFrequencies = [...llama.config.ropeFrequencies];
+  const traits = traitsOf(llama.config, contextTokens);
   const manifest: BundleManifest = {
     format: MANIFEST_FORMAT,
     name: source.name,
@@ -81,6 +83,7 @@ export async function compile(
       contextTokens,
       normEps,
       ropeFrequencies,
+      ...(traits === null ? {} : { traits }),
     },
     precision,
     taps: info.taps,
