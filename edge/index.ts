@@ -79,9 +79,9 @@ function memoryOf({ MEMORY }: Env, { memoryMs }: Config): ((name: string) => Mem
 }
 
 /** The gpu-workers of each model as one engine. */
-function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
+function fleetOf({ gpuWorkers, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
   const now = () => performance.now();
-  const fleet = new FleetList({ fixed: gpuWorkerUrls, registry, now, logError: (error) => logError(null, error) });
+  const fleet = new FleetList({ fixed: gpuWorkers, registry, now, logError: (error) => logError(null, error) });
   const poolOf = (model: string) =>
     new PooledEngine({
       workers: () => fleet.urls(model),

@@ -14,7 +14,7 @@ import { type LlamaWeights, readLlama } from "./llama.ts";
 import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
-import { type BundleSource, folderOf } from "./source.ts";
+import type { BundleSource } from "./source.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** The local rescorer, which a bundle need not have: none or one. */
@@ -46,7 +46,7 @@ export async function compile(
   stage(0);
   const gguf = await GgufFile.open(weights);
   const llama = await readLlama(gguf);
-  const folder = folderOf(source);
+  const { folder } = source;
   const heads = folder === null || source.heads === null ? null : await readSafetensors(join(folder, source.heads));
   const info = heads === null ? NO_HEADS : headsInfo(heads);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);

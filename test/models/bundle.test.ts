@@ -100,7 +100,7 @@ describe("ensureBundle", () => {
     expect(contextTokens).toBeGreaterThanOrEqual(1024);
     const source = await readSource("tiny");
     expect(costs).toEqual(source.costs);
-    expect(taps).toEqual(headsInfo(await readSafetensors(join(MODELS_DIR, "tiny", source.heads))).taps);
+    expect(taps).toEqual(headsInfo(await readSafetensors(join(MODELS_DIR, "tiny", source.heads ?? ""))).taps);
   });
 
   it.each([

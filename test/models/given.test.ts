@@ -91,7 +91,8 @@ describe.each(MODELS)("a GGUF file without heads, %s", (name) => {
         [],
       );
     const plain = await run("ar");
-    for (const method of ["ngram-4-prompt", "ngram-4-4best-prompt"]) {
+    expect(manifest.defaults.rescorer).toMatchObject({ type: "tree", alpha: 0, prompt: true });
+    for (const method of ["tree-16", "ngram-4-prompt", "ngram-4-4best-prompt"]) {
       const drafted = await run(method);
       expect(drafted.output, method).toEqual(plain.output);
       expect(drafted.counters.draftedTokens, method).toBeGreaterThan(0);
