@@ -94,7 +94,7 @@ function specOf(
   const usual = defaults(manifest);
   const params = { ...usual, ...(memory ? { prompt: true } : {}), ...wanted };
   const { calibration } = manifest;
-  if (calibrated && calibration != null && params.alpha !== 0 && calibration.pack === null) {
+  if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
     throw invalid(
       "speculation.rescorer.alpha",
       `model ${manifest.name} has no calibration with a pack; only alpha 0 works`,
