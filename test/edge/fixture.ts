@@ -106,6 +106,7 @@ export function testApp(options: TestAppOptions = {}): TestApp {
     engineInfo: async () => info,
     registry: null,
     memory: null,
+    packs: null,
     engineMetrics: async () => [],
     readFile: async (path) => files.get(path) ?? null,
     assets: async () => new Response("asset", { status: 200 }),

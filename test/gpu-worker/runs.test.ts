@@ -127,7 +127,7 @@ describe("a run", () => {
     expect(last()).toMatchObject({ end: { steps: 0 } });
   });
 
-  test("is told what the bundle lacks", async () => {
+  test("for which the bundle lacks something is paused at once, and the peer drafts", async () => {
     const lacking: Drafts = {
       ...DRAFTING,
       rescorer: async () => {
@@ -137,9 +137,13 @@ describe("a run", () => {
     const { got, send, until, last } = await start({}, {}, lacking);
     send(OPEN);
     await until(() => got.length === 1);
-    send(run(100));
-    await until(() => last()?.type === "failed");
-    expect(last()).toMatchObject({ code: "unsupported" });
+    send({ type: "step", index: 0, draft: EMPTY_TREE });
+    await until(() => got.length === 2);
+    send(run(100, {}, 1));
+    await until(() => last()?.type === "paused");
+    expect(last()).toMatchObject({ end: { steps: 1, result: { bonus: plain(2)[1] } } });
+    send({ type: "step", index: 1, draft: EMPTY_TREE });
+    await until(() => last()?.type === "stepped");
   });
 
   test("that gets no credit for too long is ended", async () => {
