@@ -92,6 +92,8 @@ export function layOut(shape: IntegerShape) {
   };
   const qkv = (heads + 2 * kvHeads) * headDim;
   const perMember = scratchBytes(shape);
+  /** Of the widest rows of the draft heads, one byte a number. */
+  const draftBytes = DRAFT_SESSIONS * Math.max(...draftRows(shape));
   const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
     control: take(4096),
@@ -103,18 +105,7 @@ export function layOut(shape: IntegerShape) {
       output: take((members + 1) * 4),
     },
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
-    blocks: Array.from({ length: layers }, () => ({
-      qkv: columns(qkv),
-      attentionOut: columns(width),
-      gateUp: columns(2 * ffn),
-      down: columns(width),
-      /** 0: there is none, here and below. */
-      qkvBias: traits.biases ? take(qkv * 4) : 0,
-      attentionOutBias: traits.biases ? take(width * 4) : 0,
-      /** Of queries, then of keys. */
-      headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
-      postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
-    })),
+    blocks: Array.from({ length: layers }, () => layOutBlock(shape, take, columns)),
     output: columns(vocabSize),
     /** The basis of the stream, as the kernel's addNormalised takes it. */
     turn: traits.postNorms ? take((width + (width / powerOfTwoIn(width)) ** 2) * 4) : 0,
@@ -130,21 +121,12 @@ export function layOut(shape: IntegerShape) {
     wanted: take(MAX_ROWS * 4),
     x: take(MAX_ROWS * width * 4),
     taps: taps.map(() => take(MAX_ROWS * width * 4)),
-    bytes: take(
-      Math.max(MAX_ROWS * Math.max(width, heads * headDim, ffn), DRAFT_SESSIONS * Math.max(...draftRows(shape))),
-    ),
+    bytes: take(Math.max(MAX_ROWS * Math.max(width, heads * headDim, ffn), draftBytes)),
     byteScales: take(MAX_ROWS * 4),
     queries: take(MAX_ROWS * heads * headDim * 2),
     queryScales: take(MAX_ROWS * heads * 4),
     attended: take(MAX_ROWS * heads * headDim * 4),
-    sums: take(
-      4 *
-        Math.max(
-          MAX_ROWS * Math.max(qkv, 2 * ffn, width),
-          LOGIT_ROWS * vocabSize,
-          DRAFT_SESSIONS * Math.max(...draftRows(shape)),
-        ),
-    ),
+    sums: take(4 * Math.max(MAX_ROWS * Math.max(qkv, 2 * ffn, width), LOGIT_ROWS * vocabSize, draftBytes)),
     logits: take(LOGIT_ROWS * vocabSize * 4),
     best: take(MAX_ROWS * 4),
     items: take(MAX_ROWS * kvHeads * ITEM_INTS * 4),
@@ -171,6 +153,23 @@ export function layOut(shape: IntegerShape) {
   };
 }
 
+function layOutBlock(shape: IntegerShape, take: Take, columns: Columns) {
+  const { width, heads, kvHeads, headDim, ffn, traits } = shape;
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  return {
+    qkv: columns(qkv),
+    attentionOut: columns(width),
+    gateUp: columns(2 * ffn),
+    down: columns(width),
+    /** 0: there is none, here and below. */
+    qkvBias: traits.biases ? take(qkv * 4) : 0,
+    attentionOutBias: traits.biases ? take(width * 4) : 0,
+    /** Of queries, then of keys. */
+    headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
+    postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
+  };
+}
+
 /** Of one member: rows of a product, a row of queries, keys and values, attention of one item, or a row of a draft head. */
 function scratchBytes(shape: IntegerShape): number {
   const { width, heads, kvHeads, headDim, ffn, contextTokens } = shape;
@@ -188,12 +187,14 @@ function scratchBytes(shape: IntegerShape): number {
 export type DraftLayout = ReturnType<typeof layOutDrafts>;
 
 type Take = (bytes: number) => number;
+/** Scales and offsets of a matrix's columns. */
+type Columns = (count: number) => { scales: number; offsets: number };
 
 function layOutDrafts(
   { width, taps, members }: IntegerShape,
   { heads, topK, inner, vocabSize, gated }: DraftShape,
   take: Take,
-  columns: (count: number) => { scales: number; offsets: number },
+  columns: Columns,
 ) {
   const states = DRAFT_SESSIONS * heads;
   return {
