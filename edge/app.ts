@@ -1,20 +1,14 @@
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
-import type { Place } from "../shared/decode/placement.ts";
-import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
-import type { Registry } from "./fleet/registry.ts";
-import { authenticate, type Caller } from "./http/auth.ts";
+import { authenticate } from "./http/auth.ts";
 import { asStepError, errorResponse, isFault } from "./http/errors.ts";
-import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
+import { RateLimited, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
 import { usualPath } from "./http/paths.ts";
-import type { WorkerMetrics } from "./http/prometheus.ts";
-import type { MemoryStore } from "./memory/memory.ts";
 import { openApiDocument } from "./openai/openapi.ts";
-import type { PackStore } from "./packs/pack-store.ts";
 import { LoadedPacks } from "./packs/tenant-packs.ts";
 import { CHAT, COMPLETIONS, completionsRoute, IGNORED_HEADER, RESPONSES } from "./routes/completions.ts";
 import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
@@ -24,48 +18,8 @@ import { metricsRoute } from "./routes/metrics.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
 import { listPacksRoute, packRoute, putPackRoute, removePackRoute, removePacksRoute } from "./routes/packs.ts";
 import { detokenizeRoute, tokenizeRoute } from "./routes/tokenize.ts";
-import { Bundles, type ReadFile } from "./text/bundles.ts";
-
-export interface AppDeps {
-  readonly config: Config;
-  readonly engine: StepEngine;
-  /** Where this code runs: "gpu" beside the model, where nothing is left to be placed; default "edge". */
-  readonly here?: Place;
-  /** What the engine serves now. Rejects with StepError where it cannot be reached. */
-  readonly engineInfo: (signal: CancelSignal) => Promise<BundleInfo>;
-  /** Metrics of those that answer. */
-  readonly engineMetrics: (signal: CancelSignal) => Promise<readonly WorkerMetrics[]>;
-  /** Where gpu-workers register; null where none does. */
-  readonly registry: Registry | null;
-  /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
-  readonly memory: ((name: string) => MemoryStore) | null;
-  /** Packs that a tenant uploaded, by Caller.memoryName; null where none can be. */
-  readonly packs: ((name: string) => PackStore) | null;
-  /** Files of bundles, `<bundle>/<path>`. */
-  readonly readFile: ReadFile;
-  /** Everything that is no route: the demo page and its files. */
-  readonly assets: (request: Request) => Promise<Response>;
-  readonly limiter: RateLimiter | null;
-  /** Monotonic, ms. */
-  readonly now: () => number;
-  /** Unix time, ms. */
-  readonly date: () => number;
-  /** A fault of ours, with the id of its request. Nothing of a request's content is logged. */
-  readonly logError: (requestId: string, error: unknown) => void;
-}
-
-export interface Services extends AppDeps {
-  readonly bundles: Bundles;
-  readonly slots: StreamSlots;
-  /** Files being uploaded, each of which is held whole. */
-  readonly uploads: StreamSlots;
-  readonly loadedPacks: LoadedPacks;
-  /** Unix time the app was made, seconds; the `created` of every model. */
-  readonly startedAt: number;
-}
-
-export type AppEnv = { Variables: { requestId: string; caller: Caller } };
-export type AppContext = Context<AppEnv>;
+import type { AppContext, AppDeps, AppEnv, Services } from "./services.ts";
+import { Bundles } from "./text/bundles.ts";
 
 /** Of an isolate's 128 MB each takes about three times its size. */
 const UPLOADS = { perCaller: 1, total: 2 };

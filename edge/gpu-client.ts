@@ -1,9 +1,11 @@
 import type { Block } from "../shared/decode/block.ts";
-import type { Ahead, DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import type { DraftingSession, RunEnd } from "../shared/decode/drafting-session.ts";
 import type { Hint } from "../shared/decode/hints.ts";
 import { blend } from "../shared/decode/placement.ts";
+import type { RunRequest } from "../shared/decode/run-request.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type {
+  Ahead,
   BundleInfo,
   CancelSignal,
   Load,

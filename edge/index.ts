@@ -1,7 +1,7 @@
 import type { Hono } from "hono";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import { type AppEnv, createApp } from "./app.ts";
+import { createApp } from "./app.ts";
 import { type Config, readConfig } from "./config.ts";
 import { firstAnswer, PooledEngine, sleep } from "./fleet/pooled-engine.ts";
 import { FleetList, type Registry } from "./fleet/registry.ts";
@@ -14,6 +14,7 @@ import type { MemoryStore } from "./memory/memory.ts";
 import type { TenantMemory } from "./memory/memory-object.ts";
 import type { PackStore } from "./packs/pack-store.ts";
 import { R2Packs } from "./packs/r2-packs.ts";
+import type { AppEnv } from "./services.ts";
 
 export { FleetRegistry } from "./fleet/registry-object.ts";
 export { TenantMemory } from "./memory/memory-object.ts";

@@ -1,5 +1,6 @@
-import type { RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import type { RunEnd } from "../shared/decode/drafting-session.ts";
 import { Loop } from "../shared/decode/loop.ts";
+import type { RunRequest } from "../shared/decode/run-request.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
 import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
@@ -7,7 +8,7 @@ import type { TokenId } from "../shared/ids.ts";
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
 import { joinRunnersUp, NO_RUNNERS_UP, type RunnersUp } from "../shared/runners-up.ts";
 import type { Metrics } from "./metrics.ts";
-import type { Drafts } from "./server.ts";
+import type { Drafts } from "./served.ts";
 
 /** A session as one peer has it: counted, and with its text, so that drafting beside the model can begin at any time. */
 export class ServedSession implements StepSession {

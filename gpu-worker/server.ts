@@ -4,25 +4,16 @@ import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES }
 import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import { type BundleInfo, IDLE, type Load, type StepEngine } from "../shared/engine.ts";
+import { IDLE } from "../shared/engine.ts";
 import { ERRORS, type ErrorCode } from "../shared/errors.ts";
 import { LIMITS } from "../shared/limits.ts";
 import type { Api } from "./api/api.ts";
 import { answerBy } from "./api/node-http.ts";
-import type { Drafting } from "./drafting.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
 import { RefusalLog } from "./refusals.ts";
+import type { Drafts, Served } from "./served.ts";
 import { type SocketLimits, StepSocket } from "./step-socket.ts";
-
-/** What is served once it has been loaded. */
-export interface Served extends StepEngine {
-  readonly bundle: BundleInfo;
-  readonly load: Load;
-}
-
-/** What drafts beside the model. */
-export type Drafts = Pick<Drafting, "rescorer" | "grammar">;
 
 export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly host: string;

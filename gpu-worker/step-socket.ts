@@ -5,8 +5,8 @@ import type { ClientMessage, RunMessage, ServerMessage } from "../shared/message
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
 import type { Metrics } from "./metrics.ts";
 import { Run } from "./run.ts";
+import type { Drafts, Served } from "./served.ts";
 import { ServedSession } from "./served-session.ts";
-import type { Drafts, Served } from "./server.ts";
 
 /** What is needed of the `ws` package's WebSocket. */
 export interface PeerSocket {

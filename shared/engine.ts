@@ -1,4 +1,4 @@
-import type { Ahead } from "./decode/drafting-session.ts";
+import type { RunRequest } from "./decode/run-request.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { LogProb, NodeIndex, TokenId } from "./ids.ts";
 import type { Lattice } from "./lattice.ts";
@@ -157,6 +157,18 @@ export interface BundleInfo {
   /** Whether it has a local rescorer (OpenSpec.neural). */
   readonly neural: boolean;
 }
+
+/** What an engine is known by before a session is opened there; null: it has not been heard of. */
+export interface EngineEstimates {
+  readonly roundTripMs: number | null;
+  readonly costs: PassCosts | null;
+}
+
+/**
+ * The run that is to begin with the first token, so that the second does not wait for a round trip either; null: none.
+ * The session's first call must then be `run`.
+ */
+export type Ahead = (known: EngineEstimates) => RunRequest | null;
 
 /** One open completion. Steps are numbered 0, 1, ... */
 export interface StepSession {

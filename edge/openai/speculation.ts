@@ -1,4 +1,4 @@
-import type { RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import {

@@ -1,5 +1,4 @@
 import { LIMITS } from "../../shared/limits.ts";
-import type { AppContext, Services } from "../app.ts";
 import { Completion } from "../complete.ts";
 import type { DecodingOptions } from "../decoding.ts";
 import { tenantOf } from "../http/auth.ts";
@@ -14,6 +13,7 @@ import { serverTiming } from "../openai/responses.ts";
 import { TenantPacks } from "../packs/tenant-packs.ts";
 import { prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
+import type { AppContext, Services } from "../services.ts";
 
 /** Names the fields that were sent and change nothing. */
 export const IGNORED_HEADER = "x-ignored-fields";

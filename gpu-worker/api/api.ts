@@ -5,8 +5,8 @@ import { readConfig } from "../../edge/config.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Drafts, Served } from "../served.ts";
 import { ServedSession } from "../served-session.ts";
-import type { Drafts, Served } from "../server.ts";
 
 export interface ApiOptions {
   readonly engine: Served;

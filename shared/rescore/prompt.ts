@@ -7,10 +7,16 @@ import type { NgramModel } from "../ngram/model.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import { CANDIDATES, Continuations, UNLISTED } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { NgramParams } from "./ngram.ts";
 import { type NextTokenModel, PathTree } from "./path-tree.ts";
 import { exp } from "./real.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
+
+/** Of the settings of `ngram`. */
+interface PromptParams {
+  readonly order: number;
+  readonly alpha: number;
+  readonly pBest: number;
+}
 
 /**
  * Global rescoring with n-grams of the request's own tokens. Along each path,
@@ -20,7 +26,7 @@ import type { DraftScope, Rescorer } from "./rescorer.ts";
  * stay in the lattice. Drafted are, of the likeliest paths, the p that add most to the expected accepted length.
  */
 export function promptRescorer(
-  spec: NgramParams,
+  spec: PromptParams,
   pack: NgramModel | null,
   prediction: ArrayLike<TokenId> | null,
 ): Rescorer {

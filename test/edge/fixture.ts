@@ -1,6 +1,7 @@
 import type { Hono } from "hono";
-import { type AppDeps, type AppEnv, createApp } from "../../edge/app.ts";
+import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/config.ts";
+import type { AppDeps, AppEnv } from "../../edge/services.ts";
 import type { BundleInfo } from "../../shared/engine.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { type Script, ScriptedEngine } from "./scripted-engine.ts";
