@@ -92,18 +92,11 @@ export function layOut(shape: IntegerShape) {
   };
   const qkv = (heads + 2 * kvHeads) * headDim;
   const perMember = scratchBytes(shape);
-  /** Of the widest rows of the draft heads, one byte a number. */
-  const draftBytes = DRAFT_SESSIONS * Math.max(...draftRows(shape));
-  const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
+  const columns: Columns = (count) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
     control: take(4096),
     /** Shards of each kind of matrix. */
-    starts: {
-      qkv: take((members + 1) * 4),
-      width: take((members + 1) * 4),
-      ffn: take((members + 1) * 4),
-      output: take((members + 1) * 4),
-    },
+    starts: layOutStarts(members, take),
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
     blocks: Array.from({ length: layers }, () => layOutBlock(shape, take, columns)),
     output: columns(vocabSize),
@@ -121,12 +114,21 @@ export function layOut(shape: IntegerShape) {
     wanted: take(MAX_ROWS * 4),
     x: take(MAX_ROWS * width * 4),
     taps: taps.map(() => take(MAX_ROWS * width * 4)),
-    bytes: take(Math.max(MAX_ROWS * Math.max(width, heads * headDim, ffn), draftBytes)),
+    bytes: take(
+      Math.max(MAX_ROWS * Math.max(width, heads * headDim, ffn), DRAFT_SESSIONS * Math.max(...draftRows(shape))),
+    ),
     byteScales: take(MAX_ROWS * 4),
     queries: take(MAX_ROWS * heads * headDim * 2),
     queryScales: take(MAX_ROWS * heads * 4),
     attended: take(MAX_ROWS * heads * headDim * 4),
-    sums: take(4 * Math.max(MAX_ROWS * Math.max(qkv, 2 * ffn, width), LOGIT_ROWS * vocabSize, draftBytes)),
+    sums: take(
+      4 *
+        Math.max(
+          MAX_ROWS * Math.max(qkv, 2 * ffn, width),
+          LOGIT_ROWS * vocabSize,
+          DRAFT_SESSIONS * Math.max(...draftRows(shape)),
+        ),
+    ),
     logits: take(LOGIT_ROWS * vocabSize * 4),
     best: take(MAX_ROWS * 4),
     items: take(MAX_ROWS * kvHeads * ITEM_INTS * 4),
@@ -153,23 +155,6 @@ export function layOut(shape: IntegerShape) {
   };
 }
 
-function layOutBlock(shape: IntegerShape, take: Take, columns: Columns) {
-  const { width, heads, kvHeads, headDim, ffn, traits } = shape;
-  const qkv = (heads + 2 * kvHeads) * headDim;
-  return {
-    qkv: columns(qkv),
-    attentionOut: columns(width),
-    gateUp: columns(2 * ffn),
-    down: columns(width),
-    /** 0: there is none, here and below. */
-    qkvBias: traits.biases ? take(qkv * 4) : 0,
-    attentionOutBias: traits.biases ? take(width * 4) : 0,
-    /** Of queries, then of keys. */
-    headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
-    postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
-  };
-}
-
 /** Of one member: rows of a product, a row of queries, keys and values, attention of one item, or a row of a draft head. */
 function scratchBytes(shape: IntegerShape): number {
   const { width, heads, kvHeads, headDim, ffn, contextTokens } = shape;
@@ -187,8 +172,28 @@ function scratchBytes(shape: IntegerShape): number {
 export type DraftLayout = ReturnType<typeof layOutDrafts>;
 
 type Take = (bytes: number) => number;
-/** Scales and offsets of a matrix's columns. */
-type Columns = (count: number) => { scales: number; offsets: number };
+type Columns = (count: number) => { readonly scales: number; readonly offsets: number };
+
+function layOutStarts(members: number, take: Take) {
+  const one = () => take((members + 1) * 4);
+  return { qkv: one(), width: one(), ffn: one(), output: one() };
+}
+
+function layOutBlock({ width, heads, kvHeads, headDim, ffn, traits }: IntegerShape, take: Take, columns: Columns) {
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  return {
+    qkv: columns(qkv),
+    attentionOut: columns(width),
+    gateUp: columns(2 * ffn),
+    down: columns(width),
+    /** 0: there is none, here and below. */
+    qkvBias: traits.biases ? take(qkv * 4) : 0,
+    attentionOutBias: traits.biases ? take(width * 4) : 0,
+    /** Of queries, then of keys. */
+    headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
+    postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
+  };
+}
 
 function layOutDrafts(
   { width, taps, members }: IntegerShape,
