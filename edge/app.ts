@@ -12,11 +12,13 @@ import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
 import { usualPath } from "./http/paths.ts";
 import type { WorkerMetrics } from "./http/prometheus.ts";
+import { type KeyStore, Keys } from "./keys/keys.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { CHAT, COMPLETIONS, completionsRoute, IGNORED_HEADER, RESPONSES } from "./routes/completions.ts";
 import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
 import { readyRoute } from "./routes/health.ts";
+import { addKeyRoute, keyUsageRoute, listKeysRoute, revokeKeyRoute, usageRoute } from "./routes/keys.ts";
 import { forgetRoute, memoryRoute } from "./routes/memory.ts";
 import { metricsRoute } from "./routes/metrics.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
@@ -36,6 +38,8 @@ export interface AppDeps {
   readonly registry: Registry | null;
   /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
   readonly memory: ((name: string) => MemoryStore) | null;
+  /** Where API keys are stored; null where none are but the configuration's. */
+  readonly keyStore: KeyStore | null;
   /** Files of bundles, `<bundle>/<path>`. */
   readonly readFile: ReadFile;
   /** Everything that is no route: the demo page and its files. */
@@ -45,13 +49,14 @@ export interface AppDeps {
   readonly now: () => number;
   /** Unix time, ms. */
   readonly date: () => number;
-  /** A fault of ours, with the id of its request. Nothing of a request's content is logged. */
-  readonly logError: (requestId: string, error: unknown) => void;
+  /** A fault of ours, with the id of its request if it is one's. Nothing of a request's content is logged. */
+  readonly logError: (requestId: string | null, error: unknown) => void;
 }
 
 export interface Services extends AppDeps {
   readonly bundles: Bundles;
   readonly slots: StreamSlots;
+  readonly keys: Keys | null;
   /** Unix time the app was made, seconds; the `created` of every model. */
   readonly startedAt: number;
 }
@@ -64,9 +69,7 @@ const EXPOSED_HEADERS = [
   "server-timing",
   IGNORED_HEADER,
   "retry-after",
-  "x-ratelimit-limit-requests",
-  "x-ratelimit-remaining-requests",
-  "x-ratelimit-reset-requests",
+  ...["limit", "remaining", "reset"].flatMap((what) => ["requests", "tokens"].map((of) => `x-ratelimit-${what}-${of}`)),
 ];
 
 /** The edge's HTTP surface. Needs no particular runtime: tests call `app.request()` in Node. */
@@ -75,6 +78,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     ...deps,
     bundles: new Bundles(deps.config.models, deps.readFile),
     slots: new StreamSlots(deps.config.streams, deps.now),
+    keys: deps.keyStore && new Keys(deps.keyStore, deps.date, (error) => deps.logError(null, error)),
     startedAt: Math.floor(deps.date() / 1000),
   };
   const app = new Hono<AppEnv>({ getPath: usualPath });
@@ -85,13 +89,13 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   });
   app.use(corsOf(deps.config));
   app.use("/v1/*", async (c, next) => {
-    c.set("caller", await authenticate(c.req.raw.headers, deps.config));
+    c.set("caller", await authenticate(c.req.raw.headers, deps.config, services.keys));
     await next();
   });
 
   addRoutes(app, services);
   // Bundle files lie among the assets for this Worker's own use.
-  for (const path of ["/v1/*", "/fleet/*", "/bundles/*"]) {
+  for (const path of ["/v1/*", "/fleet/*", "/admin/*", "/bundles/*"]) {
     app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
   }
   app.all("*", (c) => assetRoute(c, deps.assets));
@@ -118,6 +122,11 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   app.get("/openapi.json", (c) => c.json(openApiDocument()));
   app.get("/v1/memory", (c) => memoryRoute(c, services));
   app.delete("/v1/memory", (c) => forgetRoute(c, services));
+  app.get("/v1/usage", (c) => usageRoute(c, services));
+  app.get("/admin/keys", (c) => listKeysRoute(c, services));
+  app.post("/admin/keys", (c) => addKeyRoute(c, services));
+  app.delete("/admin/keys/:key", (c) => revokeKeyRoute(c, services));
+  app.get("/admin/keys/:key/usage", (c) => keyUsageRoute(c, services));
   app.get("/fleet/workers", (c) => listWorkersRoute(c, services));
   app.post("/fleet/workers", (c) => registerWorkerRoute(c, services));
   app.delete("/fleet/workers", (c) => removeWorkerRoute(c, services));
@@ -129,6 +138,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   allowOnly(app, "GET", [
     "/v1/models",
     "/v1/models/:id",
+    "/v1/usage",
+    "/admin/keys/:key/usage",
     "/healthz",
     "/health",
     "/readyz",
@@ -136,6 +147,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
     "/openapi.json",
   ]);
   allowOnly(app, "GET, DELETE", ["/v1/memory"]);
+  allowOnly(app, "GET, POST", ["/admin/keys"]);
+  allowOnly(app, "DELETE", ["/admin/keys/:key"]);
   allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
   app.all("/v1/embeddings", () => {
     throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");

@@ -11,6 +11,7 @@ import {
   type LogProbsBody,
   type Metrics,
   type ResponseContext,
+  type Usage,
   usageChunk,
 } from "./openai/responses.ts";
 import type { StepTrace } from "./openai/trace.ts";
@@ -77,6 +78,11 @@ export class Completion {
       steps: trace ? traces : null,
     });
     return { body, metrics };
+  }
+
+  /** So far. */
+  usage(): Usage {
+    return this.#decoding.usage();
   }
 
   /** The completion as stream chunks. The first one comes with the first token. */

@@ -12,6 +12,8 @@ const environment = z.object({
   GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(workerUrl)),
   GPU_WORKER_KEY: z.string().min(1),
   API_KEYS: hashes,
+  ADMIN_KEYS: hashes,
+  ANONYMOUS: z.stringbool().default(false),
   METRICS_KEYS: hashes,
   TRUST_CONNECTING_IP: z.stringbool().default(false),
   CORS_ORIGINS: z.string().optional(),
@@ -45,8 +47,12 @@ export interface Config {
   readonly gpuWorkerKey: string;
   /** How long a stream whose gpu-worker was lost looks for another one, ms. */
   readonly resumeMs: number;
-  /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
+  /** SHA-256 of API keys that are accepted beside those stored (keys/), hex. */
   readonly apiKeyHashes: readonly string[];
+  /** SHA-256 of the keys that open /admin, hex. */
+  readonly adminKeyHashes: readonly string[];
+  /** Whether anybody may call, under the rate limit. */
+  readonly anonymous: boolean;
   /** SHA-256 of the keys that open /metrics, hex; empty: the API keys do. */
   readonly metricsKeyHashes: readonly string[];
   /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
@@ -77,10 +83,12 @@ export function readConfig(env: unknown): Config {
     gpuWorkerKey: data.GPU_WORKER_KEY,
     resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,
+    adminKeyHashes: data.ADMIN_KEYS,
+    anonymous: data.ANONYMOUS,
     metricsKeyHashes: data.METRICS_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,
     // Without keys nothing but the origin keeps any page a reader opens from calling.
-    corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),
+    corsOrigins: list(data.CORS_ORIGINS ?? (data.ANONYMOUS ? "" : "*")),
     allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },

@@ -10,10 +10,15 @@ import { createGpuClient } from "./gpu-client.ts";
 import { connectByFetch, fetchEngineInfo, fetchMetrics } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
+import type { KeyAccount } from "./keys/account-object.ts";
+import type { KeyDirectory } from "./keys/directory-object.ts";
+import type { KeyStore } from "./keys/keys.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import type { TenantMemory } from "./memory/memory-object.ts";
 
 export { FleetRegistry } from "./fleet/registry-object.ts";
+export { KeyAccount } from "./keys/account-object.ts";
+export { KeyDirectory } from "./keys/directory-object.ts";
 export { TenantMemory } from "./memory/memory-object.ts";
 
 /** Bindings of wrangler.toml; the variables are checked by config.ts. */
@@ -22,6 +27,8 @@ interface Env {
   readonly LIMIT?: RateLimiter;
   readonly FLEET?: DurableObjectNamespace<FleetRegistry>;
   readonly MEMORY?: DurableObjectNamespace<TenantMemory>;
+  readonly KEYS?: DurableObjectNamespace<KeyAccount>;
+  readonly KEY_DIRECTORY?: DurableObjectNamespace<KeyDirectory>;
 }
 
 /** One app per isolate, so that tokenizers and packs are loaded once. */
@@ -36,6 +43,7 @@ function appOf(env: Env): Hono<AppEnv> {
     ...fleetOf(config, registry),
     registry,
     memory: memoryOf(env, config),
+    keyStore: keyStoreOf(env),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -75,6 +83,34 @@ function memoryOf({ MEMORY }: Env, { memoryMs }: Config): ((name: string) => Mem
       size: async () => await stub.size(),
       forget: async () => await stub.forget(),
     };
+  };
+}
+
+function keyStoreOf({ KEYS, KEY_DIRECTORY }: Env): KeyStore | null {
+  if (KEYS === undefined || KEY_DIRECTORY === undefined) return null;
+  return {
+    account(hash) {
+      const stub = KEYS.get(KEYS.idFromName(hash));
+      return {
+        open: async (record) => await stub.open(record),
+        revoke: async (at) => await stub.revoke(at),
+        record: async () => await stub.record(),
+        admit: async (asked) => await stub.admit(asked),
+        renew: async (lease) => await stub.renew(lease),
+        settle: async (lease, used) => await stub.settle(lease, used),
+        usage: async () => await stub.usage(),
+      };
+    },
+    directory() {
+      const stub = KEY_DIRECTORY.get(KEY_DIRECTORY.idFromName("keys"));
+      return {
+        add: async (hash, record) => await stub.add(hash, record),
+        remove: async (id) => await stub.remove(id),
+        revoke: async (id, at) => await stub.revoke(id, at),
+        find: async (nameOrId) => await stub.find(nameOrId),
+        list: async () => await stub.list(),
+      };
+    },
   };
 }
 

@@ -10,7 +10,7 @@ import {
   responseObject,
 } from "./openai/response-body.ts";
 import type { ResponseParams } from "./openai/response-params.ts";
-import type { Metrics } from "./openai/responses.ts";
+import type { Metrics, Usage } from "./openai/responses.ts";
 import type { TokenEntry } from "./text/transcript.ts";
 
 export interface RespondingOptions extends DecodingOptions {
@@ -46,6 +46,11 @@ export class Responding {
     }
     const metrics = this.#decoding.metrics(false);
     return { body: this.#object(finish, outputText(text, this.#logProbs(entries)), metrics), metrics };
+  }
+
+  /** So far. */
+  usage(): Usage {
+    return this.#decoding.usage();
   }
 
   /** The first event comes with the first token. */

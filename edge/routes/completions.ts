@@ -7,10 +7,12 @@ import { readJson } from "../http/body.ts";
 import { asStepError, type ErrorBody, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
 import { DONE, eventFrame, frame, KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
+import { admit } from "../keys/admission.ts";
+import type { Used } from "../keys/record.ts";
 import { type CompletionParams, parseChat, parseCompletion } from "../openai/params.ts";
 import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
-import { type Metrics, serverTiming } from "../openai/responses.ts";
-import { prepare, type Tenant } from "../prepare.ts";
+import { type Metrics, serverTiming, type Usage } from "../openai/responses.ts";
+import { type Prepared, prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
 
 /** Names the fields that were sent and change nothing. */
@@ -21,6 +23,8 @@ interface Answer {
   full(): Promise<{ readonly body: object; readonly metrics: Metrics }>;
   /** Items of a stream. */
   chunks(): AsyncGenerator<unknown, void>;
+  /** So far. */
+  usage(): Usage;
   /** An error within a stream, as its last item. */
   errorEvent?(error: ErrorBody["error"]): unknown;
 }
@@ -51,34 +55,74 @@ export async function completionsRoute<P extends CompletionParams>(
   api: Api<P>,
 ): Promise<Response> {
   const receivedAt = services.now();
-  await checkRate(services.limiter, c.get("caller"), services.config);
+  const caller = c.get("caller");
+  // A stored key has a rate of its own, which is asked once it is known what the request may use.
+  if (caller.key === null) await checkRate(services.limiter, caller, services.config);
   const params = api.parse(await readJson(c.req.raw));
   const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
-  const { count, release } = services.slots.takeSome(c.get("caller"), most);
-  const cancel = followAbort(c.req.raw.signal, release);
+  const places = services.slots.takeSome(caller, most);
+  const held = new Held(places.release);
+  const cancel = followAbort(c.req.raw.signal, held);
   if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
   try {
     const tenant = await callerAsTenant(c, services);
+    const prepared = await prepare(params, { bundles: services.bundles, tenant, here: services.here });
+    const grant = await admit(c, services, { streams: places.count, tokens: mostTokens(prepared) });
     const answer = api.answer({
       params,
-      prepared: await prepare(params, { bundles: services.bundles, tenant, here: services.here }),
+      prepared,
       engine: services.engine,
-      width: count,
+      width: grant.streams,
       signal: cancel.signal,
       now: services.now,
       receivedAt,
       created: Math.floor(services.date() / 1000),
     });
-    if (params.stream)
-      return await stream(c, services, { answer, frame: api.frame, done: api.done }, { cancel, release });
+    held.add(() => grant.settle(usedOf(answer.usage())));
+    if (params.stream) return await stream(c, services, { answer, frame: api.frame, done: api.done }, { cancel, held });
     const { body, metrics } = await answer.full();
     c.header("server-timing", serverTiming(metrics));
-    release();
+    held.release();
     return c.json(body);
   } catch (error) {
-    release();
+    held.release();
     throw error;
   }
+}
+
+/** What a request holds until it ends, however it does. */
+class Held {
+  #releases: (() => void)[];
+  #released = false;
+
+  constructor(release: () => void) {
+    this.#releases = [release];
+  }
+
+  add(release: () => void): void {
+    if (this.#released) release();
+    else this.#releases.push(release);
+  }
+
+  /** May be called again, which changes nothing. */
+  release(): void {
+    this.#released = true;
+    for (const release of this.#releases.splice(0)) release();
+  }
+}
+
+/** Tokens that a request uses at most. */
+function mostTokens({ promptTokens, choices }: Prepared): number {
+  return choices.reduce((sum, { request }) => sum + request.limits.maxTokens, promptTokens);
+}
+
+/** Where no token came, no prompt is counted either. */
+function usedOf({ prompt_tokens, completion_tokens, prompt_tokens_details }: Usage): Used {
+  return {
+    promptTokens: completion_tokens === 0 ? 0 : prompt_tokens,
+    cachedTokens: prompt_tokens_details.cached_tokens,
+    completionTokens: completion_tokens,
+  };
 }
 
 async function callerAsTenant(c: AppContext, { memory, logError }: Services): Promise<Tenant> {
@@ -86,6 +130,7 @@ async function callerAsTenant(c: AppContext, { memory, logError }: Services): Pr
   return {
     name: await tenantOf(caller),
     memory: caller.memoryName === null ? null : (memory?.(caller.memoryName) ?? null),
+    limits: caller.key?.record.limits ?? null,
     logError: (error) => logError(c.get("requestId"), error),
   };
 }
@@ -98,7 +143,7 @@ async function stream(
   c: AppContext,
   services: Services,
   { answer, frame, done }: { readonly answer: Answer } & Pick<Api<CompletionParams>, "frame" | "done">,
-  { cancel, release }: { readonly cancel: AbortController; readonly release: () => void },
+  { cancel, held }: { readonly cancel: AbortController; readonly held: Held },
 ): Promise<Response> {
   const chunks = answer.chunks();
   const first = await chunks.next();
@@ -113,7 +158,7 @@ async function stream(
       return answer.errorEvent?.(told.error) ?? told;
     },
     onCancel: () => cancel.abort(),
-    onEnd: release,
+    onEnd: () => held.release(),
   });
   return c.body(body, 200, SSE_HEADERS);
 }
@@ -129,12 +174,12 @@ async function* withFirst<T>(first: IteratorResult<T, void>, rest: AsyncGenerato
 }
 
 /**
- * Aborts when the client goes away (where the runtime says so) or when told to; `release` is called with it, because
+ * Aborts when the client goes away (where the runtime says so) or when told to; `held` is released with it, because
  * in workerd nothing that waits for something else runs any more then.
  */
-function followAbort(client: AbortSignal, release: () => void): AbortController {
+function followAbort(client: AbortSignal, held: Held): AbortController {
   const controller = new AbortController();
-  controller.signal.addEventListener("abort", release, { once: true });
+  controller.signal.addEventListener("abort", () => held.release(), { once: true });
   if (client.aborted) controller.abort();
   else client.addEventListener("abort", () => controller.abort(), { once: true });
   return controller;

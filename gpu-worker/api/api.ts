@@ -32,6 +32,7 @@ export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, lo
     config: readConfig({
       GPU_WORKER_KEY: "not called",
       DEFAULT_MODEL: model,
+      ANONYMOUS: "true",
       MAX_STREAMS: String(maxStreams),
       MAX_STREAMS_TOTAL: String(maxStreams),
     }),
@@ -48,6 +49,7 @@ export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, lo
     limiter: null,
     registry: null,
     memory: null,
+    keyStore: null,
     now: () => performance.now(),
     date: () => Date.now(),
     logError: (id, error) => log(`${id}: ${error instanceof Error ? error.stack : String(error)}`),
