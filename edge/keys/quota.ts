@@ -108,34 +108,35 @@ export class Quota {
 /** Fills up evenly, `limit` in a minute; what is used beyond it comes off what follows. */
 class Bucket {
   readonly limit: number;
+  /** In parts of which a minute's worth of ms makes one, so that whole numbers stay whole. */
   #level: number;
   #at: number;
 
   constructor(limit: number, now: number) {
     this.limit = limit;
-    this.#level = limit;
+    this.#level = limit * MINUTE_MS;
     this.#at = now;
   }
 
   /** Until it holds `amount`, ms; 0: it does. */
   untilHas(amount: number, now: number): number {
     this.#fill(now);
-    return Math.max(0, Math.ceil(((amount - this.#level) * MINUTE_MS) / this.limit));
+    return Math.max(0, Math.ceil((amount * MINUTE_MS - this.#level) / this.limit));
   }
 
   add(amount: number, now: number): void {
     this.#fill(now);
-    this.#level = Math.min(this.limit, this.#level + amount);
+    this.#level = Math.min(this.limit * MINUTE_MS, this.#level + amount * MINUTE_MS);
   }
 
   rate(now: number): Rate {
     const resetMs = this.untilHas(this.limit, now);
-    return { limit: this.limit, remaining: Math.max(0, Math.floor(this.#level)), resetMs };
+    return { limit: this.limit, remaining: Math.max(0, Math.floor(this.#level / MINUTE_MS)), resetMs };
   }
 
   #fill(now: number): void {
     const passed = Math.max(0, now - this.#at);
-    this.#level = Math.min(this.limit, this.#level + (passed * this.limit) / MINUTE_MS);
+    this.#level = Math.min(this.limit * MINUTE_MS, this.#level + passed * this.limit);
     this.#at = now;
   }
 }
