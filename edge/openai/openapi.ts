@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { registration } from "../fleet/registry.ts";
+import { newKey } from "../keys/record.ts";
 import { detokenizeBody, tokenizeBody } from "../routes/tokenize.ts";
 import * as answers from "./answer-schemas.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "./refuse.ts";
@@ -22,6 +23,7 @@ const SCHEMAS = {
   Text: answers.detokenized,
   Error: answers.errorBody,
   Registration: registration,
+  NewKey: newKey,
 };
 
 type Name = keyof typeof SCHEMAS;
@@ -66,12 +68,26 @@ function paths() {
     "/v1/models/{id}": {
       get: {
         ...getOperation("One model"),
-        parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
+        parameters: [pathParameter("id")],
       },
     },
     "/v1/memory": {
       get: getOperation("How much is remembered of this API key's texts"),
       delete: getOperation("Removes all of it"),
+    },
+    "/v1/usage": { get: getOperation("What this API key allows and has used, by day") },
+    "/admin/keys": {
+      get: getOperation("Every API key; with the administrator's key, as all below /admin"),
+      post: {
+        ...getOperation("Makes a key, which this answer alone shows"),
+        requestBody: { required: true, content: { "application/json": { schema: ref("NewKey") } } },
+      },
+    },
+    "/admin/keys/{key}": {
+      delete: { ...getOperation("Revokes a key, by id or name"), parameters: [pathParameter("key")] },
+    },
+    "/admin/keys/{key}/usage": {
+      get: { ...getOperation("What a key allows and has used, by day"), parameters: [pathParameter("key")] },
     },
     "/fleet/workers": {
       get: getOperation("Gpu-workers registered now; with the gpu-workers' key, as all of this path"),
@@ -115,6 +131,10 @@ function postOperation(summary: string, request: Name, answer: Name) {
     requestBody: { required: true, content: { "application/json": { schema: ref(request) } } },
     responses: { 200: { description: summary, content }, default: errorResponse() },
   };
+}
+
+function pathParameter(name: string) {
+  return { name, in: "path", required: true, schema: { type: "string" } };
 }
 
 function getOperation(summary: string, type = "application/json") {
