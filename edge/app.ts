@@ -4,6 +4,7 @@ import { requestId } from "hono/request-id";
 import type { Place } from "../shared/decode/placement.ts";
 import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
+import type { Tracing } from "../shared/telemetry/tracing.ts";
 import type { Config } from "./config.ts";
 import type { Registry } from "./fleet/registry.ts";
 import { authenticate, type Caller } from "./http/auth.ts";
@@ -40,6 +41,8 @@ export interface AppDeps {
   readonly memory: ((name: string) => MemoryStore) | null;
   /** Where API keys are stored; null where none are but the configuration's. */
   readonly keyStore: KeyStore | null;
+  /** null: nothing is traced. */
+  readonly tracing: Tracing | null;
   /** Files of bundles, `<bundle>/<path>`. */
   readonly readFile: ReadFile;
   /** Everything that is no route: the demo page and its files. */

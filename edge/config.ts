@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { TracingConfig } from "../shared/telemetry/tracing.ts";
 import { workerUrl } from "./fleet/registry.ts";
 
 const hashes = z
@@ -31,6 +32,9 @@ const environment = z.object({
     .positive()
     .max(366 * 86_400)
     .default(7 * 86_400),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.url({ protocol: /^https?$/ }).optional(),
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().default(""),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1),
   MAX_STREAMS: z.coerce.number().int().positive().default(8),
   MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
@@ -66,6 +70,8 @@ export interface Config {
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
   readonly streams: StreamLimits;
+  /** Where traces go; null: there are none. */
+  readonly tracing: TracingConfig | null;
   /** How long a text of a tenant's memory is kept. */
   readonly memoryMs: number;
 }
@@ -93,8 +99,15 @@ export function readConfig(env: unknown): Config {
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
     memoryMs: data.MEMORY_EXPIRY_S * 1000,
+    tracing: tracingOf(data),
     streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
+}
+
+function tracingOf(data: z.infer<typeof environment>): TracingConfig | null {
+  const endpoint = data.OTEL_EXPORTER_OTLP_ENDPOINT;
+  if (endpoint === undefined) return null;
+  return { endpoint, headers: data.OTEL_EXPORTER_OTLP_HEADERS, ratio: data.OTEL_TRACES_SAMPLER_ARG };
 }
 
 function list(text: string): string[] {

@@ -1,6 +1,7 @@
 import type { Hono } from "hono";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
+import { type Post, Tracing } from "../shared/telemetry/tracing.ts";
 import { type AppEnv, createApp } from "./app.ts";
 import { type Config, readConfig } from "./config.ts";
 import { firstAnswer, PooledEngine, sleep } from "./fleet/pooled-engine.ts";
@@ -31,6 +32,9 @@ interface Env {
   readonly KEY_DIRECTORY?: DurableObjectNamespace<KeyDirectory>;
 }
 
+/** Traces that are not taken by then are given up, ms. */
+const EXPORT_DEADLINE_MS = 5_000;
+
 /** One app per isolate, so that tokenizers and packs are loaded once. */
 let kept: { readonly env: Env; readonly app: Hono<AppEnv> } | null = null;
 
@@ -44,6 +48,7 @@ function appOf(env: Env): Hono<AppEnv> {
     registry,
     memory: memoryOf(env, config),
     keyStore: keyStoreOf(env),
+    tracing: tracingOf(config),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -60,6 +65,12 @@ function appOf(env: Env): Hono<AppEnv> {
 
 function logError(requestId: string | null, error: unknown): void {
   console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) }));
+}
+
+function tracingOf({ tracing }: Config): Tracing | null {
+  if (tracing === null) return null;
+  const post: Post = (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(EXPORT_DEADLINE_MS) });
+  return new Tracing({ ...tracing, service: "foredraft-edge", post, logError: (error) => logError(null, error) });
 }
 
 function registryOf({ FLEET }: Env): Registry | null {

@@ -29,6 +29,9 @@ const HELP = `npm start -- [options]            each can be given as an environm
 
 const say = (line: string) => console.log(line);
 
+/** OpenTelemetry's own variables, which the gpu-worker has from this process's environment. */
+const TRACING = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER_ARG"];
+
 /** One stop for every reason to stop; a second signal changes nothing. */
 const stopping = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stopping.abort());
@@ -91,6 +94,7 @@ async function main(): Promise<void> {
     vars: {
       ...(await adminVars(port)),
       ...variable("ANONYMOUS", values.anonymous),
+      ...Object.assign({}, ...TRACING.map((name) => variable(name, undefined))),
       ...variable("CORS_ORIGINS", values["cors-origins"]),
       ...variable("ALLOWED_HOSTS", values["allowed-hosts"]),
     },

@@ -14,6 +14,7 @@ import { parseResponse, type ResponseParams } from "../openai/response-params.ts
 import { type Metrics, serverTiming, type Usage } from "../openai/responses.ts";
 import { type Prepared, prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
+import { RequestTrace } from "../telemetry.ts";
 
 /** Names the fields that were sent and change nothing. */
 export const IGNORED_HEADER = "x-ignored-fields";
@@ -56,18 +57,23 @@ export async function completionsRoute<P extends CompletionParams>(
 ): Promise<Response> {
   const receivedAt = services.now();
   const caller = c.get("caller");
-  // A stored key has a rate of its own, which is asked once it is known what the request may use.
-  if (caller.key === null) await checkRate(services.limiter, caller, services.config);
-  const params = api.parse(await readJson(c.req.raw));
-  const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
-  const places = services.slots.takeSome(caller, most);
-  const held = new Held(places.release);
+  const trace = traceOf(c, services);
+  const held = new Held();
   const cancel = followAbort(c.req.raw.signal, held);
-  if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
   try {
+    // A stored key has a rate of its own, which is asked once it is known what the request may use.
+    if (caller.key === null) await checkRate(services.limiter, caller, services.config);
+    trace?.part("prepare");
+    const params = api.parse(await readJson(c.req.raw));
+    if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
+    const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
+    const { count, release } = services.slots.takeSome(caller, most);
+    held.add(release);
     const tenant = await callerAsTenant(c, services);
     const prepared = await prepare(params, { bundles: services.bundles, tenant, here: services.here });
-    const grant = await admit(c, services, { streams: places.count, tokens: mostTokens(prepared) });
+    trace?.part("admit");
+    const grant = await admit(c, services, { streams: count, tokens: mostTokens(prepared) });
+    trace?.part(null);
     const answer = api.answer({
       params,
       prepared,
@@ -76,28 +82,43 @@ export async function completionsRoute<P extends CompletionParams>(
       signal: cancel.signal,
       now: services.now,
       receivedAt,
+      trace,
       created: Math.floor(services.date() / 1000),
     });
     held.add(() => grant.settle(usedOf(answer.usage())));
-    if (params.stream) return await stream(c, services, { answer, frame: api.frame, done: api.done }, { cancel, held });
+    held.add(() => trace?.end(answer.usage()));
+    if (params.stream) {
+      const { frame, done } = api;
+      return await stream(c, services, { answer, frame, done }, { cancel, held, trace });
+    }
     const { body, metrics } = await answer.full();
     c.header("server-timing", serverTiming(metrics));
     held.release();
     return c.json(body);
   } catch (error) {
+    trace?.end(null, error);
     held.release();
     throw error;
   }
 }
 
+function traceOf(c: AppContext, { tracing, date, here }: Services): RequestTrace | null {
+  if (tracing === null) return null;
+  return new RequestTrace({
+    tracing,
+    name: `POST ${c.req.path}`,
+    requestId: c.get("requestId"),
+    headers: c.req.raw.headers,
+    date,
+    // Beside the model nothing ends a request before its time.
+    waitUntil: (sent) => (here === "gpu" ? undefined : c.executionCtx.waitUntil(sent)),
+  });
+}
+
 /** What a request holds until it ends, however it does. */
 class Held {
-  #releases: (() => void)[];
+  readonly #releases: (() => void)[] = [];
   #released = false;
-
-  constructor(release: () => void) {
-    this.#releases = [release];
-  }
 
   add(release: () => void): void {
     if (this.#released) release();
@@ -135,6 +156,12 @@ async function callerAsTenant(c: AppContext, { memory, logError }: Services): Pr
   };
 }
 
+interface Running {
+  readonly cancel: AbortController;
+  readonly held: Held;
+  readonly trace: RequestTrace | null;
+}
+
 /**
  * Starts the stream with the first token, so that whatever fails before it (the prefill included) still
  * gets its own HTTP status.
@@ -143,7 +170,7 @@ async function stream(
   c: AppContext,
   services: Services,
   { answer, frame, done }: { readonly answer: Answer } & Pick<Api<CompletionParams>, "frame" | "done">,
-  { cancel, held }: { readonly cancel: AbortController; readonly held: Held },
+  { cancel, held, trace }: Running,
 ): Promise<Response> {
   const chunks = answer.chunks();
   const first = await chunks.next();
@@ -152,6 +179,7 @@ async function stream(
     frame,
     done,
     errorData: (error) => {
+      trace?.end(answer.usage(), error);
       const fault = asStepError(error);
       if (isFault(fault)) services.logError(c.get("requestId"), error);
       const told = errorBody(fault);

@@ -4,6 +4,7 @@ import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/config.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
+import type { Tracing } from "../../shared/telemetry/tracing.ts";
 import type { Metrics } from "../metrics.ts";
 import { ServedSession } from "../served-session.ts";
 import type { Drafts, Served } from "../server.ts";
@@ -16,6 +17,8 @@ export interface ApiOptions {
   /** Completions at once. */
   readonly maxStreams: number;
   readonly log: (line: string) => void;
+  /** null: nothing is traced. */
+  readonly tracing: Tracing | null;
 }
 
 /** Answers a request of OpenAI's API whose caller has shown the key. */
@@ -25,7 +28,7 @@ export type Api = (request: Request) => Promise<Response>;
  * OpenAI's routes beside the model, for whoever routes to gpu-workers directly: the edge's own code, with the bundle's
  * files and the engine at hand, so all is drafted here.
  */
-export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, log }: ApiOptions): Api {
+export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, log, tracing }: ApiOptions): Api {
   const { model } = engine.bundle;
   const app = createApp({
     // Whoever comes here has shown the key; no browser has business here.
@@ -50,6 +53,7 @@ export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, lo
     registry: null,
     memory: null,
     keyStore: null,
+    tracing,
     now: () => performance.now(),
     date: () => Date.now(),
     logError: (id, error) => log(`${id}: ${error instanceof Error ? error.stack : String(error)}`),

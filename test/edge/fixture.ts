@@ -150,6 +150,7 @@ export function testApp(options: TestAppOptions = {}): TestApp {
     registry: null,
     memory: null,
     keyStore: null,
+    tracing: null,
     engineMetrics: async () => [],
     readFile: async (path) => files.get(path) ?? null,
     assets: async () => new Response("asset", { status: 200 }),
