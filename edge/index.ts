@@ -16,6 +16,8 @@ import type { KeyDirectory } from "./keys/directory-object.ts";
 import type { KeyStore } from "./keys/keys.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import type { TenantMemory } from "./memory/memory-object.ts";
+import type { PackStore } from "./packs/pack-store.ts";
+import { R2Packs } from "./packs/r2-packs.ts";
 
 export { FleetRegistry } from "./fleet/registry-object.ts";
 export { KeyAccount } from "./keys/account-object.ts";
@@ -30,6 +32,7 @@ interface Env {
   readonly MEMORY?: DurableObjectNamespace<TenantMemory>;
   readonly KEYS?: DurableObjectNamespace<KeyAccount>;
   readonly KEY_DIRECTORY?: DurableObjectNamespace<KeyDirectory>;
+  readonly PACKS?: R2Bucket;
 }
 
 /** Traces that are not taken by then are given up, ms. */
@@ -49,6 +52,7 @@ function appOf(env: Env): Hono<AppEnv> {
     memory: memoryOf(env, config),
     keyStore: keyStoreOf(env),
     tracing: tracingOf(config),
+    packs: packsOf(env),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -125,10 +129,14 @@ function keyStoreOf({ KEYS, KEY_DIRECTORY }: Env): KeyStore | null {
   };
 }
 
+function packsOf({ PACKS }: Env): ((name: string) => PackStore) | null {
+  return PACKS === undefined ? null : (name) => new R2Packs(PACKS, name);
+}
+
 /** The gpu-workers of each model as one engine. */
-function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
+function fleetOf({ gpuWorkers, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
   const now = () => performance.now();
-  const fleet = new FleetList({ fixed: gpuWorkerUrls, registry, now, logError: (error) => logError(null, error) });
+  const fleet = new FleetList({ fixed: gpuWorkers, registry, now, logError: (error) => logError(null, error) });
   const poolOf = (model: string) =>
     new PooledEngine({
       workers: () => fleet.urls(model),

@@ -1,7 +1,7 @@
 import type { StepEvent } from "../shared/decode/run.ts";
 import type { Activity, TraceHeaders, Tracing } from "../shared/telemetry/tracing.ts";
 import { asStepError } from "./http/errors.ts";
-import type { Usage } from "./openai/responses.ts";
+import type { Usage } from "./openai/answer-schemas.ts";
 
 export interface RequestTraceOptions {
   readonly tracing: Tracing;

@@ -68,7 +68,7 @@ function paths() {
     "/v1/models/{id}": {
       get: {
         ...getOperation("One model"),
-        parameters: [pathParameter("id")],
+        parameters: [inPath("id")],
       },
     },
     "/v1/memory": {
@@ -84,10 +84,26 @@ function paths() {
       },
     },
     "/admin/keys/{key}": {
-      delete: { ...getOperation("Revokes a key, by id or name"), parameters: [pathParameter("key")] },
+      delete: { ...getOperation("Revokes a key, by id or name"), parameters: [inPath("key")] },
     },
     "/admin/keys/{key}/usage": {
-      get: { ...getOperation("What a key allows and has used, by day"), parameters: [pathParameter("key")] },
+      get: { ...getOperation("What a key allows and has used, by day"), parameters: [inPath("key")] },
+    },
+    "/v1/packs": {
+      get: getOperation("n-gram packs that this API key has uploaded"),
+      delete: getOperation("Removes all of them"),
+    },
+    "/v1/packs/{name}": {
+      get: { ...getOperation("One of them, by name or hash"), parameters: [inPath("name")] },
+      put: {
+        ...getOperation("Uploads a pack, in place of the one of that name"),
+        parameters: [inPath("name")],
+        requestBody: {
+          required: true,
+          content: { "application/octet-stream": { schema: { type: "string", format: "binary" } } },
+        },
+      },
+      delete: { ...getOperation("Removes it"), parameters: [inPath("name")] },
     },
     "/fleet/workers": {
       get: getOperation("Gpu-workers registered now; with the gpu-workers' key, as all of this path"),
@@ -105,6 +121,10 @@ function paths() {
     "/metrics": { get: getOperation("The gpu-workers' metrics, for Prometheus; needs a key", "text/plain") },
     "/openapi.json": { get: getOperation("This document") },
   };
+}
+
+function inPath(name: string) {
+  return { name, in: "path", required: true, schema: { type: "string" } };
 }
 
 function fieldsText(refused: readonly string[], ignored: readonly string[]): string {
@@ -131,10 +151,6 @@ function postOperation(summary: string, request: Name, answer: Name) {
     requestBody: { required: true, content: { "application/json": { schema: ref(request) } } },
     responses: { 200: { description: summary, content }, default: errorResponse() },
   };
-}
-
-function pathParameter(name: string) {
-  return { name, in: "path", required: true, schema: { type: "string" } };
 }
 
 function getOperation(summary: string, type = "application/json") {

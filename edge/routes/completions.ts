@@ -9,9 +9,11 @@ import { checkRate } from "../http/limits.ts";
 import { DONE, eventFrame, frame, KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
 import { admit } from "../keys/admission.ts";
 import type { Used } from "../keys/record.ts";
+import type { Metrics, Usage } from "../openai/answer-schemas.ts";
 import { type CompletionParams, parseChat, parseCompletion } from "../openai/params.ts";
 import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
-import { type Metrics, serverTiming, type Usage } from "../openai/responses.ts";
+import { serverTiming } from "../openai/responses.ts";
+import { TenantPacks } from "../packs/tenant-packs.ts";
 import { type Prepared, prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
 import { RequestTrace } from "../telemetry.ts";
@@ -146,11 +148,13 @@ function usedOf({ prompt_tokens, completion_tokens, prompt_tokens_details }: Usa
   };
 }
 
-async function callerAsTenant(c: AppContext, { memory, logError }: Services): Promise<Tenant> {
+async function callerAsTenant(c: AppContext, { memory, packs, loadedPacks, logError }: Services): Promise<Tenant> {
   const caller = c.get("caller");
+  const { memoryName } = caller;
   return {
     name: await tenantOf(caller),
-    memory: caller.memoryName === null ? null : (memory?.(caller.memoryName) ?? null),
+    memory: memoryName === null ? null : (memory?.(memoryName) ?? null),
+    packs: memoryName === null || packs === null ? null : new TenantPacks(memoryName, packs(memoryName), loadedPacks),
     limits: caller.key?.record.limits ?? null,
     logError: (error) => logError(c.get("requestId"), error),
   };

@@ -54,6 +54,7 @@ export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, lo
     memory: null,
     keyStore: null,
     tracing,
+    packs: null,
     now: () => performance.now(),
     date: () => Date.now(),
     logError: (id, error) => log(`${id}: ${error instanceof Error ? error.stack : String(error)}`),
