@@ -8,11 +8,13 @@ import { asStepError, errorResponse, isFault } from "./http/errors.ts";
 import { RateLimited, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
 import { usualPath } from "./http/paths.ts";
+import { Keys } from "./keys/keys.ts";
 import { openApiDocument } from "./openai/openapi.ts";
 import { LoadedPacks } from "./packs/tenant-packs.ts";
 import { CHAT, COMPLETIONS, completionsRoute, IGNORED_HEADER, RESPONSES } from "./routes/completions.ts";
 import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
 import { readyRoute } from "./routes/health.ts";
+import { addKeyRoute, keyUsageRoute, listKeysRoute, revokeKeyRoute, usageRoute } from "./routes/keys.ts";
 import { forgetRoute, memoryRoute } from "./routes/memory.ts";
 import { metricsRoute } from "./routes/metrics.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
@@ -29,9 +31,7 @@ const EXPOSED_HEADERS = [
   "server-timing",
   IGNORED_HEADER,
   "retry-after",
-  "x-ratelimit-limit-requests",
-  "x-ratelimit-remaining-requests",
-  "x-ratelimit-reset-requests",
+  ...["limit", "remaining", "reset"].flatMap((what) => ["requests", "tokens"].map((of) => `x-ratelimit-${what}-${of}`)),
 ];
 
 /** The edge's HTTP surface. Needs no particular runtime: tests call `app.request()` in Node. */
@@ -40,6 +40,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     ...deps,
     bundles: new Bundles(deps.config.models, deps.readFile),
     slots: new StreamSlots(deps.config.streams, deps.now),
+    keys: deps.keyStore && new Keys(deps.keyStore, deps.date, (error) => deps.logError(null, error)),
     uploads: new StreamSlots(UPLOADS, deps.now, "uploads"),
     loadedPacks: new LoadedPacks(),
     startedAt: Math.floor(deps.date() / 1000),
@@ -52,13 +53,13 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   });
   app.use(corsOf(deps.config));
   app.use("/v1/*", async (c, next) => {
-    c.set("caller", await authenticate(c.req.raw.headers, deps.config));
+    c.set("caller", await authenticate(c.req.raw.headers, deps.config, services.keys));
     await next();
   });
 
   addRoutes(app, services);
   // Bundle files lie among the assets for this Worker's own use.
-  for (const path of ["/v1/*", "/fleet/*", "/bundles/*"]) {
+  for (const path of ["/v1/*", "/fleet/*", "/admin/*", "/bundles/*"]) {
     app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
   }
   app.all("*", (c) => assetRoute(c, deps.assets));
@@ -85,6 +86,11 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   app.get("/openapi.json", (c) => c.json(openApiDocument()));
   app.get("/v1/memory", (c) => memoryRoute(c, services));
   app.delete("/v1/memory", (c) => forgetRoute(c, services));
+  app.get("/v1/usage", (c) => usageRoute(c, services));
+  app.get("/admin/keys", (c) => listKeysRoute(c, services));
+  app.post("/admin/keys", (c) => addKeyRoute(c, services));
+  app.delete("/admin/keys/:key", (c) => revokeKeyRoute(c, services));
+  app.get("/admin/keys/:key/usage", (c) => keyUsageRoute(c, services));
   app.get("/v1/packs", (c) => listPacksRoute(c, services));
   app.delete("/v1/packs", (c) => removePacksRoute(c, services));
   app.get("/v1/packs/:name", (c) => packRoute(c, services));
@@ -101,6 +107,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   allowOnly(app, "GET", [
     "/v1/models",
     "/v1/models/:id",
+    "/v1/usage",
+    "/admin/keys/:key/usage",
     "/healthz",
     "/health",
     "/readyz",
@@ -109,6 +117,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   ]);
   allowOnly(app, "GET, DELETE", ["/v1/memory", "/v1/packs"]);
   allowOnly(app, "GET, PUT, DELETE", ["/v1/packs/:name"]);
+  allowOnly(app, "GET, POST", ["/admin/keys"]);
+  allowOnly(app, "DELETE", ["/admin/keys/:key"]);
   allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
   app.all("/v1/embeddings", () => {
     throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");

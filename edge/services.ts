@@ -1,11 +1,13 @@
 import type { Context } from "hono";
 import type { Place } from "../shared/decode/placement.ts";
 import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
+import type { Tracing } from "../shared/telemetry/tracing.ts";
 import type { Config } from "./config.ts";
 import type { Registry } from "./fleet/registry.ts";
 import type { Caller } from "./http/auth.ts";
 import type { RateLimiter, StreamSlots } from "./http/limits.ts";
 import type { WorkerMetrics } from "./http/prometheus.ts";
+import type { KeyStore, Keys } from "./keys/keys.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import type { PackStore } from "./packs/pack-store.ts";
 import type { LoadedPacks } from "./packs/tenant-packs.ts";
@@ -25,6 +27,10 @@ export interface AppDeps {
   readonly registry: Registry | null;
   /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
   readonly memory: ((name: string) => MemoryStore) | null;
+  /** Where API keys are stored; null where none are but the configuration's. */
+  readonly keyStore: KeyStore | null;
+  /** null: nothing is traced. */
+  readonly tracing: Tracing | null;
   /** Packs that a tenant uploaded, by Caller.memoryName; null where none can be. */
   readonly packs: ((name: string) => PackStore) | null;
   /** Files of bundles, `<bundle>/<path>`. */
@@ -36,14 +42,15 @@ export interface AppDeps {
   readonly now: () => number;
   /** Unix time, ms. */
   readonly date: () => number;
-  /** A fault of ours, with the id of its request. Nothing of a request's content is logged. */
-  readonly logError: (requestId: string, error: unknown) => void;
+  /** A fault of ours, with the id of its request if it is one's. Nothing of a request's content is logged. */
+  readonly logError: (requestId: string | null, error: unknown) => void;
 }
 
 /** What its routes are given. */
 export interface Services extends AppDeps {
   readonly bundles: Bundles;
   readonly slots: StreamSlots;
+  readonly keys: Keys | null;
   /** Files being uploaded, each of which is held whole. */
   readonly uploads: StreamSlots;
   readonly loadedPacks: LoadedPacks;

@@ -37,13 +37,21 @@ function guardGroup(): void {
   guard.unref();
 }
 
-function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit }: EdgeProcessOptions) {
+function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit, stateDir }: EdgeProcessOptions) {
   const { workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG, undefined, {
     overrides: { assets: { directory: assetsDir } },
   });
   // wrangler and miniflare each carry their own declaration of these options. The build has settled
   // what kind of module each file is.
   const { modulesRules: _settled, ...worker }: Record<string, unknown> = { ...workerOptions };
+  const bindings: Record<string, unknown> = {
+    ...hostVars(host),
+    ...(worker.bindings as object),
+    ...limitVars(rateLimit),
+    ...vars,
+    // front.ts sets it, whoever calls.
+    TRUST_CONNECTING_IP: "true",
+  };
   const local: Record<string, unknown> = {
     // front.ts takes the callers' connections.
     host: "127.0.0.1",
@@ -51,17 +59,12 @@ function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit }: EdgeP
     cf: false,
     telemetry: { enabled: false },
     ...worker,
-    bindings: {
-      ...hostVars(host),
-      ...(worker.bindings as object),
-      ...limitVars(rateLimit),
-      ...vars,
-      // front.ts sets it, whoever calls.
-      TRUST_CONNECTING_IP: "true",
-    },
+    // Here, unlike in a deployment, anybody may call unless there are keys or it is said otherwise.
+    bindings: { ANONYMOUS: String(!bindings.API_KEYS), ...bindings },
     modules: true,
     modulesRoot: workerDir,
     scriptPath: join(workerDir, "index.js"),
+    ...(stateDir === undefined ? {} : { resourcePersistencePath: stateDir }),
     ...(rateLimit === undefined ? {} : { ratelimits: { LIMIT: { namespace_id: "local", simple: rateLimit } } }),
   };
   return convertV4MiniflareOptions(local as unknown as V4MiniflareOptions);

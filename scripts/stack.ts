@@ -35,6 +35,8 @@ export interface StackOptions {
   readonly threads?: number | undefined;
   readonly assetsDir?: string;
   readonly rateLimit?: EdgeOptions["rateLimit"];
+  /** Where the first edge keeps its Durable Objects. */
+  readonly stateDir?: string | undefined;
   /** Added to the Worker's variables. */
   readonly vars?: EdgeOptions["vars"];
   readonly log?: (line: string) => void;
@@ -85,13 +87,16 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
-    const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number) => {
+    const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number, stateDir?: string) => {
       const urls = workers.map(({ url }, i) => `${served[i]!.name}=${url}`).join();
       const models = [...new Set(served.map(({ name }) => name))].join();
       const own = { GPU_WORKER_URL: urls, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: models };
       const vars = { ...options.vars, ...own };
-      const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
-      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...limit });
+      const more = {
+        ...(options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit }),
+        ...(stateDir === undefined ? {} : { stateDir }),
+      };
+      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...more });
       closers.push(() => edge.close());
       await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
       return edge;
@@ -107,7 +112,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     };
     const { rttMs = 0 } = options;
     const nearest = rttMs === 0 ? gpuWorkers : await wiresOf(rttMs);
-    const edge = await addEdge(nearest, port);
+    const edge = await addEdge(nearest, port, options.stateDir);
     return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, edgeAt, close };
   } catch (error) {
     await close();

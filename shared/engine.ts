@@ -3,6 +3,7 @@ import type { DraftTree } from "./draft-tree.ts";
 import type { LogProb, NodeIndex, TokenId } from "./ids.ts";
 import type { Lattice } from "./lattice.ts";
 import type { RunnersUp } from "./runners-up.ts";
+import type { TraceHeaders } from "./telemetry/tracing.ts";
 
 /**
  * How tokens are chosen. With temperature 0 the token is the argmax of the adjusted base logits (lowest id on
@@ -76,6 +77,8 @@ export interface OpenSpec {
    * that it does not allow (grammar/token-grammar.ts) is never chosen, whatever its logit.
    */
   readonly grammar?: string;
+  /** Of which trace this session is a part. It travels as headers of the connection, not in the frame. */
+  readonly trace?: TraceHeaders;
 }
 
 /** Log-probabilities of one committed token under the base model at temperature 1. */

@@ -29,7 +29,11 @@ export async function tokenizeRoute(c: AppContext, services: Services): Promise<
   const prompt = wire.prompt ?? wire.content;
   if (prompt == null && messages == null) throw invalid("prompt", "it or messages is needed");
   const params = messages == null ? parseCompletion({ model, prompt }) : parseChat({ model, messages });
-  const { bundle, prompts, contextTokens } = await tokenize(params, services.bundles);
+  const { bundle, prompts, contextTokens } = await tokenize(
+    params,
+    services.bundles,
+    c.get("caller").key?.record.limits.maxContext,
+  );
   const tokens = [...prompts[0]!];
   return c.json({
     count: tokens.length,

@@ -39,6 +39,7 @@ const HELP = [
   "report",
   "ngram",
   "ngram train",
+  "keys",
   "deploy",
   "check",
   "sim",
@@ -94,6 +95,14 @@ const MISTAKES = [
   "report --frob",
   "ngram",
   "ngram train --frob",
+  "keys",
+  "keys other",
+  "keys add",
+  "keys add --name ann --streams many",
+  "keys add --name ann --expires soon",
+  "keys revoke",
+  "keys list --url http://127.0.0.1:9",
+  "keys usage ann --url nowhere",
   "check --frob",
 ];
 
