@@ -87,9 +87,9 @@ function packsOf({ PACKS }: Env): ((name: string) => PackStore) | null {
 }
 
 /** The gpu-workers of each model as one engine. */
-function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
+function fleetOf({ gpuWorkers, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
   const now = () => performance.now();
-  const fleet = new FleetList({ fixed: gpuWorkerUrls, registry, now, logError: (error) => logError(null, error) });
+  const fleet = new FleetList({ fixed: gpuWorkers, registry, now, logError: (error) => logError(null, error) });
   const poolOf = (model: string) =>
     new PooledEngine({
       workers: () => fleet.urls(model),

@@ -122,11 +122,18 @@ function specOf(
   manifest: BundleManifest,
   pack: Pick<PackEntry, "order"> | null,
 ): RescorerSpec {
-  const { needs, defaults, usesPack } = rescorerModule(type);
+  const { needs, defaults, usesPack, calibrated } = rescorerModule(type);
   const missing = needs(manifest);
   if (missing !== null) throw invalid("speculation.rescorer.type", `model ${manifest.name} has no ${missing}`);
   const usual = defaults(manifest);
   const params = { ...usual, ...(memory ? { prompt: true } : {}), ...wanted };
+  const { calibration } = manifest;
+  if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
+    throw invalid(
+      "speculation.rescorer.alpha",
+      `model ${manifest.name} has no calibration with a pack; only alpha 0 works`,
+    );
+  }
   if (usesPack && pack === null && params.alpha !== 0) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }

@@ -10,23 +10,14 @@ import { StepError } from "../../shared/errors.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine } from "../fakes/fake-engine.ts";
+import { PLAIN } from "../helpers/session.ts";
 
 /** The edge's client, and what decodes over it, before a real server over a toy model. */
 
 const KEY = "a key of the tests' own";
 const PROMPT = [1, 2, 3];
 const MAX_TOKENS = 24;
-const SPEC: OpenSpec = {
-  model: "fake",
-  prompt: Uint32Array.from(PROMPT),
-  heads: 4,
-  topK: 4,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "ann",
-};
+const SPEC: OpenSpec = { ...PLAIN, model: "fake", prompt: Uint32Array.from(PROMPT), heads: 4, topK: 4, tenant: "ann" };
 
 let server: GpuServer | null = null;
 afterEach(() => server?.close(0));

@@ -133,6 +133,18 @@ describe("speculation given explicitly", () => {
   });
 });
 
+test("a calibration without a pack's part takes no pack", async () => {
+  const { weights, ...rest } = randomCalibration(() => 0.5);
+  const kept = Object.fromEntries(Object.entries(weights).filter(([evidence]) => !evidence.includes("lm")));
+  const { bundles } = deploy({ general: packOf(1) }, { calibration: { ...rest, weights: kept } });
+  const tree = (alpha: number) => request({ rescorer: { type: "tree", alpha } });
+  await prepare(tree(0), { bundles, tenant: ANN });
+  await expect(prepare(tree(0.3), { bundles, tenant: ANN })).rejects.toMatchObject({
+    code: "invalid_request",
+    param: "speculation.rescorer.alpha",
+  });
+});
+
 describe("the neural rescorer", () => {
   const file = { path: "neural.onnx", bytes: 1, sha256: "00" };
   const graphs = { ...manifestOf("toy").graphs, neural: file };

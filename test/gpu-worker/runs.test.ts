@@ -11,19 +11,10 @@ import { type BlockMessage, type ClientMessage, PROTOCOL_VERSION, type ServerMes
 import { openSocket } from "../contract/ws-client.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
+import { PLAIN } from "../helpers/session.ts";
 
 const KEY = "a key for these tests";
-const SPEC: OpenSpec = {
-  model: "fake",
-  prompt: Uint32Array.of(1, 2, 3),
-  heads: 4,
-  topK: 4,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: true,
-  tenant: "",
-};
+const SPEC: OpenSpec = { ...PLAIN, model: "fake", prompt: Uint32Array.of(1, 2, 3), heads: 4, topK: 4, fixed: true };
 const REQUEST: RunRequest = {
   rescorer: { type: "none" },
   pack: null,

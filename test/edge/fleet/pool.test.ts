@@ -5,20 +5,11 @@ import { KnownPrefixes, marksOf } from "../../../edge/fleet/prefixes.ts";
 import { aged, type Candidate, expectedDelayMs, rank } from "../../../edge/fleet/rank.ts";
 import { IDLE, type OpenSpec, type StepEngine } from "../../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../../shared/errors.ts";
+import { PLAIN } from "../../helpers/session.ts";
 import { INFO } from "../fixture.ts";
 import { ScriptedEngine } from "../scripted-engine.ts";
 
-const SPEC: OpenSpec = {
-  model: "toy",
-  prompt: Uint32Array.from({ length: 130 }, (_, i) => i),
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "ann",
-};
+const SPEC: OpenSpec = { ...PLAIN, prompt: Uint32Array.from({ length: 130 }, (_, i) => i), tenant: "ann" };
 const still = () => new AbortController().signal;
 const IDLE_ONE: Candidate = { url: "a", load: IDLE, fresh: 0, costs: null, knownTokens: 0, state: "closed" };
 
