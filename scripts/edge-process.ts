@@ -24,7 +24,7 @@ try {
   // miniflare's and workerd's own files.
   const own = await temporaryDir("workerd");
   process.on("exit", () => rmSync(own, { recursive: true, force: true }));
-  process.env.TMPDIR = own;
+  Object.assign(process.env, { TMPDIR: own });
   const miniflare = new Miniflare(miniflareOptions(options));
   const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
   answer({ url: front.url.origin });

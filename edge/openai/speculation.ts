@@ -64,7 +64,10 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
   const rescorer: RescorerSpec = params.enabled ? drafting : { type: "none" };
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
   const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
-  if (own !== null && looked) checkOwn(own, rescorer, manifest);
+  if (own !== null && looked && own.tokenizer !== manifest.tokenizer.sha256) {
+    const reason = `pack ${own.name} was made for another tokenizer than that of ${manifest.name}`;
+    throw invalid("speculation.rescorer.model", reason);
+  }
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
@@ -77,16 +80,6 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
     ownPack: looked ? own : null,
     elsewhere: looked ? runnable(rescorer, shipped) : { rescorer, pack: null },
   };
-}
-
-/** Throws StepError (400) where the model cannot use the tenant's pack. */
-function checkOwn(own: StoredPack, { type }: RescorerSpec, { name, tokenizer, calibration }: BundleManifest): void {
-  if (own.tokenizer !== tokenizer.sha256) {
-    throw invalid("speculation.rescorer.model", `pack ${own.name} was made for another tokenizer than that of ${name}`);
-  }
-  if (type === "tree" && calibration?.pack === null) {
-    throw invalid("speculation.rescorer.model", `'tree' of model ${name} knows no packs; 'ngram' takes any`);
-  }
 }
 
 /** The same with the bundle's pack, or without any. */
