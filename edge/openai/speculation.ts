@@ -64,10 +64,7 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
   const rescorer: RescorerSpec = params.enabled ? drafting : { type: "none" };
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
   const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
-  if (own !== null && looked && own.tokenizer !== manifest.tokenizer.sha256) {
-    const reason = `pack ${own.name} was made for another tokenizer than that of ${manifest.name}`;
-    throw invalid("speculation.rescorer.model", reason);
-  }
+  if (own !== null && looked) checkOwn(own, manifest);
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
@@ -80,6 +77,13 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
     ownPack: looked ? own : null,
     elsewhere: looked ? runnable(rescorer, shipped) : { rescorer, pack: null },
   };
+}
+
+/** Throws StepError (400) where the model cannot use the tenant's pack. */
+function checkOwn(own: StoredPack, { name, tokenizer }: BundleManifest): void {
+  if (own.tokenizer !== tokenizer.sha256) {
+    throw invalid("speculation.rescorer.model", `pack ${own.name} was made for another tokenizer than that of ${name}`);
+  }
 }
 
 /** The same with the bundle's pack, or without any. */
@@ -124,7 +128,7 @@ function specOf(
   if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
     throw invalid(
       "speculation.rescorer.alpha",
-      `model ${manifest.name} has no calibration with a pack; only alpha 0 works`,
+      `model ${manifest.name} has no calibration with a pack; only alpha 0 works, or type 'ngram'`,
     );
   }
   if (usesPack && pack === null && params.alpha !== 0) {

@@ -92,29 +92,13 @@ export function layOut(shape: IntegerShape) {
   };
   const qkv = (heads + 2 * kvHeads) * headDim;
   const perMember = scratchBytes(shape);
-  const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
+  const columns: Columns = (count) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
     control: take(4096),
     /** Shards of each kind of matrix. */
-    starts: {
-      qkv: take((members + 1) * 4),
-      width: take((members + 1) * 4),
-      ffn: take((members + 1) * 4),
-      output: take((members + 1) * 4),
-    },
+    starts: layOutStarts(members, take),
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
-    blocks: Array.from({ length: layers }, () => ({
-      qkv: columns(qkv),
-      attentionOut: columns(width),
-      gateUp: columns(2 * ffn),
-      down: columns(width),
-      /** 0: there is none, here and below. */
-      qkvBias: traits.biases ? take(qkv * 4) : 0,
-      attentionOutBias: traits.biases ? take(width * 4) : 0,
-      /** Of queries, then of keys. */
-      headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
-      postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
-    })),
+    blocks: Array.from({ length: layers }, () => layOutBlock(shape, take, columns)),
     output: columns(vocabSize),
     /** The basis of the stream, as the kernel's addNormalised takes it. */
     turn: traits.postNorms ? take((width + (width / powerOfTwoIn(width)) ** 2) * 4) : 0,
@@ -188,12 +172,34 @@ function scratchBytes(shape: IntegerShape): number {
 export type DraftLayout = ReturnType<typeof layOutDrafts>;
 
 type Take = (bytes: number) => number;
+type Columns = (count: number) => { readonly scales: number; readonly offsets: number };
+
+function layOutStarts(members: number, take: Take) {
+  const one = () => take((members + 1) * 4);
+  return { qkv: one(), width: one(), ffn: one(), output: one() };
+}
+
+function layOutBlock({ width, heads, kvHeads, headDim, ffn, traits }: IntegerShape, take: Take, columns: Columns) {
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  return {
+    qkv: columns(qkv),
+    attentionOut: columns(width),
+    gateUp: columns(2 * ffn),
+    down: columns(width),
+    /** 0: there is none, here and below. */
+    qkvBias: traits.biases ? take(qkv * 4) : 0,
+    attentionOutBias: traits.biases ? take(width * 4) : 0,
+    /** Of queries, then of keys. */
+    headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
+    postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
+  };
+}
 
 function layOutDrafts(
   { width, taps, members }: IntegerShape,
   { heads, topK, inner, vocabSize, gated }: DraftShape,
   take: Take,
-  columns: (count: number) => { scales: number; offsets: number },
+  columns: Columns,
 ) {
   const states = DRAFT_SESSIONS * heads;
   return {

@@ -4,9 +4,9 @@ import { planDraft } from "../../edge/openai/speculation.ts";
 import type { PackStore, StoredPack } from "../../edge/packs/pack-store.ts";
 import { checkPack, LoadedPacks, TenantPacks } from "../../edge/packs/tenant-packs.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import { CALIBRATION_VERSION } from "../../shared/rescore/calibration.ts";
 import { writePack } from "../../train/ngram/pack.ts";
 import { toyModel } from "../ngram/helpers.ts";
-import { randomCalibration } from "../rescore/helpers.ts";
 import { manifestOf, TOKENIZER_HASH, tokenizer } from "./fixture.ts";
 
 const packOf = (seed: number) =>
@@ -83,7 +83,7 @@ describe("a tenant's packs", () => {
 describe("a request with a tenant's pack", () => {
   const { speculation } = parseCompletion({ prompt: "a", speculation: { rescorer: { type: "tree", model: "mine" } } });
   const shipped = { name: "general", path: "x", bytes: 1, sha256: "ab", order: 4, ngrams: 1 };
-  const calibration = randomCalibration(() => 0.5);
+  const calibration = { version: CALIBRATION_VERSION, command: "", pack: "general", weights: { "heads+lm": [] } };
   const plan = async (manifest: Partial<BundleManifest>, rescorer: object) => {
     const own = { ...(await checkPack("mine", FILE, [TOY])), created: 0 };
     const asked = { ...speculation, rescorer: { ...speculation.rescorer, ...rescorer } };
@@ -101,13 +101,14 @@ describe("a request with a tenant's pack", () => {
     expect(unused).toMatchObject({ pack: null, ownPack: null, elsewhere: { pack: null } });
   });
 
-  test("is refused where the model's tokenizer is another one, or its trees know of no pack", async () => {
+  test("is refused where the model's tokenizer is another one, or its trees know no packs", async () => {
     const other = { path: "tokenizer.json", bytes: 1, sha256: "00" };
     await expect(plan({ tokenizer: other }, { type: "ngram" })).rejects.toMatchObject({
       param: "speculation.rescorer.model",
     });
-    const blind = { ...calibration, weights: {} };
-    await expect(plan({ calibration: blind }, {})).rejects.toMatchObject({ param: "speculation.rescorer.alpha" });
+    await expect(plan({ calibration: { ...calibration, pack: null, weights: {} } }, {})).rejects.toMatchObject({
+      param: "speculation.rescorer.alpha",
+    });
     expect(await plan({ calibration }, {})).toMatchObject({ ownPack: { name: "mine" } });
   });
 });
