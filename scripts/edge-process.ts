@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import type { EdgeOptions, EdgeProcessAnswer, EdgeProcessOptions } from "./edge.ts";
 import { startFront } from "./front.ts";
 import { CONFIG } from "./paths.ts";
+import { temporaryDir } from "./temporary.ts";
 
 /**
  * The process that has workerd in its charge, started by `startEdge` as the leader of a process group. miniflare ends
@@ -19,6 +21,10 @@ process.channel?.ref();
 try {
   const [options] = await once(process, "message");
   guardGroup();
+  // miniflare's and workerd's own files.
+  const own = await temporaryDir("workerd");
+  process.on("exit", () => rmSync(own, { recursive: true, force: true }));
+  Object.assign(process.env, { TMPDIR: own });
   const miniflare = new Miniflare(miniflareOptions(options));
   const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
   answer({ url: front.url.origin });

@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
 import { assembleAssets } from "./assets.ts";
 import { startWire, type Wire } from "./delay.ts";
 import { buildEdge, type Edge, type EdgeOptions, startEdge } from "./edge.ts";
 import { type GpuWorker, startGpuWorker } from "./gpu-worker.ts";
 import { freePort, waitUntilReady } from "./net.ts";
 import { ASSETS } from "./paths.ts";
+import { temporaryDir } from "./temporary.ts";
 
 /** A compiled bundle, from `ensureBundle`. */
 export interface ServedBundle {
@@ -73,7 +72,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const served = [...Array<ServedBundle>(workers).fill({ name: bundle, dir: bundleDir }), ...others];
   const ports = await gpuPorts(options.gpuPort, served.length);
   const assetsDir = options.assetsDir ?? ASSETS;
-  const workerDir = await mkdtemp(join(tmpdir(), "foredraft-edge-"));
+  const workerDir = await temporaryDir("edge");
   const closers: (() => Promise<unknown>)[] = [() => rm(workerDir, { recursive: true, force: true })];
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= closeAll(closers));
