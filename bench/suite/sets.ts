@@ -55,6 +55,7 @@ export const MAIN_SET = "spec_bench";
 const FORMS: Partial<Record<RescorerType, readonly string[]>> = {
   none: [],
   ngram: ["ngram-4-prompt", "ngram-4-16best-prompt"],
+  path: ["path-lm", "path"],
   tree: ["tree-16", "tree-32", "tree"],
 };
 
