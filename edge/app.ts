@@ -1,71 +1,27 @@
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
-import type { Place } from "../shared/decode/placement.ts";
-import type { BundleInfo, CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import type { Config } from "./config.ts";
-import type { Registry } from "./fleet/registry.ts";
-import { authenticate, type Caller } from "./http/auth.ts";
+import { authenticate } from "./http/auth.ts";
 import { asStepError, errorResponse, isFault } from "./http/errors.ts";
-import { RateLimited, type RateLimiter, StreamSlots } from "./http/limits.ts";
+import { RateLimited, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
 import { usualPath } from "./http/paths.ts";
-import type { WorkerMetrics } from "./http/prometheus.ts";
-import type { MemoryStore } from "./memory/memory.ts";
+import { Keys } from "./keys/keys.ts";
 import { openApiDocument } from "./openai/openapi.ts";
-import type { PackStore } from "./packs/pack-store.ts";
 import { LoadedPacks } from "./packs/tenant-packs.ts";
 import { CHAT, COMPLETIONS, completionsRoute, IGNORED_HEADER, RESPONSES } from "./routes/completions.ts";
 import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
 import { readyRoute } from "./routes/health.ts";
+import { addKeyRoute, keyUsageRoute, listKeysRoute, revokeKeyRoute, usageRoute } from "./routes/keys.ts";
 import { forgetRoute, memoryRoute } from "./routes/memory.ts";
 import { metricsRoute } from "./routes/metrics.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
 import { listPacksRoute, packRoute, putPackRoute, removePackRoute, removePacksRoute } from "./routes/packs.ts";
 import { detokenizeRoute, tokenizeRoute } from "./routes/tokenize.ts";
-import { Bundles, type ReadFile } from "./text/bundles.ts";
-
-export interface AppDeps {
-  readonly config: Config;
-  readonly engine: StepEngine;
-  /** Where this code runs: "gpu" beside the model, where nothing is left to be placed; default "edge". */
-  readonly here?: Place;
-  /** What the engine serves now. Rejects with StepError where it cannot be reached. */
-  readonly engineInfo: (signal: CancelSignal) => Promise<BundleInfo>;
-  /** Metrics of those that answer. */
-  readonly engineMetrics: (signal: CancelSignal) => Promise<readonly WorkerMetrics[]>;
-  /** Where gpu-workers register; null where none does. */
-  readonly registry: Registry | null;
-  /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
-  readonly memory: ((name: string) => MemoryStore) | null;
-  /** Packs that a tenant uploaded, by Caller.memoryName; null where none can be. */
-  readonly packs: ((name: string) => PackStore) | null;
-  /** Files of bundles, `<bundle>/<path>`. */
-  readonly readFile: ReadFile;
-  /** Everything that is no route: the demo page and its files. */
-  readonly assets: (request: Request) => Promise<Response>;
-  readonly limiter: RateLimiter | null;
-  /** Monotonic, ms. */
-  readonly now: () => number;
-  /** Unix time, ms. */
-  readonly date: () => number;
-  /** A fault of ours, with the id of its request. Nothing of a request's content is logged. */
-  readonly logError: (requestId: string, error: unknown) => void;
-}
-
-export interface Services extends AppDeps {
-  readonly bundles: Bundles;
-  readonly slots: StreamSlots;
-  /** Files being uploaded, each of which is held whole. */
-  readonly uploads: StreamSlots;
-  readonly loadedPacks: LoadedPacks;
-  /** Unix time the app was made, seconds; the `created` of every model. */
-  readonly startedAt: number;
-}
-
-export type AppEnv = { Variables: { requestId: string; caller: Caller } };
-export type AppContext = Context<AppEnv>;
+import type { AppContext, AppDeps, AppEnv, Services } from "./services.ts";
+import { Bundles } from "./text/bundles.ts";
 
 /** Of an isolate's 128 MB each takes about three times its size. */
 const UPLOADS = { perCaller: 1, total: 2 };
@@ -75,9 +31,7 @@ const EXPOSED_HEADERS = [
   "server-timing",
   IGNORED_HEADER,
   "retry-after",
-  "x-ratelimit-limit-requests",
-  "x-ratelimit-remaining-requests",
-  "x-ratelimit-reset-requests",
+  ...["limit", "remaining", "reset"].flatMap((what) => ["requests", "tokens"].map((of) => `x-ratelimit-${what}-${of}`)),
 ];
 
 /** The edge's HTTP surface. Needs no particular runtime: tests call `app.request()` in Node. */
@@ -86,6 +40,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     ...deps,
     bundles: new Bundles(deps.config.models, deps.readFile),
     slots: new StreamSlots(deps.config.streams, deps.now),
+    keys: deps.keyStore && new Keys(deps.keyStore, deps.date, (error) => deps.logError(null, error)),
     uploads: new StreamSlots(UPLOADS, deps.now, "uploads"),
     loadedPacks: new LoadedPacks(),
     startedAt: Math.floor(deps.date() / 1000),
@@ -98,13 +53,13 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   });
   app.use(corsOf(deps.config));
   app.use("/v1/*", async (c, next) => {
-    c.set("caller", await authenticate(c.req.raw.headers, deps.config));
+    c.set("caller", await authenticate(c.req.raw.headers, deps.config, services.keys));
     await next();
   });
 
   addRoutes(app, services);
   // Bundle files lie among the assets for this Worker's own use.
-  for (const path of ["/v1/*", "/fleet/*", "/bundles/*"]) {
+  for (const path of ["/v1/*", "/fleet/*", "/admin/*", "/bundles/*"]) {
     app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
   }
   app.all("*", (c) => assetRoute(c, deps.assets));
@@ -131,6 +86,11 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   app.get("/openapi.json", (c) => c.json(openApiDocument()));
   app.get("/v1/memory", (c) => memoryRoute(c, services));
   app.delete("/v1/memory", (c) => forgetRoute(c, services));
+  app.get("/v1/usage", (c) => usageRoute(c, services));
+  app.get("/admin/keys", (c) => listKeysRoute(c, services));
+  app.post("/admin/keys", (c) => addKeyRoute(c, services));
+  app.delete("/admin/keys/:key", (c) => revokeKeyRoute(c, services));
+  app.get("/admin/keys/:key/usage", (c) => keyUsageRoute(c, services));
   app.get("/v1/packs", (c) => listPacksRoute(c, services));
   app.delete("/v1/packs", (c) => removePacksRoute(c, services));
   app.get("/v1/packs/:name", (c) => packRoute(c, services));
@@ -147,6 +107,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   allowOnly(app, "GET", [
     "/v1/models",
     "/v1/models/:id",
+    "/v1/usage",
+    "/admin/keys/:key/usage",
     "/healthz",
     "/health",
     "/readyz",
@@ -155,6 +117,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   ]);
   allowOnly(app, "GET, DELETE", ["/v1/memory", "/v1/packs"]);
   allowOnly(app, "GET, PUT, DELETE", ["/v1/packs/:name"]);
+  allowOnly(app, "GET, POST", ["/admin/keys"]);
+  allowOnly(app, "DELETE", ["/admin/keys/:key"]);
   allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
   app.all("/v1/embeddings", () => {
     throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");

@@ -1,6 +1,6 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
-import type { Metrics, StepTrace } from "./openai/answer-schemas.ts";
+import type { Metrics, StepTrace, Usage } from "./openai/answer-schemas.ts";
 import { finishOf, type ToolCall } from "./openai/call-bodies.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import { padded, TextGate } from "./openai/padding.ts";
@@ -76,6 +76,11 @@ export class Completion {
       steps: trace ? traces : null,
     });
     return { body, metrics };
+  }
+
+  /** So far. */
+  usage(): Usage {
+    return this.#decoding.usage();
   }
 
   /** The completion as stream chunks. The first one comes with the first token. */

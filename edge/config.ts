@@ -1,4 +1,5 @@
 import * as z from "zod";
+import type { TracingConfig } from "../shared/telemetry/tracing.ts";
 import { type FixedWorker, fixedWorker } from "./fleet/registry.ts";
 
 const hashes = z
@@ -12,6 +13,8 @@ const environment = z.object({
   GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(fixedWorker)),
   GPU_WORKER_KEY: z.string().min(1),
   API_KEYS: hashes,
+  ADMIN_KEYS: hashes,
+  ANONYMOUS: z.stringbool().default(false),
   METRICS_KEYS: hashes,
   TRUST_CONNECTING_IP: z.stringbool().default(false),
   CORS_ORIGINS: z.string().optional(),
@@ -29,6 +32,9 @@ const environment = z.object({
     .positive()
     .max(366 * 86_400)
     .default(7 * 86_400),
+  OTEL_EXPORTER_OTLP_ENDPOINT: z.url({ protocol: /^https?$/ }).optional(),
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().default(""),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1),
   MAX_STREAMS: z.coerce.number().int().positive().default(8),
   MAX_STREAMS_TOTAL: z.coerce.number().int().positive().default(32),
 });
@@ -45,8 +51,12 @@ export interface Config {
   readonly gpuWorkerKey: string;
   /** How long a stream whose gpu-worker was lost looks for another one, ms. */
   readonly resumeMs: number;
-  /** SHA-256 of the accepted API keys, hex; empty: anonymous callers under the rate limit. */
+  /** SHA-256 of API keys that are accepted beside those stored (keys/), hex. */
   readonly apiKeyHashes: readonly string[];
+  /** SHA-256 of the keys that open /admin, hex. */
+  readonly adminKeyHashes: readonly string[];
+  /** Whether anybody may call, under the rate limit. */
+  readonly anonymous: boolean;
   /** SHA-256 of the keys that open /metrics, hex; empty: the API keys do. */
   readonly metricsKeyHashes: readonly string[];
   /** Whether `cf-connecting-ip` is set by the network before the Worker, so that callers cannot choose it. */
@@ -60,6 +70,8 @@ export interface Config {
   /** What the rate limit binding enforces, to be told to callers; the binding itself does not say. */
   readonly rateLimit: { readonly requests: number; readonly periodS: number };
   readonly streams: StreamLimits;
+  /** Where traces go; null: there are none. */
+  readonly tracing: TracingConfig | null;
   /** How long a text of a tenant's memory is kept. */
   readonly memoryMs: number;
 }
@@ -77,16 +89,25 @@ export function readConfig(env: unknown): Config {
     gpuWorkerKey: data.GPU_WORKER_KEY,
     resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,
+    adminKeyHashes: data.ADMIN_KEYS,
+    anonymous: data.ANONYMOUS,
     metricsKeyHashes: data.METRICS_KEYS,
     trustConnectingIp: data.TRUST_CONNECTING_IP,
     // Without keys nothing but the origin keeps any page a reader opens from calling.
-    corsOrigins: list(data.CORS_ORIGINS ?? (data.API_KEYS.length > 0 ? "*" : "")),
+    corsOrigins: list(data.CORS_ORIGINS ?? (data.ANONYMOUS ? "" : "*")),
     allowedHosts: data.ALLOWED_HOSTS.length > 0 ? data.ALLOWED_HOSTS : null,
     models: data.DEFAULT_MODEL,
     rateLimit: { requests: data.RATE_LIMIT_REQUESTS, periodS: data.RATE_LIMIT_PERIOD_S },
     memoryMs: data.MEMORY_EXPIRY_S * 1000,
+    tracing: tracingOf(data),
     streams: { perCaller: data.MAX_STREAMS, total: data.MAX_STREAMS_TOTAL },
   };
+}
+
+function tracingOf(data: z.infer<typeof environment>): TracingConfig | null {
+  const endpoint = data.OTEL_EXPORTER_OTLP_ENDPOINT;
+  if (endpoint === undefined) return null;
+  return { endpoint, headers: data.OTEL_EXPORTER_OTLP_HEADERS, ratio: data.OTEL_TRACES_SAMPLER_ARG };
 }
 
 function list(text: string): string[] {

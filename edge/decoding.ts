@@ -10,6 +10,7 @@ import { metricsOf, usageOf } from "./openai/responses.ts";
 import { DecodeStats } from "./openai/stats.ts";
 import { traceOf } from "./openai/trace.ts";
 import type { Prepared, PreparedChoice } from "./prepare.ts";
+import type { RequestTrace } from "./telemetry.ts";
 import { type TextStep, Transcript } from "./text/transcript.ts";
 
 /** One step of one of a request's choices. */
@@ -31,6 +32,8 @@ export interface DecodingOptions {
   readonly receivedAt: number;
   /** Choices decoded at once. */
   readonly width: number;
+  /** null: it is not traced. */
+  readonly trace: RequestTrace | null;
 }
 
 /** All choices of one request being decoded, and the counters that fill up. */
@@ -89,11 +92,11 @@ export class Decoding {
   }
 
   async *#choice(choice: PreparedChoice, index: number, signal: CancelSignal): AsyncGenerator<ChoiceStep, void> {
-    const { prepared, engine, now } = this.#options;
+    const { prepared, now } = this.#options;
     const transcript = new Transcript(prepared.bundle.tokenizer, prepared.stop);
     const { recollection } = prepared;
     const kept: TokenId[] = [];
-    for await (const event of decode(engine, { ...choice.request, signal, now })) {
+    for await (const event of this.#traced(choice.request, signal)) {
       this.#firstTokenAt ??= now();
       const step = transcript.push(event);
       this.#stats.record(event, { kept: step.kept, sharesPrompt: choice.sharesWith !== null });
@@ -103,6 +106,24 @@ export class Decoding {
       if (step.finish !== null) await recollection?.remember(choice.request.spec.prompt, kept);
       yield { index, choice, event, step };
       if (step.finish !== null) return;
+    }
+  }
+
+  async *#traced(request: PreparedChoice["request"], signal: CancelSignal): AsyncGenerator<StepEvent, void> {
+    const { engine, now, trace } = this.#options;
+    if (trace === null) return yield* decode(engine, { ...request, signal, now });
+    const session = trace.session(request.spec.model);
+    const spec = { ...request.spec, trace: session.headers };
+    try {
+      for await (const event of decode(engine, { ...request, spec, signal, now })) {
+        session.record(event);
+        yield event;
+      }
+    } catch (error) {
+      session.end(error);
+      throw error;
+    } finally {
+      session.end();
     }
   }
 }

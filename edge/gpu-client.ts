@@ -1,9 +1,11 @@
 import type { Block } from "../shared/decode/block.ts";
-import type { Ahead, DraftingSession, RunEnd, RunRequest } from "../shared/decode/drafting-session.ts";
+import type { DraftingSession, RunEnd } from "../shared/decode/drafting-session.ts";
 import type { Hint } from "../shared/decode/hints.ts";
 import { blend } from "../shared/decode/placement.ts";
+import type { RunRequest } from "../shared/decode/run-request.ts";
 import type { DraftTree } from "../shared/draft-tree.ts";
 import type {
+  Ahead,
   BundleInfo,
   CancelSignal,
   Load,
@@ -15,14 +17,15 @@ import type {
 } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
 import { type Echo, type OpenedMessage, PROTOCOL_VERSION } from "../shared/messages.ts";
+import type { TraceHeaders } from "../shared/telemetry/tracing.ts";
 import { blockNumber } from "../shared/wire/run.ts";
 import { cancelled, Link, type StepSocket, UNAVAILABLE, unexpected } from "./step-link.ts";
 
 /**
- * Connects to the gpu-worker's /v1/step; an abort gives that up. Its socket delivers binary messages as ArrayBuffer.
+ * Connects to the gpu-worker's /v1/step, as part of a trace where there is one; an abort gives that up. Its socket delivers binary messages as ArrayBuffer.
  * Rejects with StepError "engine_unavailable" where nothing answers.
  */
-export type Connect = (signal: CancelSignal) => Promise<StepSocket>;
+export type Connect = (signal: CancelSignal, trace?: TraceHeaders) => Promise<StepSocket>;
 
 export interface Deadlines {
   readonly connectMs: number;
@@ -49,7 +52,9 @@ export function createGpuClient(
   return {
     async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
       if (signal.aborted) throw cancelled();
-      const socket = await deadline(connect(signal), deadlines.connectMs, (late) => late.close(1000, "too late"));
+      const socket = await deadline(connect(signal, spec.trace), deadlines.connectMs, (late) =>
+        late.close(1000, "too late"),
+      );
       const link = new Link(socket, deadlines.silenceMs);
       const sentAt = now();
       link.send({ type: "open", version: PROTOCOL_VERSION, spec });

@@ -10,9 +10,9 @@ const INFO_DEADLINE_MS = 3_000;
 
 /** Connects by a fetch Upgrade, workerd's way to a WebSocket that carries an Authorization header. */
 export function connectByFetch(url: string, key: string): Connect {
-  return async (cancel): Promise<StepSocket> => {
+  return async (cancel, trace): Promise<StepSocket> => {
     const { signal, forget } = asAbortSignal(cancel);
-    const upgrade = { upgrade: "websocket" };
+    const upgrade = { upgrade: "websocket", ...trace };
     const response = await reach(`${url}/v1/step`, key, upgrade, signal).finally(forget);
     const socket = response.webSocket;
     if (socket === null) throw refused(response);

@@ -1,7 +1,8 @@
 import type { Hono } from "hono";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import { StepError } from "../shared/errors.ts";
-import { type AppEnv, createApp } from "./app.ts";
+import { type Post, Tracing } from "../shared/telemetry/tracing.ts";
+import { createApp } from "./app.ts";
 import { type Config, readConfig } from "./config.ts";
 import { firstAnswer, PooledEngine, sleep } from "./fleet/pooled-engine.ts";
 import { FleetList, type Registry } from "./fleet/registry.ts";
@@ -10,12 +11,18 @@ import { createGpuClient } from "./gpu-client.ts";
 import { connectByFetch, fetchEngineInfo, fetchMetrics } from "./gpu-workerd.ts";
 import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
+import type { KeyAccount } from "./keys/account-object.ts";
+import type { KeyDirectory } from "./keys/directory-object.ts";
+import type { KeyStore } from "./keys/keys.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import type { TenantMemory } from "./memory/memory-object.ts";
 import type { PackStore } from "./packs/pack-store.ts";
 import { R2Packs } from "./packs/r2-packs.ts";
+import type { AppEnv } from "./services.ts";
 
 export { FleetRegistry } from "./fleet/registry-object.ts";
+export { KeyAccount } from "./keys/account-object.ts";
+export { KeyDirectory } from "./keys/directory-object.ts";
 export { TenantMemory } from "./memory/memory-object.ts";
 
 /** Bindings of wrangler.toml; the variables are checked by config.ts. */
@@ -24,8 +31,13 @@ interface Env {
   readonly LIMIT?: RateLimiter;
   readonly FLEET?: DurableObjectNamespace<FleetRegistry>;
   readonly MEMORY?: DurableObjectNamespace<TenantMemory>;
+  readonly KEYS?: DurableObjectNamespace<KeyAccount>;
+  readonly KEY_DIRECTORY?: DurableObjectNamespace<KeyDirectory>;
   readonly PACKS?: R2Bucket;
 }
+
+/** Traces that are not taken by then are given up, ms. */
+const EXPORT_DEADLINE_MS = 5_000;
 
 /** One app per isolate, so that tokenizers and packs are loaded once. */
 let kept: { readonly env: Env; readonly app: Hono<AppEnv> } | null = null;
@@ -39,6 +51,8 @@ function appOf(env: Env): Hono<AppEnv> {
     ...fleetOf(config, registry),
     registry,
     memory: memoryOf(env, config),
+    keyStore: keyStoreOf(env),
+    tracing: tracingOf(config),
     packs: packsOf(env),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
@@ -56,6 +70,12 @@ function appOf(env: Env): Hono<AppEnv> {
 
 function logError(requestId: string | null, error: unknown): void {
   console.error(JSON.stringify({ requestId, error: error instanceof Error ? error.stack : String(error) }));
+}
+
+function tracingOf({ tracing }: Config): Tracing | null {
+  if (tracing === null) return null;
+  const post: Post = (url, init) => fetch(url, { ...init, signal: AbortSignal.timeout(EXPORT_DEADLINE_MS) });
+  return new Tracing({ ...tracing, service: "foredraft-edge", post, logError: (error) => logError(null, error) });
 }
 
 function registryOf({ FLEET }: Env): Registry | null {
@@ -79,6 +99,34 @@ function memoryOf({ MEMORY }: Env, { memoryMs }: Config): ((name: string) => Mem
       size: async () => await stub.size(),
       forget: async () => await stub.forget(),
     };
+  };
+}
+
+function keyStoreOf({ KEYS, KEY_DIRECTORY }: Env): KeyStore | null {
+  if (KEYS === undefined || KEY_DIRECTORY === undefined) return null;
+  return {
+    account(hash) {
+      const stub = KEYS.get(KEYS.idFromName(hash));
+      return {
+        open: async (record) => await stub.open(record),
+        revoke: async (at) => await stub.revoke(at),
+        record: async () => await stub.record(),
+        admit: async (asked) => await stub.admit(asked),
+        renew: async (lease) => await stub.renew(lease),
+        settle: async (lease, used) => await stub.settle(lease, used),
+        usage: async () => await stub.usage(),
+      };
+    },
+    directory() {
+      const stub = KEY_DIRECTORY.get(KEY_DIRECTORY.idFromName("keys"));
+      return {
+        add: async (hash, record) => await stub.add(hash, record),
+        remove: async (id) => await stub.remove(id),
+        revoke: async (id, at) => await stub.revoke(id, at),
+        find: async (nameOrId) => await stub.find(nameOrId),
+        list: async () => await stub.list(),
+      };
+    },
   };
 }
 

@@ -8,6 +8,7 @@ import { LIMITS } from "../shared/limits.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
 import { createRescorer } from "../shared/rescore/index.ts";
+import type { KeyLimits } from "./keys/record.ts";
 import { type MemoryStore, Recollection } from "./memory/memory.ts";
 import { invalid } from "./openai/check.ts";
 import type { CompletionParams, Input } from "./openai/params.ts";
@@ -49,6 +50,8 @@ export interface Tenant {
   readonly name: string;
   /** What is remembered of it; null where nothing is. */
   readonly memory: MemoryStore | null;
+  /** What its key allows; null: anything. */
+  readonly limits: Pick<KeyLimits, "maxContext" | "rescorers"> | null;
   /** What it has uploaded; null where nothing can be. */
   readonly packs: TenantPacks | null;
   readonly logError: (error: unknown) => void;
@@ -77,9 +80,10 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
   const { bundles, tenant, here = "edge" } = preparing;
   const manifest = await bundles.manifest(params.model);
   const own = await ownPack(params, manifest, tenant);
-  const plan = planDraft(params.speculation, manifest, { own, predicted: params.prediction !== null });
+  const allowed = tenant.limits?.rescorers ?? null;
+  const plan = planDraft(params.speculation, manifest, { own, predicted: params.prediction !== null, allowed });
   checkBias(params, manifest.architecture.vocabSize);
-  const { bundle, prompts, contextTokens } = await tokenize(params, bundles);
+  const { bundle, prompts, contextTokens } = await tokenize(params, bundles, tenant.limits?.maxContext);
   const prediction = predicted(params, bundle, contextTokens);
   const pack = await packOf(plan, manifest, preparing);
   const grammar = grammarOf(params, bundle);
@@ -103,10 +107,14 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
   return { bundle, promptTokens, recollection, maxNodes: plan.maxNodes, stop, receipt, choices };
 }
 
-/** The request's prompts as token ids, and how many tokens a context holds. Throws StepError, as all that follows. */
-export async function tokenize(params: CompletionParams, bundles: Bundles) {
+/**
+ * The request's prompts as token ids, and how many tokens a context holds, at most `most`. Throws StepError, as all that
+ * follows.
+ */
+export async function tokenize(params: CompletionParams, bundles: Bundles, most?: number | null) {
   const bundle = await bundles.bundle(params.model);
-  const contextTokens = Math.min(bundle.manifest.architecture.contextTokens, LIMITS.contextTokens);
+  const { contextTokens: held } = bundle.manifest.architecture;
+  const contextTokens = Math.min(held, most ?? LIMITS.contextTokens, LIMITS.contextTokens);
   return { bundle, prompts: tokenized(params, bundle, contextTokens), contextTokens };
 }
 

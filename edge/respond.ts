@@ -1,6 +1,6 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { Decoding, type DecodingOptions } from "./decoding.ts";
-import type { Metrics } from "./openai/answer-schemas.ts";
+import type { Metrics, Usage } from "./openai/answer-schemas.ts";
 import { chatLogProbs } from "./openai/logprobs.ts";
 import {
   type OutputLogProbs,
@@ -46,6 +46,11 @@ export class Responding {
     }
     const metrics = this.#decoding.metrics(false);
     return { body: this.#object(finish, outputText(text, this.#logProbs(entries)), metrics), metrics };
+  }
+
+  /** So far. */
+  usage(): Usage {
+    return this.#decoding.usage();
   }
 
   /** The first event comes with the first token. */

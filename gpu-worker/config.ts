@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import * as z from "zod";
+import type { TracingConfig } from "../shared/telemetry/tracing.ts";
 
 const KEY_LENGTH = 16;
 
@@ -23,6 +24,9 @@ export const variables = z.object({
   GPU_WORKER_KV_MIB: integer(16, 1 << 20).default(2048),
   GPU_WORKER_REGISTRY_URL: webAddress.optional(),
   GPU_WORKER_PUBLIC_URL: webAddress.optional(),
+  OTEL_EXPORTER_OTLP_ENDPOINT: webAddress.optional(),
+  OTEL_EXPORTER_OTLP_HEADERS: z.string().default(""),
+  OTEL_TRACES_SAMPLER_ARG: z.coerce.number().min(0).max(1).default(1),
   FOREDRAFT_BUNDLE: z
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "must be a bundle's name")
@@ -55,6 +59,8 @@ export interface Config {
   readonly kvLimitBytes: number;
   /** Where to register, and as what; null: the edge knows this gpu-worker by its configuration. */
   readonly registry: { readonly registryUrl: string; readonly publicUrl: string } | null;
+  /** Where traces go; null: there are none. */
+  readonly tracing: TracingConfig | null;
   readonly cacheDir: string;
   readonly bundle: string;
   readonly bundleDir: string;
@@ -81,8 +87,15 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
       data.GPU_WORKER_REGISTRY_URL === undefined
         ? null
         : { registryUrl: data.GPU_WORKER_REGISTRY_URL, publicUrl: data.GPU_WORKER_PUBLIC_URL! },
+    tracing: tracingOf(data),
     cacheDir: data.FOREDRAFT_CACHE,
     bundle: data.FOREDRAFT_BUNDLE,
     bundleDir: join(data.FOREDRAFT_CACHE, "bundles", data.FOREDRAFT_BUNDLE),
   };
+}
+
+function tracingOf(data: z.infer<typeof variables>): TracingConfig | null {
+  const endpoint = data.OTEL_EXPORTER_OTLP_ENDPOINT;
+  if (endpoint === undefined) return null;
+  return { endpoint, headers: data.OTEL_EXPORTER_OTLP_HEADERS, ratio: data.OTEL_TRACES_SAMPLER_ARG };
 }

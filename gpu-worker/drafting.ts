@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { RunRequest } from "../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../shared/decode/run-request.ts";
 import { StepError } from "../shared/errors.ts";
 import { GrammarError } from "../shared/grammar/expression.ts";
 import type { Grammars } from "../shared/grammar/grammars.ts";

@@ -5,6 +5,7 @@ import { SessionEngine } from "./engine/engine.ts";
 import { ModelProcess } from "./process/model-process.ts";
 import { Registration } from "./registration.ts";
 import { type GpuServer, startServer } from "./server.ts";
+import { startTracing } from "./tracing.ts";
 
 /** Running steps may take this long to end once the process is asked to stop, ms. */
 const GRACE_MS = 5_000;
@@ -24,9 +25,22 @@ function configuration(): Config {
 }
 
 async function main(): Promise<void> {
-  const { key, host, port, threads, bundle, bundleDir, maxSessions, maxWaitMs, registry, ...settings } =
-    configuration();
+  const {
+    key,
+    host,
+    port,
+    threads,
+    bundle,
+    bundleDir,
+    maxSessions,
+    maxWaitMs,
+    registry,
+    tracing: traced,
+    ...settings
+  } = configuration();
   const log = (line: string) => console.error(`gpu-worker: ${line}`);
+  const exported = traced && startTracing(traced, log);
+  const tracing = exported?.tracing ?? null;
   let server: GpuServer | null = null;
   let engine: SessionEngine | null = null;
   let registration: Registration | null = null;
@@ -38,11 +52,12 @@ async function main(): Promise<void> {
     await registration?.end();
     await server?.close(GRACE_MS);
     await engine?.close();
+    await exported?.close();
     process.exit(code);
   };
   process.on("SIGTERM", () => void shutDown(0));
   process.on("SIGINT", () => void shutDown(0));
-  server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log });
+  server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log, tracing });
 
   const model = await ModelProcess.start(bundleDir, {
     ...settings,
@@ -56,7 +71,15 @@ async function main(): Promise<void> {
   });
   engine = new SessionEngine(model, { maxSessions, maxWaitMs, events: server.metrics });
   const drafting = await Drafting.of(bundleDir);
-  const api = createApi({ engine, drafting, metrics: server.metrics, bundleDir, maxStreams: maxSessions, log });
+  const api = createApi({
+    engine,
+    drafting,
+    metrics: server.metrics,
+    bundleDir,
+    maxStreams: maxSessions,
+    log,
+    tracing,
+  });
   server.serve(engine, drafting, api);
   if (registry !== null && !stopping) registration = new Registration({ ...registry, model: bundle, key, log });
   console.log(`gpu-worker: ${bundle} on ${settings.provider}, listening on ${server.url}`);

@@ -34,7 +34,7 @@ export class Metrics implements EngineEvents {
   readonly #restarts = this.#counter("foredraft_model_restarts_total", "Times the model was lost and started again");
   readonly #errors = new Counter({
     name: "foredraft_errors_total",
-    help: "Sessions ended by an error",
+    help: "Errors: sessions ended by one, and runs that the edge had to draft (unsupported)",
     labelNames: ["code"] as const,
     registers: this.#registers,
   });

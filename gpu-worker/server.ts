@@ -4,25 +4,18 @@ import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES }
 import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import { type BundleInfo, IDLE, type Load, type StepEngine } from "../shared/engine.ts";
+import { IDLE } from "../shared/engine.ts";
 import { ERRORS, type ErrorCode } from "../shared/errors.ts";
 import { LIMITS } from "../shared/limits.ts";
+import type { Tracing } from "../shared/telemetry/tracing.ts";
 import type { Api } from "./api/api.ts";
 import { answerBy } from "./api/node-http.ts";
-import type { Drafting } from "./drafting.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
 import { RefusalLog } from "./refusals.ts";
+import type { Drafts, Served } from "./served.ts";
+import { SessionTrace } from "./session-trace.ts";
 import { type SocketLimits, StepSocket } from "./step-socket.ts";
-
-/** What is served once it has been loaded. */
-export interface Served extends StepEngine {
-  readonly bundle: BundleInfo;
-  readonly load: Load;
-}
-
-/** What drafts beside the model. */
-export type Drafts = Pick<Drafting, "rescorer" | "grammar">;
 
 export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly host: string;
@@ -35,6 +28,8 @@ export interface ServerOptions extends Partial<SocketLimits & PendingLimits> {
   readonly pingMs?: number;
   /** Takes a line whenever there is a reason to refuse somebody; none repeats within a minute. */
   readonly log?: (line: string) => void;
+  /** null, the default: nothing is traced. */
+  readonly tracing?: Tracing | null;
 }
 
 export interface GpuServer {
@@ -54,6 +49,7 @@ const DEFAULTS = {
   pendingMs: 10_000,
   pingMs: 2_500,
   log: () => undefined,
+  tracing: null,
 };
 
 const OPENAI_PATHS = /^\/v1\/(chat\/completions|completions|models(\/[^/]*)?)$/;
@@ -209,7 +205,9 @@ class Server implements GpuServer {
     }
     this.#upgrades.handleUpgrade(request, socket, head, (webSocket) => {
       this.#pending.release(socket);
-      const step = new StepSocket(webSocket, served, this.metrics, this.#options);
+      const { tracing } = this.#options;
+      const trace = tracing && new SessionTrace(tracing, request.headers);
+      const step = new StepSocket(webSocket, served, this.metrics, this.#options, trace);
       this.#sockets.add(step);
       webSocket.on("close", () => this.#sockets.delete(step));
     });

@@ -5,8 +5,9 @@ import type { ClientMessage, RunMessage, ServerMessage } from "../shared/message
 import type { Rescorer } from "../shared/rescore/rescorer.ts";
 import type { Metrics } from "./metrics.ts";
 import { Run } from "./run.ts";
-import { ServedSession } from "./served-session.ts";
-import type { Drafts, Served } from "./server.ts";
+import type { Drafts, Served } from "./served.ts";
+import { ServedSession, type SessionEvents } from "./served-session.ts";
+import type { SessionTrace } from "./session-trace.ts";
 
 /** What is needed of the `ws` package's WebSocket. */
 export interface PeerSocket {
@@ -43,6 +44,8 @@ export class StepSocket {
   readonly #socket: PeerSocket;
   readonly #served: { readonly engine: Served; readonly drafting: Drafts };
   readonly #metrics: Metrics;
+  /** null: it is not traced. */
+  readonly #trace: SessionTrace | null;
   readonly #limits: SocketLimits;
   readonly #gone = new AbortController();
   #session: ServedSession | null = null;
@@ -61,11 +64,13 @@ export class StepSocket {
     served: { readonly engine: Served; readonly drafting: Drafts },
     metrics: Metrics,
     limits: SocketLimits,
+    trace: SessionTrace | null = null,
   ) {
     this.#socket = socket;
     this.#served = served;
     this.#metrics = metrics;
     this.#limits = limits;
+    this.#trace = trace;
     metrics.sessionStarted();
     socket.on("message", (data, isBinary) => void this.#receive(data, isBinary));
     socket.on("pong", () => {
@@ -138,7 +143,7 @@ export class StepSocket {
     const { signal } = this.#gone;
     if (message.type === "open") {
       if (this.#session !== null) throw new StepError("bad_frame", "The session is already open.");
-      this.#session = await ServedSession.open(this.#served, message.spec, this.#metrics, signal);
+      this.#session = await ServedSession.open(this.#served, message.spec, this.#events, signal);
       const { bundle, cachedTokens, opened } = this.#session;
       this.#send({ type: "opened", bundle, cachedTokens, result: opened });
       const run = this.#early;
@@ -168,6 +173,7 @@ export class StepSocket {
       this.#send({ type: "paused", end: session.end });
       return;
     }
+    this.#trace?.running();
     const blocks = run.blocks(session.loop(request, rescorer), this.#gone.signal, (waiting) => {
       if (waiting) this.#await(this.#limits.idleMs);
       else clearTimeout(this.#timer);
@@ -181,9 +187,23 @@ export class StepSocket {
         continue;
       }
       this.#run = null;
+      this.#trace?.paused();
       if (value !== null) this.#send({ type: "paused", end: value });
       return;
     }
+  }
+
+  get #events(): SessionEvents {
+    return {
+      opened: (promptTokens, result, cachedTokens) => {
+        this.#metrics.opened(promptTokens, result);
+        this.#trace?.opened(promptTokens, cachedTokens, result);
+      },
+      stepped: (draft, result) => {
+        this.#metrics.stepped(draft, result);
+        this.#trace?.stepped(result);
+      },
+    };
   }
 
   /** null: this gpu-worker lacks what it takes, so the peer has to draft. */
@@ -227,6 +247,7 @@ export class StepSocket {
     const known = error instanceof StepError ? error : new StepError("internal", "The engine failed unexpectedly.");
     const { code, message, param, retryAfterS } = known;
     this.#metrics.failed(code);
+    this.#trace?.end(code);
     this.#send({ type: "failed", code, message, param, retryAfterS });
     this.#socket.close(1000, code);
     this.#gone.abort();
@@ -237,6 +258,7 @@ export class StepSocket {
     this.#stop();
     this.#gone.abort();
     this.#session?.close();
+    this.#trace?.end(null);
     this.#metrics.sessionEnded();
   }
 

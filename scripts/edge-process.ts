@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
 import type { EdgeOptions, EdgeProcessAnswer, EdgeProcessOptions } from "./edge.ts";
 import { startFront } from "./front.ts";
 import { CONFIG } from "./paths.ts";
+import { temporaryDir } from "./temporary.ts";
 
 /**
  * The process that has workerd in its charge, started by `startEdge` as the leader of a process group. miniflare ends
@@ -19,6 +21,10 @@ process.channel?.ref();
 try {
   const [options] = await once(process, "message");
   guardGroup();
+  // miniflare's and workerd's own files.
+  const own = await temporaryDir("workerd");
+  process.on("exit", () => rmSync(own, { recursive: true, force: true }));
+  Object.assign(process.env, { TMPDIR: own });
   const miniflare = new Miniflare(miniflareOptions(options));
   const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
   answer({ url: front.url.origin });
@@ -37,13 +43,21 @@ function guardGroup(): void {
   guard.unref();
 }
 
-function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit }: EdgeProcessOptions) {
+function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit, stateDir }: EdgeProcessOptions) {
   const { workerOptions } = unstable_getMiniflareWorkerOptions(CONFIG, undefined, {
     overrides: { assets: { directory: assetsDir } },
   });
   // wrangler and miniflare each carry their own declaration of these options. The build has settled
   // what kind of module each file is.
   const { modulesRules: _settled, ...worker }: Record<string, unknown> = { ...workerOptions };
+  const bindings: Record<string, unknown> = {
+    ...hostVars(host),
+    ...(worker.bindings as object),
+    ...limitVars(rateLimit),
+    ...vars,
+    // front.ts sets it, whoever calls.
+    TRUST_CONNECTING_IP: "true",
+  };
   const local: Record<string, unknown> = {
     // front.ts takes the callers' connections.
     host: "127.0.0.1",
@@ -51,17 +65,12 @@ function miniflareOptions({ workerDir, assetsDir, host, vars, rateLimit }: EdgeP
     cf: false,
     telemetry: { enabled: false },
     ...worker,
-    bindings: {
-      ...hostVars(host),
-      ...(worker.bindings as object),
-      ...limitVars(rateLimit),
-      ...vars,
-      // front.ts sets it, whoever calls.
-      TRUST_CONNECTING_IP: "true",
-    },
+    // Here, unlike in a deployment, anybody may call unless there are keys or it is said otherwise.
+    bindings: { ANONYMOUS: String(!bindings.API_KEYS), ...bindings },
     modules: true,
     modulesRoot: workerDir,
     scriptPath: join(workerDir, "index.js"),
+    ...(stateDir === undefined ? {} : { resourcePersistencePath: stateDir }),
     ...(rateLimit === undefined ? {} : { ratelimits: { LIMIT: { namespace_id: "local", simple: rateLimit } } }),
   };
   return convertV4MiniflareOptions(local as unknown as V4MiniflareOptions);

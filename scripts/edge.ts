@@ -27,6 +27,8 @@ export interface EdgeOptions {
   readonly vars: Readonly<Record<string, string>>;
   /** Requests per period (s) in place of wrangler.toml's. */
   readonly rateLimit?: { readonly limit: number; readonly period: 10 | 60 };
+  /** Where its Durable Objects are kept from one run to the next; left out: nowhere. */
+  readonly stateDir?: string;
   /** Keeps the Worker's log to itself. */
   readonly quiet?: boolean;
 }

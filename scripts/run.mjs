@@ -20,8 +20,10 @@ const bin = join(root, "node_modules", ".bin");
 const programs = {
   start: ["--import", "./scripts/parent-watch.mjs", "scripts/start.ts"],
   deploy: ["scripts/deploy.ts"],
+  keys: ["scripts/keys.ts"],
   check: ["scripts/check.ts"],
   bench: ["bench/cli.ts"],
+  data: ["bench/data/cli.ts"],
   eval: ["bench/eval/cli.ts"],
   tune: ["bench/tune-cli.ts"],
   report: ["bench/report/cli.ts"],

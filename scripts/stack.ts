@@ -1,13 +1,12 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rm } from "node:fs/promises";
 import { assembleAssets } from "./assets.ts";
 import { startWire, type Wire } from "./delay.ts";
 import { buildEdge, type Edge, type EdgeOptions, startEdge } from "./edge.ts";
 import { type GpuWorker, startGpuWorker } from "./gpu-worker.ts";
 import { freePort, waitUntilReady } from "./net.ts";
 import { ASSETS } from "./paths.ts";
+import { temporaryDir } from "./temporary.ts";
 
 /** A compiled bundle, from `ensureBundle`. */
 export interface ServedBundle {
@@ -35,6 +34,8 @@ export interface StackOptions {
   readonly threads?: number | undefined;
   readonly assetsDir?: string;
   readonly rateLimit?: EdgeOptions["rateLimit"];
+  /** Where the first edge keeps its Durable Objects. */
+  readonly stateDir?: string | undefined;
   /** Added to the Worker's variables. */
   readonly vars?: EdgeOptions["vars"];
   readonly log?: (line: string) => void;
@@ -71,7 +72,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const served = [...Array<ServedBundle>(workers).fill({ name: bundle, dir: bundleDir }), ...others];
   const ports = await gpuPorts(options.gpuPort, served.length);
   const assetsDir = options.assetsDir ?? ASSETS;
-  const workerDir = await mkdtemp(join(tmpdir(), "foredraft-edge-"));
+  const workerDir = await temporaryDir("edge");
   const closers: (() => Promise<unknown>)[] = [() => rm(workerDir, { recursive: true, force: true })];
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= closeAll(closers));
@@ -85,13 +86,16 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
-    const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number) => {
+    const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number, stateDir?: string) => {
       const urls = workers.map(({ url }, i) => `${served[i]!.name}=${url}`).join();
       const models = [...new Set(served.map(({ name }) => name))].join();
       const own = { GPU_WORKER_URL: urls, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: models };
       const vars = { ...options.vars, ...own };
-      const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
-      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...limit });
+      const more = {
+        ...(options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit }),
+        ...(stateDir === undefined ? {} : { stateDir }),
+      };
+      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...more });
       closers.push(() => edge.close());
       await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
       return edge;
@@ -107,7 +111,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     };
     const { rttMs = 0 } = options;
     const nearest = rttMs === 0 ? gpuWorkers : await wiresOf(rttMs);
-    const edge = await addEdge(nearest, port);
+    const edge = await addEdge(nearest, port, options.stateDir);
     return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, edgeAt, close };
   } catch (error) {
     await close();

@@ -1,9 +1,10 @@
 import { statSync } from "node:fs";
-import { basename, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
+import { edgeStateDir, ensureAdminKey, keyHash } from "./edge-state.ts";
 import { freePort } from "./net.ts";
 import { startStack } from "./stack.ts";
 
@@ -24,10 +25,14 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
   --workers N     gpu-workers, of which any may fail (1); their ports follow the first one's
   --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0)
+  --anonymous BOOL  false: nobody may call without an API key, which npm run keys makes (ANONYMOUS, true)
   --cors-origins LIST   origins whose web pages may call beside the server's own, or * (CORS_ORIGINS)
   --allowed-hosts LIST  names it answers to on loopback beside addresses and localhost (ALLOWED_HOSTS)`;
 
 const say = (line: string) => console.log(line);
+
+/** OpenTelemetry's own variables, which the gpu-worker has from this process's environment. */
+const TRACING = ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_TRACES_SAMPLER_ARG"];
 
 /** One stop for every reason to stop; a second signal changes nothing. */
 const stopping = new AbortController();
@@ -56,6 +61,7 @@ async function main(): Promise<void> {
       threads: { type: "string" },
       workers: { type: "string", default: "1" },
       rtt: { type: "string", default: "0" },
+      anonymous: { type: "string" },
       "cors-origins": { type: "string" },
       "allowed-hosts": { type: "string" },
       help: { type: "boolean", default: false },
@@ -93,7 +99,11 @@ async function main(): Promise<void> {
     rttMs,
     log: say,
     signal: stopping.signal,
+    stateDir: port === 0 ? undefined : join(edgeStateDir(port), "objects"),
     vars: {
+      ...(await adminVars(port)),
+      ...variable("ANONYMOUS", values.anonymous),
+      ...Object.assign({}, ...TRACING.map((name) => variable(name, undefined))),
       ...variable("CORS_ORIGINS", values["cors-origins"]),
       ...variable("ALLOWED_HOSTS", values["allowed-hosts"]),
     },
@@ -104,6 +114,12 @@ async function main(): Promise<void> {
   if (ended === undefined) say("\nStopping ...");
   await stack.close();
   if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
+}
+
+/** The administrator's key: ADMIN_KEY, else one of this port's own, which npm run keys finds. */
+async function adminVars(port: number): Promise<Record<string, string>> {
+  const key = process.env.ADMIN_KEY || (port === 0 ? null : await ensureAdminKey(port));
+  return key === null ? {} : { ADMIN_KEYS: keyHash(key) };
 }
 
 /** A variable of the Worker, where the option or this process's environment gives it. */

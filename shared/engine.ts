@@ -1,8 +1,9 @@
-import type { Ahead } from "./decode/drafting-session.ts";
+import type { RunRequest } from "./decode/run-request.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { LogProb, NodeIndex, TokenId } from "./ids.ts";
 import type { Lattice } from "./lattice.ts";
 import type { RunnersUp } from "./runners-up.ts";
+import type { TraceHeaders } from "./telemetry/tracing.ts";
 
 /**
  * How tokens are chosen. With temperature 0 the token is the argmax of the adjusted base logits (lowest id on
@@ -76,6 +77,8 @@ export interface OpenSpec {
    * that it does not allow (grammar/token-grammar.ts) is never chosen, whatever its logit.
    */
   readonly grammar?: string;
+  /** Of which trace this session is a part. It travels as headers of the connection, not in the frame. */
+  readonly trace?: TraceHeaders;
 }
 
 /** Log-probabilities of one committed token under the base model at temperature 1. */
@@ -157,6 +160,18 @@ export interface BundleInfo {
   /** Whether it has a local rescorer (OpenSpec.neural). */
   readonly neural: boolean;
 }
+
+/** What an engine is known by before a session is opened there; null: it has not been heard of. */
+export interface EngineEstimates {
+  readonly roundTripMs: number | null;
+  readonly costs: PassCosts | null;
+}
+
+/**
+ * The run that is to begin with the first token, so that the second does not wait for a round trip either; null: none.
+ * The session's first call must then be `run`.
+ */
+export type Ahead = (known: EngineEstimates) => RunRequest | null;
 
 /** One open completion. Steps are numbered 0, 1, ... */
 export interface StepSession {

@@ -42,6 +42,12 @@ export const LIMITS = {
   /** What is remembered of one tenant: earlier texts, and tokens in all of them. */
   memoryTexts: 256,
   memoryTokens: 16_384,
+  /** API keys in the list, the streams of one, and requests or tokens that one may be given for a minute. */
+  keys: 1000,
+  keyStreams: 1024,
+  perMinute: 1_000_000_000,
+  /** For how many days is known what a key used. */
+  usageDays: 90,
   /** Gpu-workers registered at once, and characters of an address and of a model's name. */
   fleetWorkers: 64,
   urlLength: 512,

@@ -1,6 +1,7 @@
 import type { PassCosts } from "./engine.ts";
 import type { Calibration } from "./rescore/calibration.ts";
 import type { RescorerType } from "./rescore/index.ts";
+import type { RescorerDefaults } from "./rescore/module.ts";
 
 /** The files of a compiled bundle directory and what they hold. Written by `models/`, read by all. */
 
@@ -63,22 +64,10 @@ export const PRECISIONS = ["fp32", "int8"] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
 /** Defaults of the request field `speculation` for this bundle. */
-export interface SpeculationDefaults {
+export interface SpeculationDefaults extends RescorerDefaults {
   readonly heads: number;
   readonly topK: number;
-  readonly rescorer: {
-    readonly type: RescorerType;
-    readonly model: string;
-    readonly order: number;
-    readonly alpha: number;
-    readonly pBest: number;
-    /** Whether n-grams of the request's own tokens take part; false where left out. */
-    readonly prompt?: boolean | undefined;
-    /** Whether recycled tokens do; false where left out. */
-    readonly recycled?: boolean | undefined;
-  };
-  /** Weight of the local rescorer, in bundles that have one. */
-  readonly neuralAlpha: number;
+  readonly rescorer: RescorerDefaults["rescorer"] & { readonly type: RescorerType; readonly model: string };
 }
 
 export interface BundleManifest {

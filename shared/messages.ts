@@ -1,6 +1,7 @@
 import type { Block } from "./decode/block.ts";
-import type { RunEnd, RunRequest } from "./decode/drafting-session.ts";
+import type { RunEnd } from "./decode/drafting-session.ts";
 import type { Hint } from "./decode/hints.ts";
+import type { RunRequest } from "./decode/run-request.ts";
 import type { DraftTree } from "./draft-tree.ts";
 import type { BundleInfo, Load, OpenSpec, StepResult } from "./engine.ts";
 import type { ErrorCode } from "./errors.ts";

@@ -15,10 +15,15 @@ export interface Left {
 }
 
 /**
- * POSTs JSON over a connection of its own and leaves at the moment given, unless the answer is whole before. Resolves
+ * POSTs JSON over a connection of its own, with an API key where one is given, and leaves at the moment given, unless the answer is whole before. Resolves
  * when the client has left; by then the server need not know.
  */
-export async function abandon(url: string, body: object, manner: Manner, moment: Moment): Promise<Left> {
+export async function abandon(
+  url: string,
+  body: object,
+  manner: Manner,
+  moment: Moment & { readonly key?: string },
+): Promise<Left> {
   const { hostname, port, pathname } = new URL(url);
   const socket = connect(Number(port), hostname);
   const gone = new AbortController();
@@ -37,7 +42,8 @@ export async function abandon(url: string, body: object, manner: Manner, moment:
   await once(socket, "connect");
   const json = JSON.stringify(body);
   const head = `POST ${pathname} HTTP/1.1\r\nhost: ${hostname}:${port}\r\ncontent-type: application/json\r\n`;
-  socket.write(`${head}connection: close\r\ncontent-length: ${Buffer.byteLength(json)}\r\n\r\n${json}`);
+  const authorization = moment.key === undefined ? "" : `authorization: Bearer ${moment.key}\r\n`;
+  socket.write(`${head}${authorization}connection: close\r\ncontent-length: ${Buffer.byteLength(json)}\r\n\r\n${json}`);
   if ("told" in moment) void moment.told.then(() => leave(true));
   const timer = "afterMs" in moment ? setTimeout(leave, moment.afterMs, true) : undefined;
   const early = await Promise.race([time, ended]);

@@ -1,6 +1,6 @@
-import type { DecodeLimits } from "../../shared/decode/advance.ts";
 import { ReceiptBook } from "../../shared/decode/receipt.ts";
 import { decode } from "../../shared/decode/run.ts";
+import type { DecodeLimits } from "../../shared/decode/run-request.ts";
 import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";

@@ -59,7 +59,7 @@ export interface MethodOptions {
 /**
  * `ar`, `oracle-<k>`, `prompt-lookup`, `0gram-<p>best`, or a rescorer's type with what it is to do: a number, the order of
  * those that have a pack to choose or else the nodes of those that choose their drafts' size; `<p>best`; `prompt`;
- * `heads`, for neither n-gram model nor prompt; and at the end `@<pack>`. Throws an Error naming what is wrong.
+ * `lm`, for no prompt where it is usual; `heads`, for no n-gram model either; and at the end `@<pack>`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
   const { draft, nodes = LIMITS.draftNodes, ...size } = parseDraft(name, manifest, options);
@@ -128,10 +128,11 @@ function namedSettings(name: string, settings: string, { paramsSchema, calibrate
   for (const word of settings.split("-").slice(1)) {
     const digits = /^(\d+)(best)?$/.exec(word);
     const value = Number(digits?.[1]);
-    if (digits?.[2] !== undefined && has("pBest")) pBest = inRange(name, "p", value, 1, LIMITS.pBest);
-    else if (digits !== null && calibrated) number = inRange(name, "nodes", value, 1, LIMITS.draftNodes);
-    else if (digits !== null && has("order")) number = inRange(name, "order", value, 2, LIMITS.ngramOrder);
-    else if (word === (calibrated ? "heads" : "prompt") && has("prompt")) words.add(word);
+    const paths = digits?.[2] !== undefined;
+    if (paths && has("pBest")) pBest = inRange(name, "p", value, 1, LIMITS.pBest);
+    else if (digits !== null && !paths && calibrated) number = inRange(name, "nodes", value, 1, LIMITS.draftNodes);
+    else if (digits !== null && !paths && has("order")) number = inRange(name, "order", value, 2, LIMITS.ngramOrder);
+    else if ((calibrated ? ["lm", "heads"] : ["prompt"]).includes(word) && has("prompt")) words.add(word);
     else if (word === "recycled" && has("recycled")) words.add(word);
     else throw new Error(`unknown method "${name}"`);
   }
@@ -141,7 +142,7 @@ function namedSettings(name: string, settings: string, { paramsSchema, calibrate
     number,
     headsOnly,
     pBest,
-    prompt: calibrated ? !headsOnly : words.has("prompt"),
+    prompt: calibrated ? !headsOnly && !words.has("lm") : words.has("prompt"),
     recycled: words.has("recycled"),
   };
 }

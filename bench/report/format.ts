@@ -21,6 +21,11 @@ export function methodTitle(name: string): string {
   if (lattice !== null) return `${lattice[1]}-best 0-gram`;
   const tree = /^tree-(\d+)(-heads)?$/.exec(name);
   if (tree !== null) return `tree, ${tree[1]} nodes${tree[2] === undefined ? "" : ", heads alone"}`;
+  const path = /^path(?:-(\d+)best)?(-lm)?$/.exec(name);
+  if (path !== null) {
+    const paths = path[1] === undefined ? "one calibrated path" : `${path[1]} calibrated paths`;
+    return path[2] === undefined ? paths : `${paths}, without prompt`;
+  }
   const oracle = /^oracle-(\d+)$/.exec(name);
   return oracle === null ? name : `oracle, top ${oracle[1]}`;
 }

@@ -4,6 +4,7 @@ import { loadBundle as loadModel } from "../../gpu-worker/load.ts";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import type { Model as BaseModel } from "../../gpu-worker/model.ts";
 import { ensureBundle } from "../../models/bundle.ts";
+import { fileOfSet } from "../data/files.ts";
 import { liveCases, type Model } from "../eval/cases.ts";
 import { evaluate } from "../eval/evaluate.ts";
 import type { Method } from "../eval/methods.ts";
@@ -79,8 +80,8 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
 /** The first of each category; where answers are judged, the first that can be. */
 async function liveRows(set: SuiteSet, { data, scale }: SuiteOptions): Promise<EvalRow[]> {
   const perCategory = promptCount(set, "live", scale);
-  const all = (limit: number | null) =>
-    readRows([join(data, set.file)], { split: "test", limit: null, perCategory: limit });
+  const file = await fileOfSet(data, set.name);
+  const all = (limit: number | null) => readRows([file], { split: "test", limit: null, perCategory: limit });
   if (set.score === null) return all(perCategory);
   const judged = (await all(null)).filter(({ references }) => references.length > 0);
   return judged.slice(0, perCategory);
@@ -164,7 +165,7 @@ async function targetPerplexity(
   model: BaseModel,
 ): Promise<StoredLive["perplexity"]> {
   const limit = Math.max(1, Math.round(TARGETS * scale));
-  const rows = await readRows([join(data, set.file)], { split: "test", limit, perCategory: null });
+  const rows = await readRows([await fileOfSet(data, set.name)], { split: "test", limit, perCategory: null });
   const plain: (readonly number[])[] = [];
   const drafted: (readonly number[])[] = [];
   for (const { input, references } of rows) {

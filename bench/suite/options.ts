@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import type { Provider } from "../../gpu-worker/onnx/session.ts";
 import { ROOT } from "../../scripts/paths.ts";
+import { evaluationDir } from "../data/files.ts";
 import { count, methodNames, providerOf } from "../eval/options.ts";
 import { LIVE_METHODS, SETS, type Split, SUITE_METHODS, type SuiteSet } from "./sets.ts";
 
@@ -16,7 +17,7 @@ export const SUITE_HELP = `npm run eval -- --suite trace|replay|live [options]; 
   live     the model itself: tokens/s, texts compared with plain decoding, task scores -> bench/results/live.json
 options
   --traces DIR    of trace files, written and read (.cache/traces)
-  --data DIR      of the evaluation files (../shared/data/eval)
+  --data DIR      of the evaluation files (.cache/data, which npm run data fills)
   --split S       trace: tune or test (both)
   --sets A,B      only these: ${SETS.map((set) => set.name).join(",")}
   --scale X       times the usual number of prompts (1)
@@ -79,7 +80,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
   return {
     stage,
     traces: values.traces ?? join(ROOT, ".cache", "traces"),
-    data: values.data ?? join(ROOT, "..", "shared", "data", "eval"),
+    data: values.data ?? evaluationDir(),
     splits: splitsOf(values.split),
     sets: setsOf(values.sets),
     scale,

@@ -7,8 +7,6 @@ export interface SuiteSet {
   readonly name: string;
   /** As the report calls it. */
   readonly title: string;
-  /** Within the data directory. */
-  readonly file: string;
   /** Completion tokens per answer. */
   readonly maxTokens: number;
   /** Prompts of each category at scale 1: to tune on, to report, and to decode live. */
@@ -25,7 +23,6 @@ export const SETS: readonly SuiteSet[] = [
   {
     name: "spec_bench",
     title: "Spec-Bench",
-    file: "spec_bench.jsonl.xz",
     maxTokens: 128,
     prompts: { tune: 12, test: 20, live: 3 },
     score: null,
@@ -43,7 +40,7 @@ export const SETS: readonly SuiteSet[] = [
 ];
 
 function other(name: string, title: string, maxTokens: number, score: ScoreKind | null): SuiteSet {
-  return { name, title, file: `${name}.jsonl.xz`, maxTokens, prompts: OTHER, score };
+  return { name, title, maxTokens, prompts: OTHER, score };
 }
 
 /** Prompts of each category to take at `scale`, at least one. */
@@ -58,6 +55,7 @@ export const MAIN_SET = "spec_bench";
 const FORMS: Partial<Record<RescorerType, readonly string[]>> = {
   none: [],
   ngram: ["ngram-4-prompt", "ngram-4-16best-prompt"],
+  path: ["path-lm", "path"],
   tree: ["tree-16", "tree-32", "tree"],
 };
 

@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
+import { fileOfSet } from "../data/files.ts";
 import { liveCases, type Model } from "../eval/cases.ts";
 import { loadBundle } from "../eval/model.ts";
 import { Progress } from "../eval/progress.ts";
@@ -27,7 +28,8 @@ export async function traceStage(options: SuiteOptions): Promise<void> {
   for (const split of options.splits) {
     for (const set of options.sets) {
       const perCategory = promptCount(set, split, options.scale);
-      const rows = await readRows([join(options.data, set.file)], { split, limit: null, perCategory });
+      const file = await fileOfSet(options.data, set.name);
+      const rows = await readRows([file], { split, limit: null, perCategory });
       jobs.push({ set, split, rows });
     }
   }

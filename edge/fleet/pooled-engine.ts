@@ -1,10 +1,9 @@
-import type { Ahead } from "../../shared/decode/drafting-session.ts";
-import type { CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
+import type { Ahead, CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import { Member } from "./member.ts";
 import { marksOf } from "./prefixes.ts";
 import { rank } from "./rank.ts";
-import { ResumingSession } from "./resuming-session.ts";
+import { type Placed, ResumingSession } from "./resuming-session.ts";
 
 /** The gpu-workers there are now, by URL. */
 export type WorkerList = (signal: CancelSignal) => Promise<readonly string[]>;
@@ -43,12 +42,6 @@ interface Patience {
   readonly ms: number;
   readonly worth: ReadonlySet<ErrorCode>;
   readonly ahead?: Ahead | undefined;
-}
-
-/** An opened session, and where. */
-export interface Placed {
-  readonly member: Member;
-  readonly session: StepSession;
 }
 
 /**

@@ -1,13 +1,20 @@
 import { advance, type DecodeState, INITIAL_STATE } from "../../shared/decode/advance.ts";
 import type { Block } from "../../shared/decode/block.ts";
-import { canDraft, type DraftingSession, type RunEnd, type RunRequest } from "../../shared/decode/drafting-session.ts";
+import { canDraft, type DraftingSession, type RunEnd } from "../../shared/decode/drafting-session.ts";
 import type { Hint } from "../../shared/decode/hints.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult } from "../../shared/engine.ts";
+import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import { cancelled } from "../step-link.ts";
-import type { Placed } from "./pooled-engine.ts";
+import type { Member } from "./member.ts";
+
+/** An opened session, and where. */
+export interface Placed {
+  readonly member: Member;
+  readonly session: StepSession;
+}
 
 export interface Resumption {
   /** Opens a session over all that was committed, anywhere. Rejects where that cannot be had. */

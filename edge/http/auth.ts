@@ -1,5 +1,7 @@
 import { StepError } from "../../shared/errors.ts";
 import type { Config } from "../config.ts";
+import type { Keys } from "../keys/keys.ts";
+import { isStoredKey, type KeyRecord, keyId } from "../keys/record.ts";
 import { sha256Hex } from "../text/bundles.ts";
 
 /** Who calls. Holds no key, only what was made of its hash. */
@@ -8,6 +10,14 @@ export interface Caller {
   readonly id: string;
   /** Names what is remembered of this key alone; null without a key. */
   readonly memoryName: string | null;
+  /** The caller's key where it is a stored one, with limits of its own. */
+  readonly key: StoredKey | null;
+}
+
+export interface StoredKey {
+  /** SHA-256, hex. */
+  readonly hash: string;
+  readonly record: KeyRecord;
 }
 
 /** A caller's name for the engine, which is told neither keys nor addresses. */
@@ -16,20 +26,28 @@ export async function tenantOf({ id }: Caller): Promise<string> {
 }
 
 /**
- * With API keys configured a bearer key is required and must be one of them. Without, everybody is
- * anonymous, told apart by address where that can be trusted; keys that OpenAI's clients always send are not looked at.
- * Throws StepError "invalid_api_key".
+ * A bearer key must be stored or one of the configuration's. Where anybody may call, whoever has no key is anonymous, told
+ * apart by address where that can be trusted; OpenAI's clients always send something, so only what looks like a key from
+ * here is held to be one. Throws StepError: "invalid_api_key", or "overloaded" where stored keys cannot be asked.
  */
-export async function authenticate(headers: Headers, config: Config): Promise<Caller> {
-  const { apiKeyHashes: keyHashes } = config;
-  if (keyHashes.length === 0) {
-    const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
-    return { id: `ip:${address === null ? "unknown" : network(address)}`, memoryName: null };
+export async function authenticate(headers: Headers, config: Config, keys: Keys | null): Promise<Caller> {
+  const key = bearerKey(headers);
+  if (key !== null) {
+    const hash = await hashOf(key);
+    if (isAmong(hash, config.apiKeyHashes)) return await holderOf(hash, null);
+    if (keys !== null && isStoredKey(key)) return await holderOf(hash, await keys.lookUp(hash));
   }
-  const hash = await keyHash(headers);
-  if (hash === null) throw new StepError("invalid_api_key", "Send an API key: Authorization: Bearer <key>.");
-  if (!isAmong(hash, keyHashes)) throw new StepError("invalid_api_key", "The API key is not valid.");
-  return { id: `key:${hash.slice(0, 16)}`, memoryName: await hashOf(`memory ${hash}`) };
+  if (!config.anonymous) {
+    const words = key === null ? "Send an API key: Authorization: Bearer <key>." : "The API key is not valid.";
+    throw new StepError("invalid_api_key", words);
+  }
+  const address = config.trustConnectingIp ? headers.get("cf-connecting-ip") : null;
+  return { id: `ip:${address === null ? "unknown" : network(address)}`, memoryName: null, key: null };
+}
+
+async function holderOf(hash: string, record: KeyRecord | null): Promise<Caller> {
+  const key = record && { hash, record };
+  return { id: `key:${keyId(hash)}`, memoryName: await hashOf(`memory ${hash}`), key };
 }
 
 /** Lets only those pass who have the gpu-workers' key. Throws StepError "invalid_api_key". */
@@ -39,20 +57,29 @@ export async function authenticateWorker(headers: Headers, { gpuWorkerKey }: Con
   }
 }
 
+/** Lets only those pass who administer keys. Throws StepError "invalid_api_key". */
+export async function authenticateAdmin(headers: Headers, { adminKeyHashes }: Config): Promise<void> {
+  if (adminKeyHashes.length === 0)
+    throw new StepError("invalid_api_key", "This deployment has no administrator's key.");
+  if (!(await hasKey(headers, adminKeyHashes))) {
+    throw new StepError("invalid_api_key", "Send the administrator's key: Authorization: Bearer <key>.");
+  }
+}
+
 /** Whether a request carries one of the keys. */
 export async function hasKey(headers: Headers, hashes: readonly string[]): Promise<boolean> {
-  const hash = await keyHash(headers);
-  return hash !== null && isAmong(hash, hashes);
+  const key = bearerKey(headers);
+  return key !== null && isAmong(await hashOf(key), hashes);
 }
 
-/** Of the bearer key; null where there is none. */
-async function keyHash(headers: Headers): Promise<string | null> {
+/** null: there is none. */
+function bearerKey(headers: Headers): string | null {
   // A gpu-worker's key may hold spaces.
-  const key = /^Bearer +(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1];
-  return key === undefined ? null : await hashOf(key);
+  return /^Bearer +(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1] ?? null;
 }
 
-async function hashOf(text: string): Promise<string> {
+/** SHA-256 of a text, hex. */
+export async function hashOf(text: string): Promise<string> {
   return await sha256Hex(new Uint8Array(new TextEncoder().encode(text)));
 }
 

@@ -39,6 +39,9 @@ export async function checkRate(
 const LEASE_MS = 15_000;
 const RENEW_MS = LEASE_MS / 3;
 
+/** Whose places they are. */
+export type PlaceHolder = Pick<Caller, "id"> & Partial<Pick<Caller, "key">>;
+
 interface Place {
   readonly callerId: string;
   expiresAt: number;
@@ -66,8 +69,9 @@ export class StreamSlots {
    * Takes a place; the result gives it back and may be called twice. Throws RateLimited where the caller has all of
    * theirs, StepError "overloaded" where all are taken.
    */
-  take(caller: Pick<Caller, "id">): () => void {
-    const { perCaller, total } = this.#limits;
+  take(caller: PlaceHolder): () => void {
+    const { total } = this.#limits;
+    const perCaller = this.#most(caller);
     if (this.#count(caller) >= perCaller) {
       throw new RateLimited(`At most ${perCaller} ${this.#what} of one caller may run at once.`, {
         "retry-after": "1",
@@ -88,10 +92,10 @@ export class StreamSlots {
   }
 
   /** Up to `most` places, as many as there are, but at least one, as `take`. */
-  takeSome(caller: Caller, most: number): { readonly count: number; readonly release: () => void } {
+  takeSome(caller: PlaceHolder, most: number): { readonly count: number; readonly release: () => void } {
     const releases = [this.take(caller)];
-    const { perCaller, total } = this.#limits;
-    const isFree = () => this.#count(caller) < perCaller && this.#held.size < total;
+    const { total } = this.#limits;
+    const isFree = () => this.#count(caller) < this.#most(caller) && this.#held.size < total;
     while (releases.length < most && isFree()) releases.push(this.take(caller));
     return {
       count: releases.length,
@@ -101,8 +105,13 @@ export class StreamSlots {
     };
   }
 
+  /** A key that may have more than others has; that it has no more is the key's own to see to (keys/quota.ts). */
+  #most({ key }: PlaceHolder): number {
+    return Math.max(this.#limits.perCaller, key?.record.limits.streams ?? 0);
+  }
+
   /** The caller's places, after dropping those, of all callers, that nobody renews any more. */
-  #count(caller: Pick<Caller, "id">): number {
+  #count(caller: PlaceHolder): number {
     const now = this.#now();
     let count = 0;
     for (const place of this.#held) {

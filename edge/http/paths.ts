@@ -1,7 +1,7 @@
 import { getPath } from "hono/utils/url";
 
 const API =
-  /^(?:\/v1)*(\/(?:chat\/completions|completions|responses|embeddings|models|memory|tokenize|detokenize)(?:\/.*)?)$/;
+  /^(?:\/v1)*(\/(?:chat\/completions|completions|responses|embeddings|models|memory|usage|tokenize|detokenize)(?:\/.*)?)$/;
 
 /** A route's usual path, however a base URL was put together: without /v1, with it twice, with slashes at the end. */
 export function usualPath(request: Request): string {

@@ -1,5 +1,6 @@
 import * as z from "zod";
 import { registration } from "../fleet/registry.ts";
+import { newKey } from "../keys/record.ts";
 import { detokenizeBody, tokenizeBody } from "../routes/tokenize.ts";
 import * as answers from "./answer-schemas.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "./refuse.ts";
@@ -22,6 +23,7 @@ const SCHEMAS = {
   Text: answers.detokenized,
   Error: answers.errorBody,
   Registration: registration,
+  NewKey: newKey,
 };
 
 type Name = keyof typeof SCHEMAS;
@@ -72,6 +74,20 @@ function paths() {
     "/v1/memory": {
       get: getOperation("How much is remembered of this API key's texts"),
       delete: getOperation("Removes all of it"),
+    },
+    "/v1/usage": { get: getOperation("What this API key allows and has used, by day") },
+    "/admin/keys": {
+      get: getOperation("Every API key; with the administrator's key, as all below /admin"),
+      post: {
+        ...getOperation("Makes a key, which this answer alone shows"),
+        requestBody: { required: true, content: { "application/json": { schema: ref("NewKey") } } },
+      },
+    },
+    "/admin/keys/{key}": {
+      delete: { ...getOperation("Revokes a key, by id or name"), parameters: [inPath("key")] },
+    },
+    "/admin/keys/{key}/usage": {
+      get: { ...getOperation("What a key allows and has used, by day"), parameters: [inPath("key")] },
     },
     "/v1/packs": {
       get: getOperation("n-gram packs that this API key has uploaded"),

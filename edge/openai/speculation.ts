@@ -1,4 +1,5 @@
-import type { RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
+import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import {
@@ -43,15 +44,19 @@ export interface Drafted {
   readonly own: StoredPack | null;
   /** Whether there is a prediction: then drafts copy from the request's own tokens unless it says otherwise. */
   readonly predicted: boolean;
+  /** Rescorers that the caller may use beside `none`; null: all. */
+  readonly allowed: readonly RescorerType[] | null;
 }
 
 /**
- * Checks `speculation` against the bundle and fills in its defaults. Throws StepError (400) naming the field that asks for
- * more than the bundle has.
+/**
+ * Checks `speculation` against the bundle and fills in its defaults. Throws StepError (400, 403) naming the field that asks for
+ * more than the bundle has or the caller may use.
  */
-export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { own, predicted }: Drafted): DraftPlan {
+export function planDraft(asked: SpeculationParams, manifest: BundleManifest, drafted: Drafted): DraftPlan {
+  const { own, predicted, allowed } = drafted;
   const { defaults } = manifest;
-  const params = predicted ? withCopies(asked, manifest) : asked;
+  const params = withAllowed(predicted ? withCopies(asked, manifest) : asked, asked.rescorer.type, manifest, allowed);
   atMost("speculation.heads", params.heads, manifest.latticeHeads);
   atMost("speculation.top_k", params.topK, manifest.topK);
   const type = params.rescorer.type ?? defaultType(manifest);
@@ -77,6 +82,24 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
     ownPack: looked ? own : null,
     elsewhere: looked ? runnable(rescorer, shipped) : { rescorer, pack: null },
   };
+}
+
+/** Where none is named, one that the caller may use. Throws StepError "forbidden" where another one is. */
+function withAllowed(
+  params: SpeculationParams,
+  named: RescorerType | null,
+  manifest: BundleManifest,
+  allowed: readonly RescorerType[] | null,
+): SpeculationParams {
+  const { rescorer } = params;
+  const wanted = rescorer.type ?? defaultType(manifest);
+  if (allowed === null || !params.enabled || wanted === "none" || allowed.includes(wanted)) return params;
+  if (named !== null) {
+    const message = `This API key may use the rescorers ${["none", ...allowed].join(", ")}, not '${named}'.`;
+    throw new StepError("forbidden", message, "speculation.rescorer.type");
+  }
+  const type = allowed.find((one) => availableRescorers(manifest).includes(one)) ?? "none";
+  return { ...params, rescorer: { ...rescorer, type } };
 }
 
 /** Throws StepError (400) where the model cannot use the tenant's pack. */

@@ -1,5 +1,4 @@
 import { LIMITS } from "../../shared/limits.ts";
-import type { AppContext, Services } from "../app.ts";
 import { Completion } from "../complete.ts";
 import type { DecodingOptions } from "../decoding.ts";
 import { tenantOf } from "../http/auth.ts";
@@ -7,13 +6,17 @@ import { readJson } from "../http/body.ts";
 import { asStepError, type ErrorBody, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
 import { DONE, eventFrame, frame, KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
-import type { Metrics } from "../openai/answer-schemas.ts";
+import { admit } from "../keys/admission.ts";
+import type { Used } from "../keys/record.ts";
+import type { Metrics, Usage } from "../openai/answer-schemas.ts";
 import { type CompletionParams, parseChat, parseCompletion } from "../openai/params.ts";
 import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
 import { serverTiming } from "../openai/responses.ts";
 import { TenantPacks } from "../packs/tenant-packs.ts";
-import { prepare, type Tenant } from "../prepare.ts";
+import { type Prepared, prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
+import type { AppContext, Services } from "../services.ts";
+import { RequestTrace } from "../telemetry.ts";
 
 /** Names the fields that were sent and change nothing. */
 export const IGNORED_HEADER = "x-ignored-fields";
@@ -23,6 +26,8 @@ interface Answer {
   full(): Promise<{ readonly body: object; readonly metrics: Metrics }>;
   /** Items of a stream. */
   chunks(): AsyncGenerator<unknown, void>;
+  /** So far. */
+  usage(): Usage;
   /** An error within a stream, as its last item. */
   errorEvent?(error: ErrorBody["error"]): unknown;
 }
@@ -53,34 +58,94 @@ export async function completionsRoute<P extends CompletionParams>(
   api: Api<P>,
 ): Promise<Response> {
   const receivedAt = services.now();
-  await checkRate(services.limiter, c.get("caller"), services.config);
-  const params = api.parse(await readJson(c.req.raw));
-  const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
-  const { count, release } = services.slots.takeSome(c.get("caller"), most);
-  const cancel = followAbort(c.req.raw.signal, release);
-  if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
+  const caller = c.get("caller");
+  const trace = traceOf(c, services);
+  const held = new Held();
+  const cancel = followAbort(c.req.raw.signal, held);
   try {
+    // A stored key has a rate of its own, which is asked once it is known what the request may use.
+    if (caller.key === null) await checkRate(services.limiter, caller, services.config);
+    trace?.part("prepare");
+    const params = api.parse(await readJson(c.req.raw));
+    if (params.ignored.length > 0) c.header(IGNORED_HEADER, params.ignored.join(", "));
+    const most = Math.min(params.inputs.length * params.n, LIMITS.choicesAtOnce);
+    const { count, release } = services.slots.takeSome(caller, most);
+    held.add(release);
     const tenant = await callerAsTenant(c, services);
+    const prepared = await prepare(params, { bundles: services.bundles, tenant, here: services.here });
+    trace?.part("admit");
+    const grant = await admit(c, services, { streams: count, tokens: mostTokens(prepared) });
+    trace?.part(null);
     const answer = api.answer({
       params,
-      prepared: await prepare(params, { bundles: services.bundles, tenant, here: services.here }),
+      prepared,
       engine: services.engine,
-      width: count,
+      width: grant.streams,
       signal: cancel.signal,
       now: services.now,
       receivedAt,
+      trace,
       created: Math.floor(services.date() / 1000),
     });
-    if (params.stream)
-      return await stream(c, services, { answer, frame: api.frame, done: api.done }, { cancel, release });
+    held.add(() => grant.settle(usedOf(answer.usage())));
+    held.add(() => trace?.end(answer.usage()));
+    if (params.stream) {
+      const { frame, done } = api;
+      return await stream(c, services, { answer, frame, done }, { cancel, held, trace });
+    }
     const { body, metrics } = await answer.full();
     c.header("server-timing", serverTiming(metrics));
-    release();
+    held.release();
     return c.json(body);
   } catch (error) {
-    release();
+    trace?.end(null, error);
+    held.release();
     throw error;
   }
+}
+
+function traceOf(c: AppContext, { tracing, date, here }: Services): RequestTrace | null {
+  if (tracing === null) return null;
+  return new RequestTrace({
+    tracing,
+    name: `POST ${c.req.path}`,
+    requestId: c.get("requestId"),
+    headers: c.req.raw.headers,
+    date,
+    // Beside the model nothing ends a request before its time.
+    waitUntil: (sent) => (here === "gpu" ? undefined : c.executionCtx.waitUntil(sent)),
+  });
+}
+
+/** What a request holds until it ends, however it does. */
+class Held {
+  readonly #releases: (() => void)[] = [];
+  #released = false;
+
+  add(release: () => void): void {
+    if (this.#released) release();
+    else this.#releases.push(release);
+  }
+
+  /** May be called again, which changes nothing. */
+  release(): void {
+    this.#released = true;
+    for (const release of this.#releases.splice(0)) release();
+  }
+}
+
+/** Tokens that a request uses at most. */
+function mostTokens({ promptTokens, choices }: Prepared): number {
+  return choices.reduce((sum, { request }) => sum + request.limits.maxTokens, promptTokens);
+}
+
+/** Where no token came, no prompt is counted either. */
+function usedOf({ prompt_tokens, completion_tokens, prompt_tokens_details }: Usage): Used {
+  return {
+    promptTokens: completion_tokens === 0 ? 0 : prompt_tokens,
+    cachedTokens: prompt_tokens_details.cached_tokens,
+    completionTokens: completion_tokens,
+  };
 }
 
 async function callerAsTenant(c: AppContext, { memory, packs, loadedPacks, logError }: Services): Promise<Tenant> {
@@ -90,8 +155,15 @@ async function callerAsTenant(c: AppContext, { memory, packs, loadedPacks, logEr
     name: await tenantOf(caller),
     memory: memoryName === null ? null : (memory?.(memoryName) ?? null),
     packs: memoryName === null || packs === null ? null : new TenantPacks(memoryName, packs(memoryName), loadedPacks),
+    limits: caller.key?.record.limits ?? null,
     logError: (error) => logError(c.get("requestId"), error),
   };
+}
+
+interface Running {
+  readonly cancel: AbortController;
+  readonly held: Held;
+  readonly trace: RequestTrace | null;
 }
 
 /**
@@ -102,7 +174,7 @@ async function stream(
   c: AppContext,
   services: Services,
   { answer, frame, done }: { readonly answer: Answer } & Pick<Api<CompletionParams>, "frame" | "done">,
-  { cancel, release }: { readonly cancel: AbortController; readonly release: () => void },
+  { cancel, held, trace }: Running,
 ): Promise<Response> {
   const chunks = answer.chunks();
   const first = await chunks.next();
@@ -111,13 +183,14 @@ async function stream(
     frame,
     done,
     errorData: (error) => {
+      trace?.end(answer.usage(), error);
       const fault = asStepError(error);
       if (isFault(fault)) services.logError(c.get("requestId"), error);
       const told = errorBody(fault);
       return answer.errorEvent?.(told.error) ?? told;
     },
     onCancel: () => cancel.abort(),
-    onEnd: release,
+    onEnd: () => held.release(),
   });
   return c.body(body, 200, SSE_HEADERS);
 }
@@ -133,12 +206,12 @@ async function* withFirst<T>(first: IteratorResult<T, void>, rest: AsyncGenerato
 }
 
 /**
- * Aborts when the client goes away (where the runtime says so) or when told to; `release` is called with it, because
+ * Aborts when the client goes away (where the runtime says so) or when told to; `held` is released with it, because
  * in workerd nothing that waits for something else runs any more then.
  */
-function followAbort(client: AbortSignal, release: () => void): AbortController {
+function followAbort(client: AbortSignal, held: Held): AbortController {
   const controller = new AbortController();
-  controller.signal.addEventListener("abort", release, { once: true });
+  controller.signal.addEventListener("abort", () => held.release(), { once: true });
   if (client.aborted) controller.abort();
   else client.addEventListener("abort", () => controller.abort(), { once: true });
   return controller;

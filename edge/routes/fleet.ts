@@ -1,11 +1,11 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import type { AppContext, Services } from "../app.ts";
 import type { Registry } from "../fleet/registry.ts";
 import { registration, workerUrl } from "../fleet/registry.ts";
 import { authenticateWorker } from "../http/auth.ts";
 import { readJson } from "../http/body.ts";
 import { asObject, check, checkField, invalid } from "../openai/check.ts";
+import type { AppContext, Services } from "../services.ts";
 
 /** GET /fleet/workers: the gpu-workers that are registered now. */
 export async function listWorkersRoute(c: AppContext, services: Services): Promise<Response> {

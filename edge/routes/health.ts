@@ -1,5 +1,5 @@
 import { StepError } from "../../shared/errors.ts";
-import type { AppContext, Services } from "../app.ts";
+import type { AppContext, Services } from "../services.ts";
 
 /** GET /readyz: the engine answers and serves one of our bundles, tokenized the way we do. */
 export async function readyRoute(c: AppContext, { bundles, engineInfo }: Services): Promise<Response> {

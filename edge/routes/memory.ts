@@ -1,7 +1,7 @@
 import { StepError } from "../../shared/errors.ts";
-import type { AppContext, Services } from "../app.ts";
 import { checkRate } from "../http/limits.ts";
 import type { MemoryStore } from "../memory/memory.ts";
+import type { AppContext, Services } from "../services.ts";
 
 /** GET /v1/memory: how much is remembered of the caller. */
 export async function memoryRoute(c: AppContext, services: Services): Promise<Response> {

@@ -1,7 +1,7 @@
 import { StepError } from "../../shared/errors.ts";
-import type { AppContext, Services } from "../app.ts";
 import { hasKey } from "../http/auth.ts";
 import { labelled, type WorkerMetrics } from "../http/prometheus.ts";
+import type { AppContext, Services } from "../services.ts";
 
 /** GET /metrics: those of all gpu-workers, for whoever has a key. Throws StepError. */
 export async function metricsRoute(c: AppContext, { config, engineMetrics }: Services): Promise<Response> {

@@ -1,5 +1,5 @@
-import type { AppContext, Services } from "../app.ts";
 import { modelBody } from "../openai/model-body.ts";
+import type { AppContext, Services } from "../services.ts";
 
 /** GET /v1/models */
 export async function listModelsRoute(c: AppContext, { bundles, startedAt }: Services): Promise<Response> {

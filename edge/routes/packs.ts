@@ -2,12 +2,12 @@ import * as z from "zod";
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import type { AppContext, Services } from "../app.ts";
 import { readBytes } from "../http/body.ts";
 import { checkRate } from "../http/limits.ts";
 import { checkField, invalid } from "../openai/check.ts";
 import type { StoredPack } from "../packs/pack-store.ts";
 import { checkPack, TenantPacks } from "../packs/tenant-packs.ts";
+import type { AppContext, Services } from "../services.ts";
 
 const packName = z
   .string()

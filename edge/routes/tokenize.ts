@@ -1,12 +1,12 @@
 import * as z from "zod";
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import type { AppContext, Services } from "../app.ts";
 import { readJson } from "../http/body.ts";
 import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";
 import { parseChat, parseCompletion } from "../openai/params.ts";
 import { tokenize } from "../prepare.ts";
+import type { AppContext, Services } from "../services.ts";
 import { Detokenizer, tokenText } from "../text/detokenize.ts";
 
 export const tokenizeBody = z.strictObject({
@@ -29,7 +29,11 @@ export async function tokenizeRoute(c: AppContext, services: Services): Promise<
   const prompt = wire.prompt ?? wire.content;
   if (prompt == null && messages == null) throw invalid("prompt", "it or messages is needed");
   const params = messages == null ? parseCompletion({ model, prompt }) : parseChat({ model, messages });
-  const { bundle, prompts, contextTokens } = await tokenize(params, services.bundles);
+  const { bundle, prompts, contextTokens } = await tokenize(
+    params,
+    services.bundles,
+    c.get("caller").key?.record.limits.maxContext,
+  );
   const tokens = [...prompts[0]!];
   return c.json({
     count: tokens.length,

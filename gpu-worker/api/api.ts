@@ -4,9 +4,10 @@ import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/config.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
+import type { Tracing } from "../../shared/telemetry/tracing.ts";
 import type { Metrics } from "../metrics.ts";
+import type { Drafts, Served } from "../served.ts";
 import { ServedSession } from "../served-session.ts";
-import type { Drafts, Served } from "../server.ts";
 
 export interface ApiOptions {
   readonly engine: Served;
@@ -16,6 +17,8 @@ export interface ApiOptions {
   /** Completions at once. */
   readonly maxStreams: number;
   readonly log: (line: string) => void;
+  /** null: nothing is traced. */
+  readonly tracing: Tracing | null;
 }
 
 /** Answers a request of OpenAI's API whose caller has shown the key. */
@@ -25,13 +28,14 @@ export type Api = (request: Request) => Promise<Response>;
  * OpenAI's routes beside the model, for whoever routes to gpu-workers directly: the edge's own code, with the bundle's
  * files and the engine at hand, so all is drafted here.
  */
-export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, log }: ApiOptions): Api {
+export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, log, tracing }: ApiOptions): Api {
   const { model } = engine.bundle;
   const app = createApp({
     // Whoever comes here has shown the key; no browser has business here.
     config: readConfig({
       GPU_WORKER_KEY: "not called",
       DEFAULT_MODEL: model,
+      ANONYMOUS: "true",
       MAX_STREAMS: String(maxStreams),
       MAX_STREAMS_TOTAL: String(maxStreams),
     }),
@@ -48,6 +52,8 @@ export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, lo
     limiter: null,
     registry: null,
     memory: null,
+    keyStore: null,
+    tracing,
     packs: null,
     now: () => performance.now(),
     date: () => Date.now(),

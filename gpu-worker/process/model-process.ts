@@ -1,11 +1,11 @@
 import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { assert } from "../../shared/assert.ts";
 import type { EngineModel } from "../engine/engine.ts";
 import type { LoadOptions } from "../load.ts";
 import { type PassResult, type Runner, type RunnerItem, RunnerLost } from "../runner.ts";
+import { guard } from "./guard.ts";
 import type { FromModel, ToModel } from "./messages.ts";
 
 export interface ModelProcessOptions extends LoadOptions {
@@ -128,11 +128,13 @@ function launch(bundleDir: string, options: ModelProcessOptions): Link {
 /** The channel to one process. After the first failure nothing more comes of it. */
 class Link {
   readonly #child: ChildProcess;
+  readonly #gone: Promise<void>;
   #waiting: { readonly resolve: (message: FromModel) => void; readonly reject: (error: Error) => void } | null = null;
   #failure: string | null = null;
 
   constructor(child: ChildProcess) {
     this.#child = child;
+    this.#gone = guard(child);
     child.on("message", (message: FromModel) => {
       if (message.op === "failed") this.#fail(message.message);
       else this.#settle()?.resolve(message);
@@ -173,12 +175,9 @@ class Link {
   }
 
   async end(): Promise<void> {
-    const { pid, exitCode, signalCode } = this.#child;
-    if (pid === undefined || exitCode !== null || signalCode !== null) return;
-    const gone = once(this.#child, "exit");
     // It has nothing to save, and a native call could not be ended otherwise.
     this.kill();
-    await gone;
+    await this.#gone;
   }
 
   async #answer(ms: number, late: string): Promise<FromModel> {

@@ -2,6 +2,7 @@ import type { DraftTree } from "../draft-tree.ts";
 import type { StepResult, TokenLogProbs } from "../engine.ts";
 import { StepError } from "../errors.ts";
 import { ROOT, type TokenId } from "../ids.ts";
+import type { DecodeLimits } from "./run-request.ts";
 
 /** "stop": an end-of-sequence token was committed; "length": as many tokens as were asked for. */
 export type FinishReason = "stop" | "length";
@@ -11,12 +12,6 @@ export interface CommittedToken {
   /** "accepted": drafted and confirmed; "bonus": the model's own token after the accepted path. */
   readonly kind: "accepted" | "bonus";
   readonly logProbs: TokenLogProbs | null;
-}
-
-export interface DecodeLimits {
-  /** Completion tokens, at least 1. */
-  readonly maxTokens: number;
-  readonly eosTokens: readonly TokenId[];
 }
 
 export interface DecodeState {

@@ -4,15 +4,9 @@ import { type NodeIndex, ROOT } from "../ids.ts";
 import { type Lattice, laterRows, narrowLattice } from "../lattice.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
 import { AcceptanceEstimate } from "./acceptance.ts";
-import { type DecodeLimits, type DecodeState, draftDepth } from "./advance.ts";
+import { type DecodeState, draftDepth } from "./advance.ts";
 import type { Guide } from "./guide.ts";
-
-export interface DraftSize {
-  /** Upper bound of drafted nodes per step; 0 drafts nothing. */
-  readonly maxNodes: number;
-  /** true: at most `maxNodes`, of which the engine verifies those that pay; false: all of `maxNodes`. */
-  readonly autoNodes: boolean;
-}
+import type { DecodeLimits, DraftSize } from "./run-request.ts";
 
 /** Least chance of a node that is drafted before the engine has said what pays. */
 const FIRST_FLOOR = 0.05;

@@ -1,35 +1,7 @@
-import type { CancelSignal, Load, PassCosts, StepResult, StepSession } from "../engine.ts";
-import type { RescorerSpec } from "../rescore/index.ts";
-import type { DecodeLimits } from "./advance.ts";
+import type { CancelSignal, Load, StepResult, StepSession } from "../engine.ts";
 import type { Block } from "./block.ts";
-import type { DraftSize } from "./drafter.ts";
 import type { Hint } from "./hints.ts";
-
-/** How an engine is to draft by itself. */
-export interface RunRequest extends DraftSize {
-  readonly rescorer: RescorerSpec;
-  /** The n-gram pack it looks at: hex SHA-256 of the file; null without one. */
-  readonly pack: string | null;
-  /** What the answer is expected to be much like, at most LIMITS.contextTokens; left out: nothing is expected. */
-  readonly prediction?: Uint32Array;
-  readonly limits: DecodeLimits;
-  /** Whether drafts are made by the session's grammar, where there is one. */
-  readonly guided: boolean;
-  /** Whether blocks tell what was verified. */
-  readonly verified: boolean;
-}
-
-/** What an engine is known by before a session is opened there; null: it has not been heard of. */
-export interface EngineEstimates {
-  readonly roundTripMs: number | null;
-  readonly costs: PassCosts | null;
-}
-
-/**
- * The run that is to begin with the first token, so that the second does not wait for a round trip either; null: none.
- * The session's first call must then be `run`.
- */
-export type Ahead = (known: EngineEstimates) => RunRequest | null;
+import type { RunRequest } from "./run-request.ts";
 
 /** What to go on from after a run. */
 export interface RunEnd {

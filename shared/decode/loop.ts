@@ -5,12 +5,13 @@ import type { TokenId } from "../ids.ts";
 import { EMPTY_LATTICE, type Lattice } from "../lattice.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
 import { NO_RUNNERS_UP, type RunnersUp, rowsOf } from "../runners-up.ts";
-import { advance, type DecodeLimits, type DecodeState, draftDepth, follow, INITIAL_STATE } from "./advance.ts";
+import { advance, type DecodeState, draftDepth, follow, INITIAL_STATE } from "./advance.ts";
 import type { Block } from "./block.ts";
-import { Drafter, type DraftSize } from "./drafter.ts";
-import type { DraftingSession, RunEnd, RunRequest } from "./drafting-session.ts";
+import { Drafter } from "./drafter.ts";
+import type { DraftingSession, RunEnd } from "./drafting-session.ts";
 import { Guide } from "./guide.ts";
 import { type Hint, Hints } from "./hints.ts";
+import type { DecodeLimits, DraftSize, RunRequest } from "./run-request.ts";
 
 export interface LoopRequest extends DraftSize {
   /** `answered`: tokens at the end of `prompt` that are the answer so far. */

@@ -1,5 +1,4 @@
-import type { PassCosts, StepTiming } from "../engine.ts";
-import type { EngineEstimates } from "./drafting-session.ts";
+import type { EngineEstimates, PassCosts, StepTiming } from "../engine.ts";
 
 /** Who drafts: the caller of the engine, a round trip away, or the engine itself. */
 export type Place = "edge" | "gpu";

@@ -1,14 +1,13 @@
-import type { CancelSignal, OpenSpec, StepEngine } from "../engine.ts";
+import type { CancelSignal, EngineEstimates, OpenSpec, StepEngine } from "../engine.ts";
 import { StepError } from "../errors.ts";
 import type { TokenGrammar } from "../grammar/token-grammar.ts";
 import type { Rescorer } from "../rescore/rescorer.ts";
-import type { DecodeLimits } from "./advance.ts";
 import type { Block } from "./block.ts";
-import type { DraftSize } from "./drafter.ts";
-import { canDraft, type DraftingSession, type EngineEstimates, type RunRequest } from "./drafting-session.ts";
+import { canDraft, type DraftingSession } from "./drafting-session.ts";
 import { HintGain } from "./hints.ts";
 import { Loop } from "./loop.ts";
 import { HERE, type Place, type Placement } from "./placement.ts";
+import type { DecodeLimits, DraftSize, RunRequest } from "./run-request.ts";
 
 export interface DecodeRequest extends DraftSize {
   readonly spec: OpenSpec;

@@ -1,6 +1,7 @@
 import { assert } from "../assert.ts";
-import { CANDIDATES, type Continuations, type PathEnd } from "./continuations.ts";
+import { CANDIDATES, type Continuations } from "./continuations.ts";
 import { Features, WEIGHTS } from "./features.ts";
+import type { PathEnd } from "./path-end.ts";
 import { exp } from "./real.ts";
 
 /** Raised when the features change: weights of another version mean something else. */

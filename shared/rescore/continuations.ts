@@ -1,5 +1,5 @@
 import { SOURCES } from "../draft-tree.ts";
-import { type LogProb, ROOT, type TokenId } from "../ids.ts";
+import type { LogProb, TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
@@ -7,6 +7,7 @@ import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts
 import { GAPS_PER_NAT } from "../runners-up.ts";
 import type { CopyTrust } from "./copy-trust.ts";
 import type { History } from "./history.ts";
+import type { PathEnd } from "./path-end.ts";
 import { exp, ln } from "./real.ts";
 import type { Recycled } from "./recycled.ts";
 
@@ -30,24 +31,6 @@ export const NOT_RECYCLED = -1;
 const HEAD_FLOOR: LogProb = -12;
 const LM_FLOOR: LogProb = -18;
 const LEAST_REST = 1e-4;
-
-/** Where a path stands: what its next token depends on. */
-export interface PathEnd {
-  /** Tokens drafted so far: the column that the next one is in. */
-  readonly depth: number;
-  readonly lm: LmState;
-  readonly prompt: PromptState;
-  /** The newest token and its rank in its column; ROOT's rank for a committed token. */
-  readonly token: TokenId;
-  readonly rank: number;
-  /** The token before the newest one. */
-  readonly before: TokenId;
-  /** How many of the newest tokens were copies, each of what lately followed the longest match before it. */
-  readonly run: number;
-}
-
-/** The rank of a committed token, which no head listed. */
-export const COMMITTED = ROOT - 1;
 
 /**
  * What may follow a path, and all that is known of each token: the column's candidates, then those that the prompt's

@@ -1,4 +1,5 @@
-import { COMMITTED, type Continuations, NOT_RECYCLED, type PathEnd, UNLISTED, UNSEEN } from "./continuations.ts";
+import { type Continuations, NOT_RECYCLED, UNLISTED, UNSEEN } from "./continuations.ts";
+import { COMMITTED, type PathEnd } from "./path-end.ts";
 import { ln } from "./real.ts";
 import { RECYCLED } from "./recycled.ts";
 

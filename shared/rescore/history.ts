@@ -2,8 +2,8 @@ import type { TokenId } from "../ids.ts";
 import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { NO_MATCH, PROMPT_ORDER, type PromptModel } from "../ngram/prompt.ts";
 import { NO_RUNNERS_UP, type RunnersUp } from "../runners-up.ts";
-import { COMMITTED, type PathEnd } from "./continuations.ts";
 import { CopyTrust } from "./copy-trust.ts";
+import { COMMITTED, type PathEnd } from "./path-end.ts";
 import type { Recycled } from "./recycled.ts";
 
 /** What a rescorer keeps of the committed tokens: the states of its models after them, and how copying went. */

@@ -6,11 +6,18 @@ import { neuralModule } from "./neural.ts";
 import { ngramModule } from "./ngram.ts";
 import { noneModule } from "./none.ts";
 import type { Params } from "./params.ts";
+import { pathModule } from "./path.ts";
 import type { Rescorer } from "./rescorer.ts";
 import { treeModule } from "./tree.ts";
 
 /** Every rescorer, in the order in which they are listed to readers. */
-const MODULES = { none: noneModule, ngram: ngramModule, tree: treeModule, neural: neuralModule } as const;
+const MODULES = {
+  none: noneModule,
+  ngram: ngramModule,
+  path: pathModule,
+  tree: treeModule,
+  neural: neuralModule,
+} as const;
 
 export type RescorerType = keyof typeof MODULES;
 

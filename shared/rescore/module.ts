@@ -1,7 +1,5 @@
 import type * as z from "zod";
-import type { OpenSpec } from "../engine.ts";
 import type { TokenId } from "../ids.ts";
-import type { BundleManifest } from "../manifest.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import type { Calibration } from "./calibration.ts";
 import type { ParamName, Params } from "./params.ts";
@@ -18,14 +16,31 @@ export interface RescorerParts {
 
 /** What a session is opened with for a rescorer's sake. */
 export interface EngineWork {
-  readonly neural: OpenSpec["neural"];
+  /** OpenSpec.neural */
+  readonly neural: number | null;
   readonly runnersUp: number;
 }
 
-/** The parts of a bundle that a rescorer may need. */
-export type RescorerBundle = Pick<BundleManifest, "calibration"> & {
-  readonly graphs: Pick<BundleManifest["graphs"], "neural">;
-};
+/** The parts of a bundle (manifest.ts) that a rescorer may need. */
+export interface RescorerBundle {
+  readonly calibration?: Calibration | null;
+  readonly graphs: { readonly neural: object | null };
+}
+
+/** Of a bundle's defaults, what settings come from. */
+export interface RescorerDefaults {
+  readonly rescorer: {
+    readonly order: number;
+    readonly alpha: number;
+    readonly pBest: number;
+    /** Whether n-grams of the request's own tokens take part; false where left out. */
+    readonly prompt?: boolean | undefined;
+    /** Whether recycled tokens do; false where left out. */
+    readonly recycled?: boolean | undefined;
+  };
+  /** Weight of the local rescorer, in bundles that have one. */
+  readonly neuralAlpha: number;
+}
 
 /**
  * All there is to know of a rescorer. The API's schema and defaults, the wire, both places that draft, evaluation
@@ -45,7 +60,7 @@ export interface RescorerModule<P extends Params = Params> {
   readonly calibrated: boolean;
   /** What the bundle lacks for it, to follow "has no"; null: nothing. */
   needs(bundle: RescorerBundle): string | null;
-  defaults(manifest: Pick<BundleManifest, "defaults">): P;
+  defaults(manifest: { readonly defaults: RescorerDefaults }): P;
   /** Nodes of the largest draft worth considering; `free`: of which those are verified that pay. */
   mostNodes(params: P, heads: number, free: boolean): number;
   /** What it asks of the engine; left out: nothing but lattices. */

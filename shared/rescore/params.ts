@@ -8,9 +8,10 @@ import { LIMITS } from "../limits.ts";
 export const PARAMS = {
   order: z.int().min(2).max(LIMITS.ngramOrder).meta({ description: "At most the pack's order." }),
   alpha: z.number().min(0).max(1).meta({
-    description: "Weight of the n-gram or neural model; 0 leaves it out. `tree` knows any other weight by itself.",
+    description:
+      "Weight of the n-gram or neural model; 0 leaves it out. `path` and `tree` know any other weight by themselves.",
   }),
-  pBest: z.int().min(1).max(LIMITS.pBest).meta({ description: "Paths merged into the draft tree; for type `ngram`." }),
+  pBest: z.int().min(1).max(LIMITS.pBest).meta({ description: "Paths merged into the draft tree." }),
   prompt: z.boolean().meta({
     description: "n-grams of the prompt and of the text so far take part, and propose tokens themselves.",
   }),

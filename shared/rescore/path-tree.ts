@@ -3,8 +3,9 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE } from "../ngram/model.ts";
 import { NO_MATCH, type PromptState } from "../ngram/prompt.ts";
-import { CANDIDATES, COMMITTED, type Continuations, type PathEnd } from "./continuations.ts";
+import { CANDIDATES, type Continuations } from "./continuations.ts";
 import type { History } from "./history.ts";
+import { COMMITTED, type PathEnd } from "./path-end.ts";
 
 const NODES = LIMITS.draftNodes;
 /** Every node, the root too, may be expanded. */

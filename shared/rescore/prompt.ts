@@ -1,16 +1,23 @@
 import { assert } from "../assert.ts";
-import { type DraftTree, EMPTY_TREE, treeOf } from "../draft-tree.ts";
-import { type NodeIndex, ROOT, type TokenId } from "../ids.ts";
+import { CERTAIN, type DraftTree, EMPTY_TREE } from "../draft-tree.ts";
+import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import { PromptModel } from "../ngram/prompt.ts";
+import { bestChains } from "./chains.ts";
 import { CANDIDATES, Continuations, UNLISTED } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { NgramParams } from "./ngram.ts";
 import { type NextTokenModel, PathTree } from "./path-tree.ts";
 import { exp } from "./real.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
+
+/** Of the settings of `ngram`. */
+interface PromptParams {
+  readonly order: number;
+  readonly alpha: number;
+  readonly pBest: number;
+}
 
 /**
  * Global rescoring with n-grams of the request's own tokens. Along each path,
@@ -20,7 +27,7 @@ import type { DraftScope, Rescorer } from "./rescorer.ts";
  * stay in the lattice. Drafted are, of the likeliest paths, the p that add most to the expected accepted length.
  */
 export function promptRescorer(
-  spec: NgramParams,
+  spec: PromptParams,
   pack: NgramModel | null,
   prediction: ArrayLike<TokenId> | null,
 ): Rescorer {
@@ -37,7 +44,7 @@ export function promptRescorer(
       if (maxNodes === 0) return EMPTY_TREE;
       tree.begin(lattice, history, scope?.depth ?? lattice.heads);
       while (tree.count < LIMITS.draftNodes && tree.peek() > 0) tree.grow();
-      return bestChains(tree, spec.pBest, maxNodes);
+      return bestChains(tree, spec.pBest, maxNodes, () => CERTAIN);
     },
   };
 }
@@ -67,42 +74,4 @@ function mixture(alpha: number): NextTokenModel {
       }
     },
   };
-}
-
-/**
- * Cuts the tree into chains, each from a node down through the child of most expected accepted tokens, and keeps the
- * `chains` worth most, best first, in at most `maxNodes` nodes. A chain is worth less than the one it branches off.
- */
-function bestChains(tree: PathTree, chains: number, maxNodes: number): DraftTree {
-  const { count } = tree;
-  /** [count] expected accepted tokens of the chain from each node down, and its next node */
-  const worth = tree.probabilities.slice(0, count);
-  const next = new Int16Array(count).fill(ROOT);
-  const heads: NodeIndex[] = [];
-  // Children have higher numbers than their parents; on a tie the earlier child continues the chain.
-  for (let node = count - 1; node >= 0; node--) {
-    const parent = tree.parents[node]!;
-    const best = parent === ROOT ? ROOT : next[parent]!;
-    if (next[node] !== ROOT) worth[node]! += worth[next[node]!]!;
-    if (parent !== ROOT && (best === ROOT || worth[node]! >= worth[best]!)) next[parent] = node;
-  }
-  for (let node = 0; node < count; node++) {
-    const parent = tree.parents[node]!;
-    if (parent === ROOT || next[parent] !== node) heads.push(node);
-  }
-  heads.sort((a, b) => worth[b]! - worth[a]! || a - b);
-  const order: NodeIndex[] = [];
-  for (const head of heads.slice(0, chains)) {
-    for (let node = head; node !== ROOT && order.length < maxNodes; node = next[node]!) order.push(node);
-  }
-  const place = new Int16Array(count);
-  order.forEach((node, i) => {
-    place[node] = i;
-  });
-  return treeOf(
-    order.map((node) => tree.tokens[node]!),
-    order.map((node) => (tree.parents[node] === ROOT ? ROOT : place[tree.parents[node]!]!)),
-    undefined,
-    Uint8Array.from(order, (node) => tree.sources[node]!),
-  );
 }

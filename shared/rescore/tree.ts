@@ -4,19 +4,19 @@ import { chanceOf, type DraftTree, EMPTY_TREE, treeOf } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import type { NgramModel } from "../ngram/model.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import type { RunnersUp } from "../runners-up.ts";
-import { AcceptanceModel, type Calibration, evidenceOf } from "./calibration.ts";
+import { AcceptanceModel, evidenceOf } from "./calibration.ts";
+import { bestChains } from "./chains.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
-import type { RescorerModule } from "./module.ts";
+import type { RescorerModule, RescorerParts } from "./module.ts";
 import { PARAMS } from "./params.ts";
 import { PathTree } from "./path-tree.ts";
 import { Recycled } from "./recycled.ts";
 import type { DraftScope, Rescorer } from "./rescorer.ts";
 
-const paramsSchema = z.object({
+export const treeParams = z.object({
   order: PARAMS.order,
   /** 0 leaves the language model out; otherwise its weight is the calibration's. */
   alpha: PARAMS.alpha,
@@ -25,13 +25,13 @@ const paramsSchema = z.object({
   recycled: PARAMS.recycled.optional(),
 });
 
-type TreeParams = z.infer<typeof paramsSchema>;
+export type TreeParams = z.infer<typeof treeParams>;
 
 export const treeModule: RescorerModule<TreeParams> = {
   type: "tree",
   title: "tree",
   summary: "a tree of the most promising nodes, as many as pay",
-  paramsSchema,
+  paramsSchema: treeParams,
   usesPack: true,
   calibrated: true,
   needs: ({ calibration }) => (calibration == null ? "calibration, which 'tree' needs" : null),
@@ -41,22 +41,20 @@ export const treeModule: RescorerModule<TreeParams> = {
   },
   mostNodes: () => LIMITS.draftNodes,
   engine: ({ recycled = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0 }),
-  create(params, { pack, calibration, prediction }) {
-    assert(calibration !== null, "a tree needs a calibration");
-    return treeRescorer(params, pack, calibration, prediction);
-  },
+  create: (params, parts) => calibratedRescorer(params, parts, null),
 };
 
 /**
  * The draft tree with the highest expected accepted length, under calibrated probabilities from heads, n-gram model
  * (unless alpha is 0), the prompt's n-grams and recycled tokens: of all nodes that are likely enough, but not more than a given number.
+ * With `chains`, so many of the paths through these nodes: those that add most to it.
  */
-function treeRescorer(
+export function calibratedRescorer(
   spec: TreeParams,
-  pack: NgramModel | null,
-  calibration: Calibration,
-  prediction: ArrayLike<TokenId> | null,
+  { pack, calibration, prediction }: RescorerParts,
+  chains: number | null,
 ): Rescorer {
+  assert(calibration !== null, "it needs a calibration");
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
   const { prompt, recycled = false } = spec;
@@ -76,7 +74,9 @@ function treeRescorer(
       if (limit === 0) return EMPTY_TREE;
       tree.begin(lattice, history, scope?.depth ?? lattice.heads);
       const floor = Math.max(scope?.floor ?? 0, Number.MIN_VALUE);
-      while (tree.count < limit && tree.peek() >= floor) tree.grow();
+      const most = chains === null ? limit : LIMITS.draftNodes;
+      while (tree.count < most && tree.peek() >= floor) tree.grow();
+      if (chains !== null) return bestChains(tree, chains, limit, chanceOf);
       const { count } = tree;
       const chances = Uint8Array.from(tree.probabilities.subarray(0, count), chanceOf);
       const sources = tree.sources.slice(0, count);

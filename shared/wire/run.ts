@@ -1,6 +1,6 @@
 import type { CommittedToken, FinishReason } from "../decode/advance.ts";
 import type { Block, Verified } from "../decode/block.ts";
-import type { RunRequest } from "../decode/drafting-session.ts";
+import type { RunRequest } from "../decode/run-request.ts";
 import { SOURCES, treeFault } from "../draft-tree.ts";
 import type { StepTiming } from "../engine.ts";
 import { EMPTY_LATTICE } from "../lattice.ts";

@@ -43,6 +43,13 @@ describe("method names", () => {
       draft: { alpha: 0, prompt: false, pack: null },
     });
     expect(parseMethod("tree-32", calibrated, { ...OPTIONS, maxNodes: 16 }).maxNodes).toBe(16);
+    const paths = { type: "path", pBest: 1, prompt: true };
+    expect(parseMethod("path", calibrated, OPTIONS)).toMatchObject({ maxNodes: 63, draft: paths });
+    expect(parseMethod("path-16-2best-lm", calibrated, OPTIONS)).toMatchObject({
+      maxNodes: 16,
+      draft: { ...paths, pBest: 2, prompt: false, alpha: 0.4 },
+    });
+    expect(() => parseMethod("tree-lm-4best", calibrated, OPTIONS)).toThrow("unknown method");
     expect(() => parseMethod("tree-64", calibrated, OPTIONS)).toThrow("nodes");
     expect(() => parseMethod("tree", manifest, OPTIONS)).toThrow("no calibration");
   });

@@ -147,7 +147,8 @@ function reportContract(probe: () => Probe): void {
       [Math.min(2, probe().info.latticeHeads), 1],
       [1, probe().info.topK],
     ] as const) {
-      const session = await probe().open({ heads, topK });
+      // Whether it would pay or not.
+      const session = await probe().open({ heads, topK, fixed: true });
       const { lattice } = session.opened;
       session.close();
       expect([lattice.heads, lattice.k, lattice.tokens.length, lattice.logProbs.length]).toEqual([

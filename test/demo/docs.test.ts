@@ -46,6 +46,7 @@ const API_BOUNDS = [
   `tools | ${LIMITS.tools} |`,
   `grammar | ${LIMITS.grammarBytes >> 10} KiB; \`guided.choice\`: ${LIMITS.guidedChoices} texts |`,
   `alternatives per token | ${LIMITS.topLogProbs} |`,
+  `uploaded packs | ${LIMITS.tenantPacks} of a key, of ${LIMITS.tenantPackBytes >> 20} MiB each |`,
   `\`top_k\` | 1..${topK} |`,
   `\`max_nodes\` | 0..${draftNodes} |`,
   `\`rescorer.order\` | 2..${LIMITS.ngramOrder}, `,

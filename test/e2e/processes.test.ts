@@ -1,6 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { afterEach, expect, inject, test } from "vitest";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, expect, inject, test, vi } from "vitest";
 import { startEdge } from "../../scripts/edge.ts";
 import { freePort } from "../../scripts/net.ts";
 import { ROOT } from "../../scripts/paths.ts";
@@ -89,6 +92,31 @@ test("so do all Node processes killed at once", async () => {
   starter.kill("SIGKILL");
   process.kill(pid, "SIGKILL");
   await gone(url);
+});
+
+test("what killed processes leave in the folder for temporary files goes with the next start", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "e2e-temporary-"));
+  const left = async () => (await readdir(folder)).filter((name) => name.startsWith("foredraft-"));
+  vi.stubEnv("TMPDIR", folder);
+  try {
+    const { process: starter, pid, url } = await startElsewhere();
+    starter.kill("SIGKILL");
+    process.kill(pid, "SIGKILL");
+    await gone(url);
+    expect(await left()).toHaveLength(1);
+    const edge = await startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars: VARS, quiet: true });
+    const [own, ...others] = await left();
+    expect(own).toContain(`-${edge.pid}-`);
+    expect(others).toEqual([]);
+    // Its files are there and nowhere else.
+    expect(await readdir(folder)).toHaveLength(1);
+    expect(await readdir(join(folder, own!))).not.toEqual([]);
+    await edge.close();
+    expect(await readdir(folder)).toEqual([]);
+  } finally {
+    vi.unstubAllEnvs();
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("an edge that cannot start says why and leaves nothing", async () => {

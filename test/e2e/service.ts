@@ -15,6 +15,8 @@ export interface ServiceOptions {
   /** Variables of the Worker. */
   readonly vars?: Readonly<Record<string, string>>;
   readonly rateLimit?: EdgeOptions["rateLimit"];
+  /** Where the edge keeps its Durable Objects. */
+  readonly stateDir?: string;
 }
 
 /** The edge in workerd before gpu-worker processes, all of this test's own. */
@@ -42,7 +44,16 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   const urls = gpuWorkers.map(({ url }) => url).join();
   const vars = { DEFAULT_MODEL: "tiny", GPU_WORKER_URL: urls, GPU_WORKER_KEY: KEY, ...options.vars };
   const rateLimit = options.rateLimit ?? { limit: 100_000, period: 60 };
-  const starting = startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars, rateLimit, quiet: true });
+  const state = options.stateDir === undefined ? {} : { stateDir: options.stateDir };
+  const starting = startEdge({
+    ...inject("built"),
+    ...state,
+    host: "127.0.0.1",
+    port: 0,
+    vars,
+    rateLimit,
+    quiet: true,
+  });
   const edge = await starting.catch(async (error: unknown) => {
     await close();
     throw error;

@@ -1,6 +1,7 @@
 import type { Hono } from "hono";
-import { type AppDeps, type AppEnv, createApp } from "../../edge/app.ts";
+import { createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/config.ts";
+import type { AppDeps, AppEnv } from "../../edge/services.ts";
 import type { BundleInfo } from "../../shared/engine.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { type Script, ScriptedEngine } from "./scripted-engine.ts";
@@ -100,12 +101,15 @@ export function testApp(options: TestAppOptions = {}): TestApp {
       GPU_WORKER_URL: "http://127.0.0.1:1",
       GPU_WORKER_KEY: "worker-secret",
       DEFAULT_MODEL: manifests.map((m) => m.name).join(","),
+      ANONYMOUS: String(options.env?.API_KEYS === undefined),
       ...options.env,
     }),
     engine,
     engineInfo: async () => info,
     registry: null,
     memory: null,
+    keyStore: null,
+    tracing: null,
     packs: null,
     engineMetrics: async () => [],
     readFile: async (path) => files.get(path) ?? null,

@@ -87,7 +87,7 @@ describe("a request with a tenant's pack", () => {
   const plan = async (manifest: Partial<BundleManifest>, rescorer: object) => {
     const own = { ...(await checkPack("mine", FILE, [TOY])), created: 0 };
     const asked = { ...speculation, rescorer: { ...speculation.rescorer, ...rescorer } };
-    return planDraft(asked, manifestOf("toy", manifest), { own, predicted: false });
+    return planDraft(asked, manifestOf("toy", manifest), { own, predicted: false, allowed: null });
   };
 
   test("runs at a gpu-worker by the model's pack, or without one", async () => {

@@ -30,7 +30,14 @@ test("a compiled bundle is read, with the shapes of its manifest", async () => {
   const { costs, precision, taps, latticeHeads, topK, copyHeads } = manifest;
   const bundle = await readBundle(dir);
   expect(bundle).toMatchObject({ name: "tiny", tokenizerHash: manifest.tokenizer.sha256, precision, costs });
-  expect(bundle.shape).toEqual({ ...architecture, taps, latticeHeads, topK, copyHeads });
+  // A manifest that names no traits has Llama's.
+  const traits = {
+    ...{ biases: false, headNorms: false, postNorms: false, gelu: false },
+    ...{ attentionScale: 1 / Math.sqrt(architecture.headDim), attentionCap: null, logitCap: null },
+    ...{ window: null, localRopeFrequencies: null },
+    blocks: Array.from({ length: architecture.layers }, () => ({ rotary: "global", windowed: false })),
+  };
+  expect(bundle.shape).toEqual({ ...architecture, traits, taps, latticeHeads, topK, copyHeads });
   expect(bundle.ropeFrequencies).toEqual(ropeFrequencies);
   expect([bundle.precision, bundle.basePath]).toEqual(["int8", join(dir, "base.safetensors")]);
 });

@@ -10,7 +10,7 @@ import { ensureBundle } from "../../models/bundle.ts";
 import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { codeOf, GREEDY, never, SAMPLED } from "../contract/probe.ts";
-import { childrenOf } from "../helpers/processes.ts";
+import { childrenOf, modelsOf } from "../helpers/processes.ts";
 import { Random } from "../helpers/random.ts";
 
 /** Real processes with a real model, and what may become of them. */
@@ -37,12 +37,12 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await Promise.all(engines.splice(0).map((engine) => engine.close()));
-  expect(await started()).toEqual([]);
+  expect((await childrenOf(process.pid)).filter((pid) => !before.includes(pid))).toEqual([]);
 });
 
-/** Processes that a test has started and that have not ended. */
+/** Models' processes that a test has started and that have not ended. */
 async function started(): Promise<number[]> {
-  return (await childrenOf(process.pid)).filter((pid) => !before.includes(pid));
+  return (await modelsOf(process.pid)).filter((pid) => !before.includes(pid));
 }
 
 async function start(options: ModelProcessOptions = {}, dir = bundle) {

@@ -11,7 +11,7 @@ import { EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { OpenSpec } from "../../shared/engine.ts";
 import { codeOf } from "../contract/probe.ts";
 import { connectEngine } from "../contract/ws-client.ts";
-import { childrenOf } from "../helpers/processes.ts";
+import { modelsOf, runs } from "../helpers/processes.ts";
 import { PLAIN } from "../helpers/session.ts";
 import { metric } from "./metric.ts";
 
@@ -95,15 +95,26 @@ test("a model's process that is killed is started again: a session notices nothi
     session.close();
     return tokens;
   };
-  const [model] = await childrenOf(worker.pid);
+  const [model] = await modelsOf(worker.pid);
   const undisturbed = await decode(async () => undefined);
   expect(await decode(async () => void process.kill(model!, "SIGKILL"))).toEqual(undisturbed);
   await worker.says(/gpu-worker: the model's process ended \(SIGKILL\); starting it again\n/);
   expect(await metric(url!, "foredraft_model_restarts_total")).toBe(1);
-  expect(await childrenOf(worker.pid)).not.toContain(model);
+  expect(await modelsOf(worker.pid)).not.toContain(model);
   worker.signal("SIGTERM");
   // Its output ends with the last process that writes to it, the model's included.
   expect(await worker.ended).toMatchObject({ code: 0 });
+});
+
+test("killed while its model's process is stopped, it takes that with it", async () => {
+  const worker = launch({});
+  await worker.says(/listening on (http:\S+)/);
+  const [model] = await modelsOf(worker.pid);
+  process.kill(model!, "SIGSTOP");
+  worker.signal("SIGKILL");
+  await vi.waitFor(async () => expect(await runs(model!)).toBe(false), 30_000);
+  // Its output ends with the last process that writes to it.
+  await worker.ended;
 });
 
 test("a model that cannot be had again ends the program, for whoever watches it to start it afresh", async () => {
@@ -113,7 +124,7 @@ test("a model that cannot be had again ends the program, for whoever watches it 
   const [, url] = await worker.says(/listening on (http:\S+)/);
   const session = await connectEngine(url!, KEY).open(SPEC, never);
   await rm(own, { recursive: true });
-  const [model] = await childrenOf(worker.pid);
+  const [model] = await modelsOf(worker.pid);
   process.kill(model!, "SIGKILL");
   expect(await codeOf(session.step(0, EMPTY_TREE, never))).toBe("engine_unavailable");
   const { code, said } = await worker.ended;

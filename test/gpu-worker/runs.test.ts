@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { WebSocket } from "ws";
-import { type Drafts, type GpuServer, type ServerOptions, startServer } from "../../gpu-worker/server.ts";
+import type { Drafts } from "../../gpu-worker/served.ts";
+import { type GpuServer, type ServerOptions, startServer } from "../../gpu-worker/server.ts";
 import { decodeServer, encodeClient } from "../../shared/codec.ts";
-import type { RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { EMPTY_TREE } from "../../shared/draft-tree.ts";
 import type { OpenSpec } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";

@@ -1,11 +1,24 @@
 import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
+import { basename } from "node:path";
 import { promisify } from "node:util";
 
 /** Process ids of the children of `parent` that run or are stopped. */
 export async function childrenOf(parent: number): Promise<number[]> {
-  const all = await processes();
-  return all.flatMap(({ pid, ppid, state }) => (ppid === parent && !state.startsWith("Z") ? [pid] : []));
+  return (await running()).flatMap(({ pid, ppid }) => (ppid === parent ? [pid] : []));
+}
+
+/** The same without the shells that guard them (gpu-worker/process/guard.ts). */
+export async function modelsOf(parent: number): Promise<number[]> {
+  return (await running()).flatMap(({ pid, ppid, name }) => (ppid === parent && name !== "sh" ? [pid] : []));
+}
+
+export async function runs(process: number): Promise<boolean> {
+  return (await running()).some(({ pid }) => pid === process);
+}
+
+async function running(): Promise<ProcessState[]> {
+  return (await processes()).filter(({ state }) => !state.startsWith("Z"));
 }
 
 interface ProcessState {
@@ -13,16 +26,17 @@ interface ProcessState {
   readonly ppid: number;
   /** Z: it has ended and waits for its parent to ask. */
   readonly state: string;
+  readonly name: string;
 }
 
 /** As the kernel lists them, or, where it has no such files, the program ps. */
 async function processes(): Promise<ProcessState[]> {
   const entries = await readdir("/proc").catch(() => null);
   if (entries === null) {
-    const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,ppid=,stat="]);
+    const { stdout } = await promisify(execFile)("ps", ["-A", "-o", "pid=,ppid=,stat=,comm="]);
     return stdout.split("\n").map((line) => {
-      const [pid, ppid, state = ""] = line.trim().split(/\s+/);
-      return { pid: Number(pid), ppid: Number(ppid), state };
+      const [pid, ppid, state = "", path = ""] = line.trim().split(/\s+/);
+      return { pid: Number(pid), ppid: Number(ppid), state, name: basename(path) };
     });
   }
   const states = entries
@@ -31,7 +45,8 @@ async function processes(): Promise<ProcessState[]> {
       const stat = await readFile(`/proc/${name}/stat`, "utf8").catch(() => "");
       // A name in brackets, which may hold anything, then the state and the parent.
       const [state = "", ppid] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      return { pid: Number(name), ppid: Number(ppid), state };
+      const command = stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")"));
+      return { pid: Number(name), ppid: Number(ppid), state, name: command };
     });
   return await Promise.all(states);
 }

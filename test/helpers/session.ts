@@ -1,4 +1,4 @@
-import type { RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { IDLE, type OpenSpec, type StepResult } from "../../shared/engine.ts";
 import { EMPTY_LATTICE } from "../../shared/lattice.ts";
 

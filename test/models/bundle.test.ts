@@ -107,6 +107,7 @@ describe("ensureBundle", () => {
     ["in the midst of the weights", 0.1],
     ["between two files", 0.8],
   ])("keeps the old bundle and no temporary files when stopped %s", async (_, share) => {
+    const before = (await readdir(join(cache, "bundles"))).sort();
     const stopping = new AbortController();
     const seen: number[] = [];
     const stopped = ensureBundle("tiny", {
@@ -119,7 +120,7 @@ describe("ensureBundle", () => {
     });
     await expect(stopped).rejects.toThrow(/abort/i);
     expect(seen.at(-1)).toBeLessThan(share + 0.1);
-    expect((await readdir(join(cache, "bundles"))).sort()).toEqual(["tiny", "tiny-fp32"]);
+    expect((await readdir(join(cache, "bundles"))).sort()).toEqual(before);
     expect(await sha256OfFile(join(dir, manifest.graphs.base.path))).toBe(manifest.graphs.base.sha256);
   });
 

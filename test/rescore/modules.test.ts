@@ -34,6 +34,12 @@ describe("rescorers", () => {
   test("say what a bundle lacks for them", () => {
     const lacking = { calibration: null, graphs: { neural: null } };
     const missing = RESCORER_TYPES.map((type) => rescorerModule(type).needs(lacking));
-    expect(missing).toEqual([null, null, "calibration, which 'tree' needs", "neural rescorer"]);
+    expect(missing).toEqual([
+      null,
+      null,
+      "calibration, which 'path' needs",
+      "calibration, which 'tree' needs",
+      "neural rescorer",
+    ]);
   });
 });

@@ -1,5 +1,5 @@
 import type { Block } from "../../shared/decode/block.ts";
-import type { RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { chain, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
 import {
   type Adjustments,

@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
 import type { Block } from "../../shared/decode/block.ts";
-import type { DraftingSession, RunEnd, RunRequest } from "../../shared/decode/drafting-session.ts";
+import type { DraftingSession, RunEnd } from "../../shared/decode/drafting-session.ts";
 import type { Hint } from "../../shared/decode/hints.ts";
 import { Loop } from "../../shared/decode/loop.ts";
 import { Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { chain, treeFault, treeOf } from "../../shared/draft-tree.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";

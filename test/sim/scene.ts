@@ -98,12 +98,12 @@ function plainTokens(
 }
 
 function randomRescorer(random: Random): RescorerSpec {
-  const type = random.pick(["none", "ngram", "ngram", "tree", "tree"] as const);
+  const type = random.pick(["none", "ngram", "ngram", "path", "tree", "tree"] as const);
   if (type === "none") return { type };
   const alpha = random.pick([0, 1, random.unit()]);
   const order = random.int(2, 4);
   const prompt = random.chance(0.5);
-  return type === "tree" ? { type, order, alpha, prompt } : { type, order, alpha, pBest: random.int(1, 16), prompt };
+  return type === "tree" ? { type, order, alpha, prompt } : { type, order, alpha, prompt, pBest: random.int(1, 16) };
 }
 
 const packs = new Map<number, NgramModel>();

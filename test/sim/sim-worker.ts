@@ -1,6 +1,6 @@
 import type { StepSocket as ClientSocket } from "../../edge/step-link.ts";
 import { Metrics } from "../../gpu-worker/metrics.ts";
-import type { Drafts } from "../../gpu-worker/server.ts";
+import type { Drafts } from "../../gpu-worker/served.ts";
 import { StepSocket } from "../../gpu-worker/step-socket.ts";
 import type { CancelSignal } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";

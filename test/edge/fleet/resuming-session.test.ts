@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { Member } from "../../../edge/fleet/member.ts";
-import type { Placed } from "../../../edge/fleet/pooled-engine.ts";
+import type { Placed } from "../../../edge/fleet/resuming-session.ts";
 import { ResumingSession } from "../../../edge/fleet/resuming-session.ts";
 import type { Block } from "../../../shared/decode/block.ts";
-import type { DraftingSession, RunEnd, RunRequest } from "../../../shared/decode/drafting-session.ts";
+import type { DraftingSession, RunEnd } from "../../../shared/decode/drafting-session.ts";
+import type { RunRequest } from "../../../shared/decode/run-request.ts";
 import { chain } from "../../../shared/draft-tree.ts";
 import { IDLE, type StepResult } from "../../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../../shared/errors.ts";

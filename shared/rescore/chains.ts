@@ -1,0 +1,47 @@
+import { type DraftTree, treeOf } from "../draft-tree.ts";
+import { type NodeIndex, ROOT } from "../ids.ts";
+import type { PathTree } from "./path-tree.ts";
+
+/**
+ * Cuts the tree into chains, each from a node down through the child of most expected accepted tokens, and keeps the
+ * `chains` worth most, best first, in at most `maxNodes` nodes. A chain is worth less than the one it branches off.
+ * @param chance DraftTree.chances of a node, by its probability
+ */
+export function bestChains(
+  tree: PathTree,
+  chains: number,
+  maxNodes: number,
+  chance: (probability: number) => number,
+): DraftTree {
+  const { count } = tree;
+  /** [count] expected accepted tokens of the chain from each node down, and its next node */
+  const worth = tree.probabilities.slice(0, count);
+  const next = new Int16Array(count).fill(ROOT);
+  const heads: NodeIndex[] = [];
+  // Children have higher numbers than their parents; on a tie the earlier child continues the chain.
+  for (let node = count - 1; node >= 0; node--) {
+    const parent = tree.parents[node]!;
+    const best = parent === ROOT ? ROOT : next[parent]!;
+    if (next[node] !== ROOT) worth[node]! += worth[next[node]!]!;
+    if (parent !== ROOT && (best === ROOT || worth[node]! >= worth[best]!)) next[parent] = node;
+  }
+  for (let node = 0; node < count; node++) {
+    const parent = tree.parents[node]!;
+    if (parent === ROOT || next[parent] !== node) heads.push(node);
+  }
+  heads.sort((a, b) => worth[b]! - worth[a]! || a - b);
+  const order: NodeIndex[] = [];
+  for (const head of heads.slice(0, chains)) {
+    for (let node = head; node !== ROOT && order.length < maxNodes; node = next[node]!) order.push(node);
+  }
+  const place = new Int16Array(count);
+  order.forEach((node, i) => {
+    place[node] = i;
+  });
+  return treeOf(
+    order.map((node) => tree.tokens[node]!),
+    order.map((node) => (tree.parents[node] === ROOT ? ROOT : place[tree.parents[node]!]!)),
+    Uint8Array.from(order, (node) => chance(tree.probabilities[node]!)),
+    Uint8Array.from(order, (node) => tree.sources[node]!),
+  );
+}
