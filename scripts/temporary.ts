@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -17,20 +17,26 @@ export async function temporaryDir(kind: string): Promise<string> {
 
 async function sweep(dir: string): Promise<void> {
   const names = await readdir(dir);
-  const left = names.filter((name) => {
-    const owner = name.startsWith(PREFIX) ? OWNED.exec(name.slice(PREFIX.length))?.[1] : undefined;
-    return owner !== undefined && !isAlive(Number(owner));
-  });
+  const left = await Promise.all(names.map(async (name) => ((await isLeft(name)) ? [name] : [])));
   // Another process may be removing the same ones, or they are somebody else's.
-  await Promise.all(left.map((name) => rm(join(dir, name), { recursive: true, force: true }).catch(() => undefined)));
+  await Promise.all(
+    left.flat().map((name) => rm(join(dir, name), { recursive: true, force: true }).catch(() => undefined)),
+  );
 }
 
-function isAlive(pid: number): boolean {
+async function isLeft(name: string): Promise<boolean> {
+  const owner = name.startsWith(PREFIX) ? OWNED.exec(name.slice(PREFIX.length))?.[1] : undefined;
+  return owner !== undefined && !(await isAlive(Number(owner)));
+}
+
+async function isAlive(pid: number): Promise<boolean> {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     // Somebody else's process, which is there.
     return (error as NodeJS.ErrnoException).code === "EPERM";
   }
+  // One that has ended keeps its number until its parent asks, which some never do.
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return !stat.slice(stat.lastIndexOf(")")).startsWith(") Z");
 }

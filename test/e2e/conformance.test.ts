@@ -99,7 +99,8 @@ describe("text is the same with drafts of any kind and without", () => {
 });
 
 test("a prediction is where drafts come from", async () => {
-  const body = { model, messages, temperature: 0, max_completion_tokens: 40 };
+  // Of a fixed size, as otherwise it depends on how long passes take which drafts are verified.
+  const body = { model, messages, temperature: 0, max_completion_tokens: 40, speculation: { max_nodes: 16 } };
   const plain = await client.chat.completions.create(body);
   const content = plain.choices[0]!.message.content!;
   const predicted = await client.chat.completions.create({ ...body, prediction: { type: "content", content } });

@@ -7,6 +7,7 @@ import { afterEach, expect, inject, test, vi } from "vitest";
 import { startEdge } from "../../scripts/edge.ts";
 import { freePort } from "../../scripts/net.ts";
 import { ROOT } from "../../scripts/paths.ts";
+import { runs } from "../helpers/processes.ts";
 import { eventually } from "./service.ts";
 
 /** Whichever process is killed outright, none of the others stays behind on its port. */
@@ -103,6 +104,10 @@ test("what killed processes leave in the folder for temporary files goes with th
     starter.kill("SIGKILL");
     process.kill(pid, "SIGKILL");
     await gone(url);
+    await eventually(
+      () => runs(pid),
+      (is) => !is,
+    );
     expect(await left()).toHaveLength(1);
     const edge = await startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars: VARS, quiet: true });
     const [own, ...others] = await left();
