@@ -182,11 +182,11 @@ export class EngineSession implements StepSession {
   }
 }
 
-export function closedError(): StepError {
+function closedError(): StepError {
   return new StepError("client_closed", "The session was closed.");
 }
 
-export function contextExceeded({ contextTokens }: BundleInfo): StepError {
+function contextExceeded({ contextTokens }: BundleInfo): StepError {
   return new StepError("context_length_exceeded", `The model's context holds ${contextTokens} tokens.`, "prompt");
 }
 
