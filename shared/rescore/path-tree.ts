@@ -96,7 +96,25 @@ export class PathTree {
   /** Adds the next node, which there is where `peek` is above 0. */
   grow(): void {
     this.expandNewest();
-    const slot = this.pop();
+    this.add(this.pop());
+  }
+
+  /**
+   * Adds instead the likeliest continuation of `node`, which has none yet, and returns it; ROOT where that is less likely
+   * than `least`. Nothing may be grown after it.
+   */
+  lengthen(node: NodeIndex, least: number): NodeIndex {
+    this.expandNewest();
+    if (this.count === NODES) return ROOT;
+    let best = -1;
+    for (let slot = 0; slot < this.met; slot++) {
+      if (this.metParents[slot] === node && (best < 0 || this.before(slot, best))) best = slot;
+    }
+    return best < 0 || this.metProbabilities[best]! < least ? ROOT : this.add(best);
+  }
+
+  /** Makes a met continuation a node. */
+  private add(slot: number): NodeIndex {
     const node = this.count++;
     const parent = this.metParents[slot]!;
     this.tokens[node] = this.metTokens[slot]!;
@@ -108,6 +126,7 @@ export class PathTree {
     this.lmStates[node] = this.metLm[slot]!;
     this.depths[node] = parent === ROOT ? 1 : this.depths[parent]! + 1;
     this.unexpanded = true;
+    return node;
   }
 
   /** Put off until a further node is wanted: the last one of a draft is never expanded. */

@@ -7,7 +7,7 @@ import { LIMITS } from "../limits.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import type { RunnersUp } from "../runners-up.ts";
 import { AcceptanceModel, evidenceOf } from "./calibration.ts";
-import { bestChains } from "./chains.ts";
+import { bestChains, lengthenBest } from "./chains.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
 import type { RescorerModule, RescorerParts } from "./module.ts";
@@ -44,6 +44,11 @@ export const treeModule: RescorerModule<TreeParams> = {
   create: (params, parts) => calibratedRescorer(params, parts, null),
 };
 
+/** Nodes that each path to be drafted is chosen among. */
+const CHOICE = 16;
+/** Nodes less likely than this never pay. */
+const LEAST_CHANCE = 1 / 255;
+
 /**
  * The draft tree with the highest expected accepted length, under calibrated probabilities from heads, n-gram model
  * (unless alpha is 0), the prompt's n-grams and recycled tokens: of all nodes that are likely enough, but not more than a given number.
@@ -74,9 +79,12 @@ export function calibratedRescorer(
       if (limit === 0) return EMPTY_TREE;
       tree.begin(lattice, history, scope?.depth ?? lattice.heads);
       const floor = Math.max(scope?.floor ?? 0, Number.MIN_VALUE);
-      const most = chains === null ? limit : LIMITS.draftNodes;
+      const most = chains === null ? limit : Math.min(CHOICE * chains, LIMITS.draftNodes);
       while (tree.count < most && tree.peek() >= floor) tree.grow();
-      if (chains !== null) return bestChains(tree, chains, limit, chanceOf);
+      if (chains !== null) {
+        lengthenBest(tree, Math.max(floor, LEAST_CHANCE));
+        return bestChains(tree, chains, limit, chanceOf);
+      }
       const { count } = tree;
       const chances = Uint8Array.from(tree.probabilities.subarray(0, count), chanceOf);
       const sources = tree.sources.slice(0, count);
