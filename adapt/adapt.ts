@@ -12,7 +12,7 @@ import type { Progress } from "../models/pull.ts";
 import type { BundleSource } from "../models/source.ts";
 import { writeFeatures } from "./features.ts";
 import { evaluateDrafts, fitDrafts, traceRows } from "./fit.ts";
-import { pythonFault, trainHeads } from "./heads.ts";
+import { HEADS, pythonFault, trainHeads } from "./heads.ts";
 import type { AdaptOptions } from "./options.ts";
 import { packFault, writeOwnPack } from "./pack.ts";
 import { type BaseWeights, writeReport, writeSource } from "./result.ts";
@@ -62,7 +62,7 @@ export async function adapt(options: AdaptOptions, shell: AdaptShell): Promise<s
       heads,
       defaults,
     );
-  await describe({ ...source.defaults, heads: heads === null ? 0 : 8 });
+  await describe({ ...source.defaults, heads: heads === null ? 0 : HEADS });
   await sealPackage(out);
 
   const dir = await ensureBundle(out, given);
@@ -167,7 +167,7 @@ async function makeHeads(
     (share) => onProgress("features", share, 1),
     signal,
   );
-  const from = `${made} shards`;
+  const from = `${made} texts`;
   if (work.isDone("heads", from) && (await exists(target))) return file;
   await trainHeads(work, python, weights.path, shards, made, manifest, target, threads, signal);
   await work.finish("heads", from);
