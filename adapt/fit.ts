@@ -12,7 +12,7 @@ import { tune } from "../bench/tune.ts";
 import type { BundleManifest, SpeculationDefaults } from "../shared/manifest.ts";
 import type { Work } from "./work.ts";
 
-export const COMMAND = "npm run adapt";
+const COMMAND = "npm run adapt";
 const PENALTY = 3;
 const ALPHAS = [0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.6];
 const NGRAM = "ngram-4-prompt";

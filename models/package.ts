@@ -12,7 +12,7 @@ import { type BundleSource, parseSource } from "./source.ts";
  * A package: what models/NAME/ holds of a model, in a directory or archive of its own, to be handed on. PACKAGE_FILE names
  * every other file with size and hash.
  */
-export const PACKAGE_FILE = "foredraft.json";
+const PACKAGE_FILE = "foredraft.json";
 const FORMAT = 1;
 /** Packs in a folder, all else beside one another. */
 const PLACE = /^(packs\/)?[A-Za-z0-9][A-Za-z0-9._-]*$/;

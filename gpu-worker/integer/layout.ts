@@ -91,37 +91,14 @@ export function layOut(shape: IntegerShape) {
     return at;
   };
   const qkv = (heads + 2 * kvHeads) * headDim;
-  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
-  const scratchBytes = Math.max(
-    ffn * 4,
-    2 * width * 4,
-    qkv * 4 + headDim * 2,
-    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
-    4 * Math.max(...draftRows(shape)),
-  );
-  const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
+  const perMember = scratchBytes(shape);
+  const columns: Columns = (count) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
     control: take(4096),
     /** Shards of each kind of matrix. */
-    starts: {
-      qkv: take((members + 1) * 4),
-      width: take((members + 1) * 4),
-      ffn: take((members + 1) * 4),
-      output: take((members + 1) * 4),
-    },
+    starts: layOutStarts(members, take),
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
-    blocks: Array.from({ length: layers }, () => ({
-      qkv: columns(qkv),
-      attentionOut: columns(width),
-      gateUp: columns(2 * ffn),
-      down: columns(width),
-      /** 0: there is none, here and below. */
-      qkvBias: traits.biases ? take(qkv * 4) : 0,
-      attentionOutBias: traits.biases ? take(width * 4) : 0,
-      /** Of queries, then of keys. */
-      headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
-      postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
-    })),
+    blocks: Array.from({ length: layers }, () => layOutBlock(shape, take, columns)),
     output: columns(vocabSize),
     /** The basis of the stream, as the kernel's addNormalised takes it. */
     turn: traits.postNorms ? take((width + (width / powerOfTwoIn(width)) ** 2) * 4) : 0,
@@ -160,7 +137,7 @@ export function layOut(shape: IntegerShape) {
     /** Then as many as seen through a window. */
     masks: take(2 * MAX_ROWS * 8),
     tables: take((MAX_ROWS + (MAX_ROWS * contextTokens) / PAGE_TOKENS) * 4),
-    scratch: Array.from({ length: members }, () => take(scratchBytes)),
+    scratch: Array.from({ length: members }, () => take(perMember)),
     drafts: drafts === null ? null : layOutDrafts(shape, drafts, take, columns),
   };
   const pages = Math.floor(Math.min(shape.kvBytes, MOST_BYTES - end) / pageBytes(shape));
@@ -178,16 +155,51 @@ export function layOut(shape: IntegerShape) {
   };
 }
 
+/** Of one member: rows of a product, a row of queries, keys and values, attention of one item, or a row of a draft head. */
+function scratchBytes(shape: IntegerShape): number {
+  const { width, heads, kvHeads, headDim, ffn, contextTokens } = shape;
+  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
+  return Math.max(
+    ffn * 4,
+    2 * width * 4,
+    (heads + 2 * kvHeads) * headDim * 4 + headDim * 2,
+    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
+    4 * Math.max(...draftRows(shape)),
+  );
+}
+
 /** Places of the draft heads. */
 export type DraftLayout = ReturnType<typeof layOutDrafts>;
 
 type Take = (bytes: number) => number;
+type Columns = (count: number) => { readonly scales: number; readonly offsets: number };
+
+function layOutStarts(members: number, take: Take) {
+  const one = () => take((members + 1) * 4);
+  return { qkv: one(), width: one(), ffn: one(), output: one() };
+}
+
+function layOutBlock({ width, heads, kvHeads, headDim, ffn, traits }: IntegerShape, take: Take, columns: Columns) {
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  return {
+    qkv: columns(qkv),
+    attentionOut: columns(width),
+    gateUp: columns(2 * ffn),
+    down: columns(width),
+    /** 0: there is none, here and below. */
+    qkvBias: traits.biases ? take(qkv * 4) : 0,
+    attentionOutBias: traits.biases ? take(width * 4) : 0,
+    /** Of queries, then of keys. */
+    headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
+    postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
+  };
+}
 
 function layOutDrafts(
   { width, taps, members }: IntegerShape,
   { heads, topK, inner, vocabSize, gated }: DraftShape,
   take: Take,
-  columns: (count: number) => { scales: number; offsets: number },
+  columns: Columns,
 ) {
   const states = DRAFT_SESSIONS * heads;
   return {

@@ -45,7 +45,7 @@ function deploy(
 
 const request = (speculation: object = {}) => parseCompletion({ prompt: "hello", speculation });
 
-const ANN: Tenant = { name: "ann", memory: null, logError: () => undefined };
+const ANN: Tenant = { name: "ann", memory: null, packs: null, logError: () => undefined };
 
 describe("a bundle's packs", () => {
   test("are loaded once, with the tokenizer and the manifest", async () => {
