@@ -65,6 +65,7 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
   const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
   if (own !== null && looked) checkOwn(own, rescorer, manifest);
+  if (own === null && looked && calibrated) checkShipped(manifest);
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
@@ -87,6 +88,12 @@ function checkOwn(own: StoredPack, { type }: RescorerSpec, { name, tokenizer, ca
   if (type === "tree" && calibration?.pack === null) {
     throw invalid("speculation.rescorer.model", `'tree' of model ${name} knows no packs; 'ngram' takes any`);
   }
+}
+
+/** Throws StepError (400) where the model's calibration was fitted without any pack. */
+function checkShipped({ name, calibration }: BundleManifest): void {
+  if (calibration?.weights["heads+lm"] !== undefined) return;
+  throw invalid("speculation.rescorer.alpha", `model ${name} has no calibration with a pack; only alpha 0 works`);
 }
 
 /** The same with the bundle's pack, or without any. */
@@ -122,18 +129,11 @@ function specOf(
   manifest: BundleManifest,
   pack: Pick<PackEntry, "order"> | null,
 ): RescorerSpec {
-  const { needs, defaults, usesPack, calibrated } = rescorerModule(type);
+  const { needs, defaults, usesPack } = rescorerModule(type);
   const missing = needs(manifest);
   if (missing !== null) throw invalid("speculation.rescorer.type", `model ${manifest.name} has no ${missing}`);
   const usual = defaults(manifest);
   const params = { ...usual, ...(memory ? { prompt: true } : {}), ...wanted };
-  const { calibration } = manifest;
-  if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
-    throw invalid(
-      "speculation.rescorer.alpha",
-      `model ${manifest.name} has no calibration with a pack; only alpha 0 works`,
-    );
-  }
   if (usesPack && pack === null && params.alpha !== 0) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }
