@@ -64,8 +64,7 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
   const rescorer: RescorerSpec = params.enabled ? drafting : { type: "none" };
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
   const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
-  if (own !== null && looked) checkOwn(own, rescorer, manifest);
-  if (own === null && looked && calibrated) checkShipped(manifest);
+  if (own !== null && looked) checkOwn(own, manifest);
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
@@ -81,19 +80,10 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
 }
 
 /** Throws StepError (400) where the model cannot use the tenant's pack. */
-function checkOwn(own: StoredPack, { type }: RescorerSpec, { name, tokenizer, calibration }: BundleManifest): void {
+function checkOwn(own: StoredPack, { name, tokenizer }: BundleManifest): void {
   if (own.tokenizer !== tokenizer.sha256) {
     throw invalid("speculation.rescorer.model", `pack ${own.name} was made for another tokenizer than that of ${name}`);
   }
-  if (type === "tree" && calibration?.pack === null) {
-    throw invalid("speculation.rescorer.model", `'tree' of model ${name} knows no packs; 'ngram' takes any`);
-  }
-}
-
-/** Throws StepError (400) where the model's calibration was fitted without any pack. */
-function checkShipped({ name, calibration }: BundleManifest): void {
-  if (calibration?.weights["heads+lm"] !== undefined) return;
-  throw invalid("speculation.rescorer.alpha", `model ${name} has no calibration with a pack; only alpha 0 works`);
 }
 
 /** The same with the bundle's pack, or without any. */
@@ -129,11 +119,18 @@ function specOf(
   manifest: BundleManifest,
   pack: Pick<PackEntry, "order"> | null,
 ): RescorerSpec {
-  const { needs, defaults, usesPack } = rescorerModule(type);
+  const { needs, defaults, usesPack, calibrated } = rescorerModule(type);
   const missing = needs(manifest);
   if (missing !== null) throw invalid("speculation.rescorer.type", `model ${manifest.name} has no ${missing}`);
   const usual = defaults(manifest);
   const params = { ...usual, ...(memory ? { prompt: true } : {}), ...wanted };
+  const { calibration } = manifest;
+  if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
+    throw invalid(
+      "speculation.rescorer.alpha",
+      `model ${manifest.name} has no calibration with a pack; only alpha 0 works, or type 'ngram'`,
+    );
+  }
   if (usesPack && pack === null && params.alpha !== 0) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }
