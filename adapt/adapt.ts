@@ -12,13 +12,13 @@ import type { Progress } from "../models/pull.ts";
 import type { BundleSource } from "../models/source.ts";
 import { writeFeatures } from "./features.ts";
 import { evaluateDrafts, fitDrafts, traceRows } from "./fit.ts";
-import { pythonFault, trainHeads } from "./heads.ts";
+import { HEADS, pythonFault, trainHeads } from "./heads.ts";
 import type { AdaptOptions } from "./options.ts";
 import { packFault, writeOwnPack } from "./pack.ts";
 import { type BaseWeights, writeReport, writeSource } from "./result.ts";
 import { splitRows } from "./rows.ts";
 import { type Text, writeTexts } from "./text.ts";
-import { Work } from "./work.ts";
+import { patiently, Work } from "./work.ts";
 
 /** Fewer say nothing to heads that begin from random numbers. */
 const LEAST_TEXTS = 64;
@@ -45,7 +45,7 @@ export async function adapt(options: AdaptOptions, shell: AdaptShell): Promise<s
   const plainDir = await ensureBundle(named, given);
   const plain = await loadBundle(plainDir, basename(plainDir));
 
-  const texts = await withEngine(plainDir, plain, threads, (model) =>
+  const texts = await withEngine(plainDir, plain, threads, say, (model) =>
     writeTexts(work, rows.train, model, maxTokens, (share) => onProgress("text", share, 1), signal),
   );
   say(`${texts.length} answers, ${countTokens(texts)} tokens, by the model itself`);
@@ -62,13 +62,13 @@ export async function adapt(options: AdaptOptions, shell: AdaptShell): Promise<s
       heads,
       defaults,
     );
-  await describe({ ...source.defaults, heads: heads === null ? 0 : 8 });
+  await describe({ ...source.defaults, heads: heads === null ? 0 : HEADS });
   await sealPackage(out);
 
   const dir = await ensureBundle(out, given);
   const bundle = await loadBundle(dir, basename(dir));
   const from = sha256(JSON.stringify([texts.length, bundle.manifest.graphs.heads?.sha256 ?? null, minutes]));
-  const [tuned, tested] = await withEngine(dir, bundle, threads, async (model) => {
+  const [tuned, tested] = await withEngine(dir, bundle, threads, say, async (model) => {
     const trace = (part: "tune" | "test", share: number) =>
       traceRows(work, part, from, rows[part], model, maxTokens, share, (done) => onProgress(`trace ${part}`, done, 1));
     return [await trace("tune", 0.5), await trace("test", 1)] as const;
@@ -96,14 +96,17 @@ async function withEngine<T>(
   dir: string,
   bundle: LoadedBundle,
   threads: number | null,
+  say: (line: string) => void,
   run: (model: Model) => Promise<T>,
 ): Promise<T> {
-  const engine = await createLocalEngine(dir, threads === null ? {} : { threads });
-  try {
-    return await run({ engine, manifest: bundle.manifest, text: bundle.text, neural: null });
-  } finally {
-    await engine.close();
-  }
+  return await patiently(async () => {
+    const engine = await createLocalEngine(dir, threads === null ? {} : { threads });
+    try {
+      return await run({ engine, manifest: bundle.manifest, text: bundle.text, neural: null });
+    } finally {
+      await engine.close();
+    }
+  }, say);
 }
 
 /** The pack's name; null: none could be made. */
@@ -167,7 +170,7 @@ async function makeHeads(
     (share) => onProgress("features", share, 1),
     signal,
   );
-  const from = `${made} shards`;
+  const from = `${made} texts`;
   if (work.isDone("heads", from) && (await exists(target))) return file;
   await trainHeads(work, python, weights.path, shards, made, manifest, target, threads, signal);
   await work.finish("heads", from);

@@ -24,7 +24,7 @@ export function tapsOf(layers: number): number[] {
 /**
  * Reads the texts with the integer model and writes shards for train/heads.py: what heads would have seen at each place,
  * what the model thought would follow, and what did. Each is NNNN.safetensors and NNNN.features.npy. Stops when the
- * step's time is spent; shards that are there stay. Resolves how many there are.
+ * step's time is spent; shards that are there stay. Resolves how many texts they hold.
  */
 export async function writeFeatures(
   work: Work,
@@ -35,21 +35,25 @@ export async function writeFeatures(
   onProgress: (share: number) => void,
   signal: AbortSignal,
 ): Promise<number> {
-  const shards = Array.from({ length: Math.floor(texts.length / SHARD) || 1 }, (_, i) => i);
-  const first = shards.findIndex((shard) => !work.isDone(`shard ${shard}`, "whole"));
-  if (first < 0 || (work.left("features") === 0 && first > 0)) return first < 0 ? shards.length : first;
+  const count = Math.ceil(texts.length / SHARD);
+  const textsOf = (shard: number) => texts.slice(shard * SHARD, (shard + 1) * SHARD);
+  const isDone = (shard: number) => work.isDone(`shard ${shard}`, String(textsOf(shard).length));
+  let first = 0;
+  while (first < count && isDone(first)) first++;
+  const upTo = (shard: number) => Math.min(texts.length, shard * SHARD);
+  if (first === count || (work.left("features") === 0 && first > 0)) return upTo(first);
   const model = await loadTapped(bundleDir, threads);
   try {
     return await work.timed("features", async (tick) => {
-      for (const shard of shards.slice(first)) {
-        const own = texts.slice(shard * SHARD, (shard + 1) * SHARD);
+      for (let shard = first; shard < count; shard++) {
+        const own = textsOf(shard);
         await writeShard(dir, shard, own, model, signal);
-        await work.finish(`shard ${shard}`, "whole");
-        const share = Math.max(await tick(), (shard + 1) / shards.length);
+        await work.finish(`shard ${shard}`, String(own.length));
+        const share = Math.max(await tick(), (shard + 1) / count);
         onProgress(Math.min(1, share));
-        if (share >= 1) return shard + 1;
+        if (share >= 1) return upTo(shard + 1);
       }
-      return shards.length;
+      return texts.length;
     });
   } finally {
     await model.release();

@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { rename } from "node:fs/promises";
 import { join } from "node:path";
 import { ROOT } from "../scripts/paths.ts";
-import { LIMITS } from "../shared/limits.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { tapsOf } from "./features.ts";
 import type { Work } from "./work.ts";
@@ -13,6 +12,8 @@ const NEEDS = ["torch", "safetensors", "gguf", "numpy", "tqdm"];
 /** Of the hidden layer and of vocabularies the kernel takes multiples of 8. */
 const UNIT = 8;
 const WIDEST = 2048;
+/** Later ones are seldom right. */
+export const HEADS = 8;
 const LEARNED_TOKENS = 8192;
 const DRAFTED_TOKENS = 12_288;
 
@@ -29,7 +30,7 @@ export async function pythonFault(python: string): Promise<string | null> {
 }
 
 /**
- * Trains draft heads on the `count` shards in `shards` for as long as the step may take, and puts them at `target`. The trainer
+ * Trains draft heads on the shards of `count` texts in `shards` for as long as the step may take, and puts them at `target`. The trainer
  * saves itself every minute and goes on from there. Throws Error with its exit code.
  */
 export async function trainHeads(
@@ -52,7 +53,7 @@ export async function trainHeads(
     distill: shards,
     out: made,
     taps: tapsOf(layers).join(","),
-    count: LIMITS.latticeHeads,
+    count: HEADS,
     inner: whole(Math.min(2 * width, WIDEST)),
     "train-vocab": whole(Math.min(vocabSize, LEARNED_TOKENS)),
     "draft-vocab": whole(Math.min(vocabSize, DRAFTED_TOKENS)),

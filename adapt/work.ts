@@ -1,6 +1,7 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
+import { StepError } from "../shared/errors.ts";
 
 /** What part of the budget each long step may take; the others are short. */
 export const SHARES = { text: 0.4, features: 0.08, heads: 0.32, traces: 0.15 } as const;
@@ -17,6 +18,20 @@ const schema = z.object({
 type State = z.infer<typeof schema>;
 
 const SAVE_MS = 60_000;
+/** A machine that does much else, or slept, lets the engine's own deadlines pass. */
+const MOST_TRIES = 5;
+
+/** Runs again what an engine could not do in time; steps go on where they were. Any other error is passed on. */
+export async function patiently<T>(run: () => Promise<T>, say: (line: string) => void): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await run();
+    } catch (error) {
+      if (!(error instanceof StepError) || tries === MOST_TRIES) throw error;
+      say(`${error.message} Again (${tries + 1} of ${MOST_TRIES}) ...`);
+    }
+  }
+}
 
 /** What a run of `npm run adapt` has done so far: files in OUT/.adapt, and a state that says which of them are whole. */
 export class Work {

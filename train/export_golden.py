@@ -136,8 +136,10 @@ def neural(name, path):
 
 
 def tokenization(name, tokenizer):
-    rows = [dict(text=t, ids=tokenizer.encode(t, add_special_tokens=False).ids) for t in texts()]
-    save(f"{name}.tokens.json", dict(made_with=f"tokenizers {tokenizers.__version__}", rows=rows))
+    strings = texts()
+    ids = [" ".join(map(str, tokenizer.encode(t, add_special_tokens=False).ids)) for t in strings]
+    save("strings.json", strings)
+    save(f"{name}.tokens.json", dict(made_with=f"tokenizers {tokenizers.__version__}", ids=ids))
 
 
 def tiny_tokenizer(path):

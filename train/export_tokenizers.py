@@ -96,9 +96,11 @@ def finish(out, path, tokenizer):
     out.write_kv_data_to_file()
     out.write_tensors_to_file()
     out.close()
-    rows = [[t, tokenizer.encode(t, add_special_tokens=False).ids] for t in texts(170, seed=9)]
+    strings = texts(170, seed=9)
+    ids = [" ".join(map(str, tokenizer.encode(t, add_special_tokens=False).ids)) for t in strings]
     made_with = f"tokenizers {tokenizers.__version__}"
-    path.with_suffix(".json").write_text(json.dumps(dict(made_with=made_with, rows=rows), ensure_ascii=True) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(dict(made_with=made_with, ids=ids)) + "\n")
+    (path.parent / "strings.json").write_text(json.dumps(strings) + "\n")
     print(path.name, path.stat().st_size, "bytes")
 
 

@@ -4,9 +4,11 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { adapt } from "../../adapt/adapt.ts";
 import { type AdaptOptions, parseAdaptOptions } from "../../adapt/options.ts";
+import { patiently } from "../../adapt/work.ts";
 import { loadBundle } from "../../bench/eval/model.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { MODELS_DIR } from "../../models/source.ts";
+import { StepError } from "../../shared/errors.ts";
 import { Random } from "../helpers/random.ts";
 
 /* All of `npm run adapt` but the draft heads, whose training needs torch, on the committed toy model. */
@@ -110,6 +112,21 @@ it("takes no other model or prompts into what was begun, and says what is missin
   const said: string[] = [];
   await adapt(python, { ...shell, say: (line) => void said.push(line) });
   expect(said).toContainEqual(expect.stringMatching(/no draft heads: .*too few|no draft heads: .*no-python/));
+});
+
+it("runs again what an engine was too busy for, and nothing else", async () => {
+  let runs = 0;
+  const failing = (times: number, error: Error) => async () => {
+    if (++runs <= times) throw error;
+    return runs;
+  };
+  const busy = new StepError("overloaded", "Busy.");
+  expect(await patiently(failing(4, busy), () => undefined)).toBe(5);
+  runs = 0;
+  await expect(patiently(failing(5, busy), () => undefined)).rejects.toThrow("Busy.");
+  runs = 0;
+  await expect(patiently(failing(1, new Error("other")), () => undefined)).rejects.toThrow("other");
+  expect(runs).toBe(1);
 });
 
 it.each([

@@ -126,7 +126,8 @@ describe("ensureBundle", () => {
 
   it("names what it does not know", async () => {
     await expect(ensureBundle("nothing")).rejects.toThrow(/no bundle called "nothing"/);
-    await expect(ensureBundle("../tiny")).rejects.toThrow(/not a bundle name/);
+    await expect(ensureBundle("Tiny!")).rejects.toThrow(/not a bundle name/);
+    await expect(ensureBundle("../tiny")).rejects.toThrow(/no package/);
     await expect(ensureBundle("tiny", { precision: "int3" as "int8" })).rejects.toThrow(/precision is one of/);
   });
 });

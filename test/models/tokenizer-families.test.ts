@@ -1,9 +1,10 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
 import { GgufFile } from "../../models/gguf.ts";
 import { rebuildTokenizer } from "../../models/tokenizer.ts";
+import { goldenTokens } from "./golden-tokens.ts";
 
 /** Written by train/export_tokenizers.py: strings and the ids that the reference gives them. */
 const FOLDER = join(import.meta.dirname, "tokenizers");
@@ -14,9 +15,7 @@ const FAMILIES = readdirSync(FOLDER)
 describe.each(FAMILIES)("the tokenizer of family %s", async (family) => {
   const json = await rebuildTokenizer(await GgufFile.open(join(FOLDER, `${family}.gguf`)));
   const tokenizer = createTokenizer(new TextEncoder().encode(json));
-  const { rows } = JSON.parse(readFileSync(join(FOLDER, `${family}.json`), "utf8")) as {
-    rows: readonly (readonly [text: string, ids: readonly number[]])[];
-  };
+  const rows = goldenTokens(FOLDER, `${family}.json`);
 
   it("gives every string the reference's tokens", () => {
     expect(rows.length).toBeGreaterThanOrEqual(170);
