@@ -28,7 +28,7 @@ function checkMessages(param: string, messages: unknown): void {
   let parts = 0;
   for (const [index, message] of messages.entries()) {
     atMost(LIMITS.tools, `${param}[${index}].tool_calls`, message?.tool_calls);
-    const content: unknown = message?.content;
+    const content: unknown = message?.content ?? message?.output;
     if (Array.isArray(content)) parts += content.length;
     if (parts > LIMITS.contentParts) {
       throw tooMany(`${param}[${index}].content`, LIMITS.contentParts, "parts in all messages together");

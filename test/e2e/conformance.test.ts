@@ -176,8 +176,15 @@ describe("the OpenAPI document holds", () => {
     expect(error?.issues ?? [], `${name} of ${JSON.stringify(value)}`).toEqual([]);
   };
   const base = { model, max_tokens: 12, seed: 3 };
+  const TOOLS = { tools: [{ type: "function", function: { name: "f" } }], tool_choice: "required", max_tokens: 40 };
   const cases: readonly (readonly [path: string, request: string, answer: string, item: string, body: object])[] = [
-    ...[{}, { logprobs: true, top_logprobs: 2, n: 2 }, { speculation: { trace: true } }, { stop: ["a"], n: 3 }].map(
+    ...[
+      {},
+      { logprobs: true, top_logprobs: 2, n: 2 },
+      { speculation: { trace: true } },
+      { stop: ["a"], n: 3 },
+      TOOLS,
+    ].map(
       (more) =>
         [
           "chat/completions",
@@ -201,6 +208,8 @@ describe("the OpenAPI document holds", () => {
       {},
       { include: ["message.output_text.logprobs"], top_logprobs: 2 },
       { instructions: "Be.", metadata: { a: "b" } },
+      { tools: [{ type: "function", name: "f" }], tool_choice: "required", parallel_tool_calls: false },
+      { text: { format: { type: "json_schema", name: "x", schema: { const: "done" } } } },
     ].map(
       (more) =>
         [
