@@ -130,6 +130,7 @@ export const chatCompletion = z.strictObject({
         role: z.literal("assistant"),
         content: z.string().nullable().meta({ description: "null where the answer is calls of tools alone." }),
         refusal: z.null(),
+        annotations: z.array(z.never()),
         tool_calls: z.array(toolCall).optional(),
       }),
       logprobs: chatLogProbs,

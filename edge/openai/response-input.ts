@@ -21,7 +21,8 @@ const text = z.union([z.string(), z.array(part).min(1).max(LIMITS.contentParts)]
 });
 
 const callId = z.string().min(1).max(LIMITS.nameLength);
-const returned = { id: z.string().nullish(), status: z.string().nullish() };
+/** Fields of items that come back as they were put out, here or elsewhere, and mean nothing now. */
+const returned = { id: z.string().nullish(), status: z.string().nullish(), phase: z.string().nullish() };
 
 const item = z.discriminatedUnion("type", [
   z.strictObject({
