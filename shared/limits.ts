@@ -19,8 +19,9 @@ export const LIMITS = {
   /** Tokens whose logits one request may bias, and by how much at most. */
   biases: 300,
   bias: 100,
-  /** Presence and frequency penalties, either way; the repetition penalty's largest factor. */
+  /** Presence and frequency penalties, either way; the repetition penalty's factor, which float32 is to divide by. */
   penalty: 2,
+  leastRepetition: 0.01,
   repetition: 10,
   /** Committed tokens (prompt and completion) of one session. */
   contextTokens: 8192,

@@ -50,7 +50,7 @@ export const metrics = z.strictObject({
       steps: z.int(),
       block_efficiency: z.strictObject({ unrefined: z.number(), refined: z.number(), best: z.number() }),
       tokens: z.strictObject(Object.fromEntries(TOKEN_SOURCES.map((source) => [source, z.int()]))),
-      per_step: z.array(z.tuple([z.int(), z.int(), z.int()])),
+      per_step: z.array(z.array(z.int()).length(3)).meta({ description: "Of each: unrefined, refined, best." }),
     })
     .optional(),
   placement: z.strictObject({

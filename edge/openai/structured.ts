@@ -35,7 +35,8 @@ const guided = z
     choice: z.array(z.string().min(1)).min(1).max(LIMITS.guidedChoices).optional(),
     json: jsonSchema.optional(),
   })
-  .refine((fields) => Object.keys(fields).length === 1, "expected one of regex, grammar, choice and json");
+  .refine((fields) => Object.keys(fields).length === 1, "expected one of regex, grammar, choice and json")
+  .meta({ minProperties: 1, maxProperties: 1 });
 
 /** Request fields that say what the answer looks like. */
 export const structuredFields = {
