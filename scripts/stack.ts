@@ -102,8 +102,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-function gpuOptions({ bundle, provider, threads }: StackOptions, key: string) {
-  return { host: "127.0.0.1", key, bundle, provider, threads };
+function gpuOptions({ bundle, bundleDir, provider, threads }: StackOptions, key: string) {
+  return { host: "127.0.0.1", key, bundle, bundleDir, provider, threads };
 }
 
 /** Free ones, from `gpuPort` on where that is given. */

@@ -1,9 +1,11 @@
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
+import { comparePacks } from "./compare-packs.ts";
 import { freePort } from "./net.ts";
+import { bundleWithPack, type PackedBundle } from "./own-pack.ts";
 import { startStack } from "./stack.ts";
 
 const DEFAULT_BUNDLE = "smollm2-135m";
@@ -17,6 +19,7 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --host ADDRESS  the edge's address (HOST, 127.0.0.1; 0.0.0.0 to reach the demo from a phone)
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
   --model FILE    in its place any GGUF file of a supported kind, or hf:OWNER/REPO/FILE.gguf (FOREDRAFT_MODEL)
+  --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
@@ -49,6 +52,7 @@ async function main(): Promise<void> {
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
       model: { type: "string" },
+      pack: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
       threads: { type: "string" },
@@ -70,11 +74,14 @@ async function main(): Promise<void> {
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
   const bundle = await obtainBundle(askedFor(values));
+  const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
   say(`Starting the gpu-worker (${bundle.name}) and the edge ...`);
   const stack = await startStack({
     bundle: bundle.name,
-    bundleDir: bundle.dir,
+    bundleDir: packed?.dir ?? bundle.dir,
+    // Beside its own bundle, so that a start without it goes on serving what it serves.
+    ...(packed === null ? {} : { assetsDir: join(packed.dir, "..", "assets") }),
     host: values.host,
     port,
     gpuPort,
@@ -90,11 +97,16 @@ async function main(): Promise<void> {
     },
     ...(process.env.GPU_WORKER_KEY ? { gpuKey: process.env.GPU_WORKER_KEY } : {}),
   });
-  say(greeting(stack.edge.url, bundle.name, (performance.now() - startedAt) / 1000));
-  const ended = await Promise.race([stopped(), stack.edge.ended]);
-  if (ended === undefined) say("\nStopping ...");
-  await stack.close();
-  if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
+  const seconds = (performance.now() - startedAt) / 1000;
+  try {
+    if (packed !== null) await sayWorth(stack.edge.url, bundle.name, packed);
+    say(greeting(stack.edge.url, bundle.name, seconds));
+    const ended = await Promise.race([stopped(), stack.edge.ended]);
+    if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
+    say("\nStopping ...");
+  } finally {
+    await stack.close();
+  }
 }
 
 /** A variable of the Worker, where the option or this process's environment gives it. */
@@ -141,6 +153,36 @@ async function obtainBundle(asked: string | undefined): Promise<Bundle> {
     return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
   } finally {
     bar.stop();
+  }
+}
+
+/** The bundle with a pack of the user's own text. */
+async function packedBundle({ dir }: Bundle, file: string): Promise<PackedBundle> {
+  const bar = progressBar(file);
+  try {
+    return await bundleWithPack(dir, file, bar.update);
+  } finally {
+    bar.stop();
+  }
+}
+
+/** Block efficiency and speed with the text's pack, with the model's own, and with none. */
+async function sayWorth(url: string, model: string, { pack, other, heldOut, perplexity }: PackedBundle): Promise<void> {
+  say(`Comparing drafts with and without ${pack.name} ...`);
+  const packs = [pack.name, ...(other === null ? [] : [other]), null];
+  const results = await comparePacks(url, model, packs, heldOut, stopping.signal);
+  const width = Math.max(...results.map(({ kind }) => kind.length));
+  say(`Pack "${pack.name}": ${pack.ngrams} n-grams, perplexity ${perplexity.perplexity.toFixed(1)} on the text's last tenth,
+which it has not seen. Answers to prompts from there, drafted with`);
+  for (const { kind, blockEfficiency, tokensPerSecond } of results) {
+    say(
+      `  ${kind.padEnd(width)}  ${blockEfficiency.toFixed(2)} tokens per model call, ${tokensPerSecond.toFixed(1)} tokens/s`,
+    );
+  }
+  const best = results.toSorted((a, b) => b.blockEfficiency - a.blockEfficiency)[0]!;
+  if (best.kind !== pack.name) {
+    const instead = best.kind === "none" ? `"alpha": 0` : `"model": "${best.kind}"`;
+    say(`Here the pack does not pay; {"speculation": {"rescorer": {${instead}}}} in a request drafts without it.`);
   }
 }
 

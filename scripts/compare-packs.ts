@@ -1,0 +1,66 @@
+import { promptsOf } from "./own-pack.ts";
+
+const PROMPTS = 6;
+const PROMPT_TOKENS = 48;
+const ANSWER_TOKENS = 48;
+
+/** What answers to a text's prompts took with the drafts of one kind. */
+export interface Compared {
+  readonly kind: string;
+  /** Tokens committed per model call. */
+  readonly blockEfficiency: number;
+  readonly tokensPerSecond: number;
+}
+
+/**
+ * Answers greedily to prompts out of `tokens`, with each pack in turn and with none (null), and counts the model calls that it
+ * took. The answers are the same; only the drafts differ.
+ */
+export async function comparePacks(
+  url: string,
+  model: string,
+  packs: readonly (string | null)[],
+  tokens: Uint16Array,
+  signal: AbortSignal,
+): Promise<Compared[]> {
+  const totals = packs.map(() => ({ tokens: 0, steps: 0, ms: 0 }));
+  for (const [at, prompt] of promptsOf(tokens, PROMPTS, PROMPT_TOKENS).entries()) {
+    for (let turn = 0; turn < packs.length; turn++) {
+      // Each is first as often as the others: the first finds the prompt not computed yet.
+      const i = (at + turn) % packs.length;
+      const pack = packs[i]!;
+      const rescorer = pack === null ? { alpha: 0 } : { model: pack };
+      const body = { model, prompt, max_tokens: ANSWER_TOKENS, temperature: 0, speculation: { rescorer } };
+      const { usage, metrics } = await ask(url, body, signal);
+      const total = totals[i]!;
+      total.tokens += usage.completion_tokens - 1;
+      total.steps += metrics.speculative_decoding.num_spec_steps;
+      total.ms += metrics.timings.total_ms - metrics.timings.ttft_ms;
+    }
+  }
+  return totals.map(({ tokens: made, steps, ms }, i) => ({
+    kind: packs[i] ?? "none",
+    blockEfficiency: steps === 0 ? 0 : made / steps,
+    tokensPerSecond: ms === 0 ? 0 : (made * 1000) / ms,
+  }));
+}
+
+interface Answer {
+  readonly usage: { readonly completion_tokens: number };
+  readonly metrics: {
+    readonly speculative_decoding: { readonly num_spec_steps: number };
+    readonly timings: { readonly total_ms: number; readonly ttft_ms: number };
+  };
+}
+
+async function ask(url: string, body: object, signal: AbortSignal): Promise<Answer> {
+  const headers = { "content-type": "application/json" };
+  const response = await fetch(`${url}/v1/completions`, {
+    method: "POST",
+    headers,
+    body: JSON.stringify(body),
+    signal,
+  });
+  if (!response.ok) throw new Error(`the comparison failed: HTTP ${response.status} ${await response.text()}`);
+  return (await response.json()) as Answer;
+}
