@@ -11,6 +11,8 @@ export const LIMITS = {
   tools: 128,
   /** Characters of a name or id that a caller gives. */
   nameLength: 256,
+  /** Pairs of a request's metadata. */
+  metadata: 16,
   /** Texts that an answer may be one of. */
   guidedChoices: 1000,
   /** Stop strings in one request, and their length in UTF-16 units. */

@@ -81,6 +81,8 @@ function guidedOf({ regex, grammar, choice: options, json }: NonNullable<Structu
 }
 
 function wholeMatch(regex: string): string {
+  // A longer one hardly fits once it is a grammar, and would take long to be refused for that.
+  if (regex.length > LIMITS.grammarBytes) throw tooLarge();
   const { options } = parseRegex(regex);
   return patternBody({ options: options.map(({ body }) => ({ body, begins: true, ends: true })) }, PLAIN);
 }
