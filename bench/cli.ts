@@ -8,6 +8,7 @@ import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
 import { benchPrediction, PREDICTION_HELP } from "./prediction.ts";
 import { benchRescore, RESCORE_HELP } from "./rescore.ts";
+import { benchSoak, SOAK_HELP } from "./soak.ts";
 import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
 
 interface Bench {
@@ -27,6 +28,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   neural: { help: NEURAL_HELP, run: benchNeural },
   prediction: { help: PREDICTION_HELP, run: benchPrediction },
   rescore: { help: RESCORE_HELP, run: benchRescore },
+  soak: { help: SOAK_HELP, run: benchSoak },
   structured: { help: STRUCTURED_HELP, run: benchStructured },
 };
 

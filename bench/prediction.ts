@@ -87,7 +87,7 @@ function kindsOf({ content, before, after }: Edit): Kind[] {
 }
 
 /** null: the reference defines no function. */
-export function editOf({ input, references }: EvalRow): Edit | null {
+function editOf({ input, references }: EvalRow): Edit | null {
   const [reference] = references;
   if (reference === undefined) return null;
   // HumanEval's references go on from its prompts.

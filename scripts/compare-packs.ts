@@ -1,4 +1,4 @@
-import { promptsOf } from "./own-pack.ts";
+import { type PackedBundle, promptsOf } from "./own-pack.ts";
 
 const PROMPTS = 6;
 const PROMPT_TOKENS = 48;
@@ -43,6 +43,31 @@ export async function comparePacks(
     blockEfficiency: steps === 0 ? 0 : made / steps,
     tokensPerSecond: ms === 0 ? 0 : (made * 1000) / ms,
   }));
+}
+
+/** In words: block efficiency and speed with the text's pack, with the model's own, and with none. */
+export async function packWorth(
+  url: string,
+  model: string,
+  { pack, other, heldOut, perplexity }: PackedBundle,
+  signal: AbortSignal,
+): Promise<string> {
+  const packs = [pack.name, ...(other === null ? [] : [other]), null];
+  const results = await comparePacks(url, model, packs, heldOut, signal);
+  const width = Math.max(...results.map(({ kind }) => kind.length));
+  const rows = results.map(({ kind, blockEfficiency, tokensPerSecond }) => {
+    const figures = `${blockEfficiency.toFixed(2)} tokens per model call, ${tokensPerSecond.toFixed(1)} tokens/s`;
+    return `  ${kind.padEnd(width)}  ${figures}`;
+  });
+  const best = results.toSorted((a, b) => b.blockEfficiency - a.blockEfficiency)[0]!;
+  const instead = best.kind === "none" ? `"alpha": 0` : `"model": "${best.kind}"`;
+  const advice = `Here the pack does not pay; {"speculation": {"rescorer": {${instead}}}} in a request drafts without it.`;
+  return [
+    `Pack "${pack.name}": ${pack.ngrams} n-grams, perplexity ${perplexity.perplexity.toFixed(1)} on the text's last tenth,`,
+    "which it has not seen. Answers to prompts from there, drafted with",
+    ...rows,
+    ...(best.kind === pack.name ? [] : [advice]),
+  ].join("\n");
 }
 
 interface Answer {

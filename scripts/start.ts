@@ -1,9 +1,10 @@
-import { basename, join } from "node:path";
+import { statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
-import { comparePacks } from "./compare-packs.ts";
+import { packWorth } from "./compare-packs.ts";
 import { freePort } from "./net.ts";
 import { bundleWithPack, type PackedBundle } from "./own-pack.ts";
 import { startStack } from "./stack.ts";
@@ -18,7 +19,8 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --port N        the edge's port (PORT, 8787)
   --host ADDRESS  the edge's address (HOST, 127.0.0.1; 0.0.0.0 to reach the demo from a phone)
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
-  --model FILE    in its place any GGUF file of a supported kind, or hf:OWNER/REPO/FILE.gguf (FOREDRAFT_MODEL)
+  --model FILE    in its place any GGUF file of a supported kind, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE
+                  of either (FOREDRAFT_MODEL); given several times, also with names, requests choose by "model"
   --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
@@ -51,7 +53,7 @@ async function main(): Promise<void> {
       port: { type: "string", default: process.env.PORT ?? "8787" },
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
-      model: { type: "string" },
+      model: { type: "string", multiple: true },
       pack: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
@@ -73,15 +75,17 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundle = await obtainBundle(askedFor(values));
+  const bundles = await obtainBundles(askedFor(values));
+  const [bundle, ...others] = bundles;
   const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
-  say(`Starting the gpu-worker (${bundle.name}) and the edge ...`);
+  say(`Starting the gpu-worker (${bundles.map(({ name }) => name).join(", ")}) and the edge ...`);
   const stack = await startStack({
     bundle: bundle.name,
     bundleDir: packed?.dir ?? bundle.dir,
     // Beside its own bundle, so that a start without it goes on serving what it serves.
     ...(packed === null ? {} : { assetsDir: join(packed.dir, "..", "assets") }),
+    others,
     host: values.host,
     port,
     gpuPort,
@@ -99,7 +103,10 @@ async function main(): Promise<void> {
   });
   const seconds = (performance.now() - startedAt) / 1000;
   try {
-    if (packed !== null) await sayWorth(stack.edge.url, bundle.name, packed);
+    if (packed !== null) {
+      say(`Comparing drafts with and without ${packed.pack.name} ...`);
+      say(await packWorth(stack.edge.url, bundle.name, packed, stopping.signal));
+    }
     say(greeting(stack.edge.url, bundle.name, seconds));
     const ended = await Promise.race([stopped(), stack.edge.ended]);
     if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
@@ -120,16 +127,35 @@ interface Bundle {
   readonly dir: string;
 }
 
-/** What options and environment name, options first; undefined: nothing. */
-function askedFor(values: { bundle?: string | undefined; model?: string | undefined }): string | undefined {
+/** What options and environment name, options first, the default model at the front; none: nothing. */
+function askedFor(values: { bundle?: string | undefined; model?: string[] | undefined }): string[] {
   const { bundle, model } = values;
   if (bundle !== undefined && model !== undefined)
     throw new Error("--bundle and --model name one model each: take one");
-  const named = model ?? (bundle === undefined ? process.env.FOREDRAFT_MODEL || undefined : undefined);
-  if (named === undefined) return bundle ?? process.env.FOREDRAFT_BUNDLE;
-  if (!isGiven(named))
-    throw new Error(`--model takes a file that ends in .gguf or hf:OWNER/REPO/FILE.gguf, not "${named}"`);
-  return named;
+  const fromEnvironment = process.env.FOREDRAFT_MODEL ? [process.env.FOREDRAFT_MODEL] : undefined;
+  const named = model ?? (bundle === undefined ? fromEnvironment : undefined);
+  if (named !== undefined) return named.map((one) => givenOrName(one, named.length));
+  const name = bundle ?? process.env.FOREDRAFT_BUNDLE;
+  return name === undefined ? [] : [name];
+}
+
+/** A directory by its whole path; among several models committed ones go by name. */
+function givenOrName(model: string, count: number): string {
+  if (isGiven(model)) return model;
+  if (statSync(model, { throwIfNoEntry: false })?.isDirectory()) return resolve(model);
+  if (count > 1) return model;
+  throw new Error(`--model takes a file that ends in .gguf, a package or hf:OWNER/REPO/FILE of either, not "${model}"`);
+}
+
+/** Those asked for, at least one. */
+async function obtainBundles(asked: readonly string[]): Promise<[Bundle, ...Bundle[]]> {
+  const first = await obtainBundle(asked[0]);
+  const bundles: [Bundle, ...Bundle[]] = [first];
+  for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
+  const names = bundles.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new Error(`--model: two of them are called ${twice}; rename a file`);
+  return bundles;
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
@@ -163,26 +189,6 @@ async function packedBundle({ dir }: Bundle, file: string): Promise<PackedBundle
     return await bundleWithPack(dir, file, bar.update);
   } finally {
     bar.stop();
-  }
-}
-
-/** Block efficiency and speed with the text's pack, with the model's own, and with none. */
-async function sayWorth(url: string, model: string, { pack, other, heldOut, perplexity }: PackedBundle): Promise<void> {
-  say(`Comparing drafts with and without ${pack.name} ...`);
-  const packs = [pack.name, ...(other === null ? [] : [other]), null];
-  const results = await comparePacks(url, model, packs, heldOut, stopping.signal);
-  const width = Math.max(...results.map(({ kind }) => kind.length));
-  say(`Pack "${pack.name}": ${pack.ngrams} n-grams, perplexity ${perplexity.perplexity.toFixed(1)} on the text's last tenth,
-which it has not seen. Answers to prompts from there, drafted with`);
-  for (const { kind, blockEfficiency, tokensPerSecond } of results) {
-    say(
-      `  ${kind.padEnd(width)}  ${blockEfficiency.toFixed(2)} tokens per model call, ${tokensPerSecond.toFixed(1)} tokens/s`,
-    );
-  }
-  const best = results.toSorted((a, b) => b.blockEfficiency - a.blockEfficiency)[0]!;
-  if (best.kind !== pack.name) {
-    const instead = best.kind === "none" ? `"alpha": 0` : `"model": "${best.kind}"`;
-    say(`Here the pack does not pay; {"speculation": {"rescorer": {${instead}}}} in a request drafts without it.`);
   }
 }
 

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
-import type { StepTrace } from "../../edge/openai/trace.ts";
+import type { StepTrace } from "../../edge/openai/answer-schemas.ts";
 import { ROOT } from "../../scripts/paths.ts";
 
 /** What the page asked of the API. */
