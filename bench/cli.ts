@@ -3,8 +3,10 @@ import { AGREE_HELP, benchAgree } from "./agree.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchDistance, DISTANCE_HELP } from "./distance.ts";
+import { benchIdentity, IDENTITY_HELP } from "./identity.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
+import { benchPrediction, PREDICTION_HELP } from "./prediction.ts";
 import { benchRescore, RESCORE_HELP } from "./rescore.ts";
 import { benchSoak, SOAK_HELP } from "./soak.ts";
 import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
@@ -21,8 +23,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   distance: { help: DISTANCE_HELP, run: benchDistance },
+  identity: { help: IDENTITY_HELP, run: benchIdentity },
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },
+  prediction: { help: PREDICTION_HELP, run: benchPrediction },
   rescore: { help: RESCORE_HELP, run: benchRescore },
   soak: { help: SOAK_HELP, run: benchSoak },
   structured: { help: STRUCTURED_HELP, run: benchStructured },

@@ -13,8 +13,8 @@ import {
   type ResponseContext,
   usageChunk,
 } from "./openai/responses.ts";
-import { type CallPart, type Parsed, ToolCallParser } from "./text/tool-calls.ts";
-import type { TextStep, TokenEntry } from "./text/transcript.ts";
+import { type CallPart, contentOf, type Parsed, ToolCallParser } from "./text/tool-calls.ts";
+import type { TokenEntry } from "./text/transcript.ts";
 
 export interface CompletionOptions extends DecodingOptions {
   readonly params: CompletionParams;
@@ -136,15 +136,6 @@ export class Completion {
   #metrics(): Metrics {
     return this.#decoding.metrics(this.#params.speculation.trace);
   }
-}
-
-/** What a step shows, with calls taken out where there may be some. */
-function contentOf(parser: ToolCallParser | null, { text, finish }: TextStep): Parsed {
-  if (parser === null) return { content: text, calls: [] };
-  const parsed = parser.push(text);
-  if (finish === null) return parsed;
-  const rest = parser.end();
-  return { content: parsed.content + rest.content, calls: [...parsed.calls, ...rest.calls] };
 }
 
 function gather(calls: ToolCall[], parts: readonly CallPart[]): void {

@@ -31,6 +31,7 @@ export const variables = z.object({
     .string()
     .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, "must be a bundle's name")
     .default("smollm2-135m"),
+  FOREDRAFT_BUNDLE_DIR: z.string().optional(),
   FOREDRAFT_CACHE: z.string().default(join(import.meta.dirname, "..", ".cache")),
 });
 
@@ -90,7 +91,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>): C
     tracing: tracingOf(data),
     cacheDir: data.FOREDRAFT_CACHE,
     bundle: data.FOREDRAFT_BUNDLE,
-    bundleDir: join(data.FOREDRAFT_CACHE, "bundles", data.FOREDRAFT_BUNDLE),
+    bundleDir: data.FOREDRAFT_BUNDLE_DIR ?? join(data.FOREDRAFT_CACHE, "bundles", data.FOREDRAFT_BUNDLE),
   };
 }
 

@@ -1,5 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
+import { parseArgs } from "node:util";
 import { unstable_readConfig } from "wrangler";
 import { ensureBundle } from "../models/bundle.ts";
 import { assembleAssets } from "./assets.ts";
@@ -7,7 +8,8 @@ import { ASSETS, CONFIG, QUIET, ROOT } from "./paths.ts";
 
 const HELP = `npm run deploy -- [options of wrangler deploy]
 Compiles the bundles that DEFAULT_MODEL in wrangler.toml names, lays out the demo page and what the edge reads of
-them as static assets, and runs wrangler deploy. The gpu-worker is deployed apart: docs/deploy.md
+them as static assets, and runs wrangler deploy. The gpu-worker is deployed apart: docs/deploy.md. A GPU_WORKER_URL on
+this machine itself is refused: what is deployed cannot reach it.
   --dry-run       build, deploy nothing
   --env NAME      an environment of wrangler.toml
 All others go to wrangler as they are: npx wrangler deploy --help`;
@@ -26,7 +28,8 @@ else {
 
 /** wrangler's exit code. */
 async function deploy(): Promise<number> {
-  const { DEFAULT_MODEL } = unstable_readConfig({ config: CONFIG }).vars;
+  const { DEFAULT_MODEL, GPU_WORKER_URL } = variables();
+  if (!args.includes("--dry-run")) refuseLoopback(String(GPU_WORKER_URL ?? ""));
   const names = String(DEFAULT_MODEL)
     .split(",")
     .map((name) => name.trim());
@@ -39,4 +42,28 @@ async function deploy(): Promise<number> {
     stdio: "inherit",
   });
   return status ?? 1;
+}
+
+/** The Worker's variables: those of the configuration's environment, and those given with --var. */
+function variables(): Record<string, unknown> {
+  const known = { env: { type: "string", short: "e" }, var: { type: "string", multiple: true } } as const;
+  const { values } = parseArgs({ args, options: known, strict: false });
+  const env = typeof values.env === "string" ? { env: values.env } : {};
+  const given = (values.var ?? []).flatMap((one) => {
+    const [, name, value] = /^([^:]+):(.*)$/s.exec(String(one)) ?? [];
+    return name === undefined ? [] : [[name, value] as const];
+  });
+  return { ...unstable_readConfig({ config: CONFIG, ...env }).vars, ...Object.fromEntries(given) };
+}
+
+/** Throws where one of the addresses is of this machine only. */
+function refuseLoopback(urls: string): void {
+  for (const url of urls.split(",").map((one) => one.trim())) {
+    const host = URL.parse(url)?.hostname ?? "";
+    if (!/^(localhost|.*\.localhost|127\..*|0\.0\.0\.0|\[::1?\])$/.test(host)) continue;
+    throw new Error(
+      `GPU_WORKER_URL is ${url}, which only this machine reaches: set it in wrangler.toml, or give ` +
+        "--var GPU_WORKER_URL:https://... (empty where gpu-workers register; docs/deploy.md)",
+    );
+  }
 }

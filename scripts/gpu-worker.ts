@@ -10,6 +10,8 @@ export interface GpuWorkerOptions {
   readonly port: number;
   readonly key: string;
   readonly bundle: string;
+  /** Where it is compiled; in the cache, under its name, where undefined. */
+  readonly bundleDir?: string | undefined;
   /** "cpu" or "webgpu"; the gpu-worker's own default where undefined. */
   readonly provider?: string | undefined;
   readonly threads?: number | undefined;
@@ -96,6 +98,7 @@ function launch(options: GpuWorkerOptions): ChildProcess {
     GPU_WORKER_PORT: String(options.port),
     GPU_WORKER_KEY: options.key,
     FOREDRAFT_BUNDLE: options.bundle,
+    FOREDRAFT_BUNDLE_DIR: options.bundleDir,
     GPU_WORKER_PROVIDER: options.provider ?? process.env.GPU_WORKER_PROVIDER,
     GPU_WORKER_THREADS: options.threads?.toString() ?? process.env.GPU_WORKER_THREADS,
   };

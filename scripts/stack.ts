@@ -77,8 +77,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= closeAll(closers));
   try {
-    const starting = served.map(({ name }, i) =>
-      startGpuWorker({ ...gpuOptions(options, gpuKey), bundle: name, port: ports[i]!, log, signal }),
+    const starting = served.map(({ name, dir }, i) =>
+      startGpuWorker({ ...gpuOptions(options, gpuKey), bundle: name, bundleDir: dir, port: ports[i]!, log, signal }),
     );
     // Kept for `close` before anything else can fail, else the processes would stay.
     closers.push(() => Promise.all(starting.map((one) => one.then((worker) => worker.close()).catch(() => undefined))));

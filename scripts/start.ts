@@ -4,8 +4,13 @@ import { parseArgs } from "node:util";
 import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
+
+import { packWorth } from "./compare-packs.ts";
+
 import { edgeStateDir, ensureAdminKey, keyHash } from "./edge-state.ts";
+
 import { freePort } from "./net.ts";
+import { bundleWithPack, type PackedBundle } from "./own-pack.ts";
 import { startStack } from "./stack.ts";
 
 const DEFAULT_BUNDLE = "smollm2-135m";
@@ -20,6 +25,7 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
   --model FILE    in its place any GGUF file of a supported kind, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE
                   of either (FOREDRAFT_MODEL); given several times, also with names, requests choose by "model"
+  --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
@@ -56,6 +62,7 @@ async function main(): Promise<void> {
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
       model: { type: "string", multiple: true },
+      pack: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
       threads: { type: "string" },
@@ -77,18 +84,16 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const [asked, ...more] = askedFor(values);
-  const bundle = await obtainBundle(asked);
-  const others: Bundle[] = [];
-  for (const model of more) others.push(await obtainBundle(model));
-  const names = [bundle, ...others].map(({ name }) => name);
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined) throw new Error(`--model: two of them are called ${twice}; rename a file`);
+  const bundles = await obtainBundles(askedFor(values));
+  const [bundle, ...others] = bundles;
+  const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
-  say(`Starting the gpu-worker (${names.join(", ")}) and the edge ...`);
+  say(`Starting the gpu-worker (${bundles.map(({ name }) => name).join(", ")}) and the edge ...`);
   const stack = await startStack({
     bundle: bundle.name,
-    bundleDir: bundle.dir,
+    bundleDir: packed?.dir ?? bundle.dir,
+    // Beside its own bundle, so that a start without it goes on serving what it serves.
+    ...(packed === null ? {} : { assetsDir: join(packed.dir, "..", "assets") }),
     others,
     host: values.host,
     port,
@@ -109,11 +114,19 @@ async function main(): Promise<void> {
     },
     ...(process.env.GPU_WORKER_KEY ? { gpuKey: process.env.GPU_WORKER_KEY } : {}),
   });
-  say(greeting(stack.edge.url, bundle.name, (performance.now() - startedAt) / 1000));
-  const ended = await Promise.race([stopped(), stack.edge.ended]);
-  if (ended === undefined) say("\nStopping ...");
-  await stack.close();
-  if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
+  const seconds = (performance.now() - startedAt) / 1000;
+  try {
+    if (packed !== null) {
+      say(`Comparing drafts with and without ${packed.pack.name} ...`);
+      say(await packWorth(stack.edge.url, bundle.name, packed, stopping.signal));
+    }
+    say(greeting(stack.edge.url, bundle.name, seconds));
+    const ended = await Promise.race([stopped(), stack.edge.ended]);
+    if (ended !== undefined) throw new Error(`the edge ended (${ended}); everything is stopped`);
+    say("\nStopping ...");
+  } finally {
+    await stack.close();
+  }
 }
 
 /** The administrator's key: ADMIN_KEY, else one of this port's own, which npm run keys finds. */
@@ -153,6 +166,17 @@ function givenOrName(model: string, count: number): string {
   throw new Error(`--model takes a file that ends in .gguf, a package or hf:OWNER/REPO/FILE of either, not "${model}"`);
 }
 
+/** Those asked for, at least one. */
+async function obtainBundles(asked: readonly string[]): Promise<[Bundle, ...Bundle[]]> {
+  const first = await obtainBundle(asked[0]);
+  const bundles: [Bundle, ...Bundle[]] = [first];
+  for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
+  const names = bundles.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new Error(`--model: two of them are called ${twice}; rename a file`);
+  return bundles;
+}
+
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
 async function obtainBundle(asked: string | undefined): Promise<Bundle> {
   const model = asked ?? DEFAULT_BUNDLE;
@@ -172,6 +196,16 @@ async function obtainBundle(asked: string | undefined): Promise<Bundle> {
     say(`${line}\nThe weights of ${model} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
     return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
+  } finally {
+    bar.stop();
+  }
+}
+
+/** The bundle with a pack of the user's own text. */
+async function packedBundle({ dir }: Bundle, file: string): Promise<PackedBundle> {
+  const bar = progressBar(file);
+  try {
+    return await bundleWithPack(dir, file, bar.update);
   } finally {
     bar.stop();
   }

@@ -11,6 +11,8 @@ export const LIMITS = {
   tools: 128,
   /** Characters of a name or id that a caller gives. */
   nameLength: 256,
+  /** Pairs of a request's metadata. */
+  metadata: 16,
   /** Texts that an answer may be one of. */
   guidedChoices: 1000,
   /** Stop strings in one request, and their length in UTF-16 units. */
@@ -19,8 +21,9 @@ export const LIMITS = {
   /** Tokens whose logits one request may bias, and by how much at most. */
   biases: 300,
   bias: 100,
-  /** Presence and frequency penalties, either way; the repetition penalty's largest factor. */
+  /** Presence and frequency penalties, either way; the repetition penalty's factor, which float32 is to divide by. */
   penalty: 2,
+  leastRepetition: 0.01,
   repetition: 10,
   /** Committed tokens (prompt and completion) of one session. */
   contextTokens: 8192,

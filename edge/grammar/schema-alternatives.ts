@@ -1,5 +1,5 @@
 import { layOut } from "./json-values.ts";
-import { isRecord, malformed, type SchemaAt, unsupportedKeyword } from "./schema-error.ts";
+import { isRecord, malformed, type SchemaAt, SchemaError, unsupportedKeyword } from "./schema-error.ts";
 
 /** Keywords that say nothing about what is valid. */
 const ANNOTATIONS: ReadonlySet<string> = new Set([
@@ -24,12 +24,18 @@ export function keywordsThatMatter(schema: SchemaAt["schema"]): string[] {
   return Object.keys(schema).filter((keyword) => !ANNOTATIONS.has(keyword) && !keyword.startsWith("x-"));
 }
 
+const MOST_COMPARED = 100;
+
 /** The schemas one of which must hold; null where the schema has no such keyword. */
 export function alternativesOf(at: SchemaAt): SchemaAt[] | null {
   const keyword = ["anyOf", "oneOf", "allOf"].find((one) => at.schema[one] !== undefined);
   if (keyword === undefined) return null;
   const list = at.schema[keyword];
   if (!Array.isArray(list) || list.length === 0) throw malformed(at, keyword, "a list of schemas");
+  // Each of `oneOf` is compared with the ones before, and `allOf` grows by each.
+  if (keyword !== "anyOf" && list.length > MOST_COMPARED) {
+    throw new SchemaError([...at.path, keyword], `at most ${MOST_COMPARED} alternatives`, true);
+  }
   const { [keyword]: _list, ...base } = at.schema;
   const options = list.map((schema: unknown, i): SchemaAt => {
     if (!isRecord(schema)) throw unsupportedKeyword(at, keyword, "with schemas that are no objects");

@@ -68,13 +68,13 @@ const receipt = z.strictObject({
     .meta({ description: "Tokens per step." }),
   tokens: z.strictObject(fromSources).meta({ description: "Of the steps' tokens, how many came from where." }),
   per_step: z
-    .array(z.tuple([z.int(), z.int(), z.int()]))
+    .array(z.array(z.int()).length(3))
     .meta({ description: "Tokens committed, or that would have been: unrefined, refined, best." }),
 });
 
 export type ReceiptBody = z.infer<typeof receipt>;
 
-const metrics = z.strictObject({
+export const metrics = z.strictObject({
   speculative_decoding: speculativeDecoding.nullable().meta({ description: "null where speculation is off." }),
   block_efficiency: z.number().meta({ description: "Tokens per model call after the prefill; plain decoding: 1." }),
   receipt: receipt.optional().meta({ description: "With speculation.receipt." }),
@@ -134,7 +134,9 @@ const trace = z.strictObject({
 export type StepTrace = z.infer<typeof trace>;
 
 const tokenLogProb = { token: z.string(), logprob: z.number(), bytes: counts };
-const entries = z.array(z.strictObject({ ...tokenLogProb, top_logprobs: z.array(z.strictObject(tokenLogProb)) }));
+export const entries = z.array(
+  z.strictObject({ ...tokenLogProb, top_logprobs: z.array(z.strictObject(tokenLogProb)) }),
+);
 const chatLogProbs = z.strictObject({ content: entries, refusal: z.null() }).nullable();
 const textLogProbs = z
   .strictObject({
@@ -177,6 +179,7 @@ export const chatCompletion = z.strictObject({
         role: z.literal("assistant"),
         content: z.string().nullable().meta({ description: "null where the answer is calls of tools alone." }),
         refusal: z.null(),
+        annotations: z.array(z.never()),
         tool_calls: z.array(toolCall).optional(),
       }),
       logprobs: chatLogProbs,
@@ -218,73 +221,6 @@ export const completionChunk = z.strictObject({
   choices: z.array(z.strictObject({ ...textChoice, finish_reason: finish.nullable() })),
   ...chunkRest,
 });
-
-const status = z.enum(["in_progress", "completed", "incomplete"]);
-const outputText = z.strictObject({
-  type: z.literal("output_text"),
-  text: z.string(),
-  annotations: z.array(z.never()),
-  logprobs: entries,
-});
-const outputItem = z.strictObject({
-  type: z.literal("message"),
-  id: z.string(),
-  status,
-  role: z.literal("assistant"),
-  content: z.array(outputText),
-});
-
-export const responseObject = z.strictObject({
-  id: z.string(),
-  object: z.literal("response"),
-  created_at: z.int(),
-  status,
-  error: z.null(),
-  incomplete_details: z.strictObject({ reason: z.literal("max_output_tokens") }).nullable(),
-  instructions: z.string().nullable(),
-  max_output_tokens: z.int().nullable(),
-  model: z.string(),
-  output: z.array(outputItem),
-  parallel_tool_calls: z.boolean(),
-  previous_response_id: z.null(),
-  reasoning: z.strictObject({ effort: z.null(), summary: z.null() }),
-  store: z.literal(false),
-  temperature: z.number(),
-  text: z.strictObject({ format: z.strictObject({ type: z.literal("text") }) }),
-  tool_choice: z.literal("auto"),
-  tools: z.array(z.never()),
-  top_p: z.number(),
-  truncation: z.literal("disabled"),
-  usage: z
-    .strictObject({
-      input_tokens: z.int(),
-      input_tokens_details: z.strictObject({ cached_tokens: z.int() }),
-      output_tokens: z.int(),
-      output_tokens_details: z.strictObject({ reasoning_tokens: z.int() }),
-      total_tokens: z.int(),
-    })
-    .nullable(),
-  user: z.null(),
-  metadata: z.record(z.string(), z.string()),
-  metrics: metrics.optional(),
-});
-
-const inPart = { item_id: z.string(), output_index: z.int(), content_index: z.int() };
-const event = <T extends z.ZodRawShape>(type: string, fields: T) =>
-  z.strictObject({ type: z.literal(type), sequence_number: z.int(), ...fields });
-
-export const responseEvent = z.union([
-  ...["created", "in_progress", "completed", "incomplete"].map((type) =>
-    event(`response.${type}`, { response: responseObject }),
-  ),
-  ...["added", "done"].map((type) =>
-    event(`response.output_item.${type}`, { output_index: z.int(), item: outputItem }),
-  ),
-  ...["added", "done"].map((type) => event(`response.content_part.${type}`, { ...inPart, part: outputText })),
-  event("response.output_text.delta", { ...inPart, delta: z.string(), logprobs: entries }),
-  event("response.output_text.done", { ...inPart, text: z.string(), logprobs: entries }),
-  event("error", { code: z.string(), message: z.string(), param: z.string().nullable() }),
-]);
 
 export const tokenized = z.strictObject({
   count: z.int(),

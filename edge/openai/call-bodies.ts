@@ -22,7 +22,7 @@ export function callDelta(id: string, choice: number, part: CallPart) {
 }
 
 /** Ids differ between calls, choices and answers. */
-function callId(id: string, choice: number, call: number): string {
+export function callId(id: string, choice: number, call: number): string {
   return `call_${id.slice(-24)}${choice.toString(36)}_${call}`;
 }
 

@@ -5,6 +5,7 @@ import { detokenizeBody, tokenizeBody } from "../routes/tokenize.ts";
 import * as answers from "./answer-schemas.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "./refuse.ts";
 import { RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "./response-params.ts";
+import { responseEvent, responseObject } from "./response-schemas.ts";
 import { chatBody, completionBody } from "./schema.ts";
 
 const SCHEMAS = {
@@ -17,8 +18,8 @@ const SCHEMAS = {
   ChatCompletionChunk: answers.chatChunk,
   Completion: answers.completion,
   CompletionChunk: answers.completionChunk,
-  Response: answers.responseObject,
-  ResponseEvent: answers.responseEvent,
+  Response: responseObject,
+  ResponseEvent: responseEvent,
   Tokens: answers.tokenized,
   Text: answers.detokenized,
   Error: answers.errorBody,

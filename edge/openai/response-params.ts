@@ -1,43 +1,41 @@
 import * as z from "zod";
 import { LIMITS } from "../../shared/limits.ts";
 import { asObject, check, invalid } from "./check.ts";
-import type { ChatMessage, CompletionParams } from "./params.ts";
+import type { CompletionParams } from "./params.ts";
 import { speculationOf } from "./params.ts";
-import { fieldsOf, IGNORED_FIELDS, refuseParts, unsupported } from "./refuse.ts";
+import { fieldsOf, IGNORED_FIELDS, unsupported } from "./refuse.ts";
+import { messagesOf, responseInput, supportedInput } from "./response-input.ts";
+import { refuseTools, responseFormOf, responseToolFields, responseToolsOf } from "./response-tools.ts";
 import { samplingFields, samplingOf, seedOf } from "./sampling.ts";
 import { speculation } from "./schema.ts";
 import { checkSizes } from "./sizes.ts";
+import { grammarSource } from "./structured.ts";
+import { withTools } from "./tools.ts";
 
 /** Bodies of the Responses API: one turn of a conversation that the caller keeps. */
 
 const LOGPROBS = "message.output_text.logprobs";
 
-const part = z.strictObject({
-  type: z.enum(["input_text", "output_text", "text"]),
-  text: z.string(),
-  annotations: z.array(z.unknown()).max(0).nullish(),
-  logprobs: z.array(z.unknown()).nullish(),
-});
-
-const item = z.strictObject({
-  type: z.literal("message").nullish(),
-  role: z.enum(["system", "developer", "user", "assistant"]),
-  content: z.union([z.string(), z.array(part).min(1).max(LIMITS.contentParts)], {
-    error: "expected a string or an array of {type: 'input_text', text} parts",
-  }),
-  id: z.string().nullish(),
-  status: z.string().nullish(),
-});
+/** What else can be asked for to be included is about items that no answer here has. */
+const INCLUDED = [
+  LOGPROBS,
+  "reasoning.encrypted_content",
+  "code_interpreter_call.outputs",
+  "computer_call_output.output.image_url",
+  "file_search_call.results",
+  "message.input_image.image_url",
+  "web_search_call.action.sources",
+  "web_search_call.results",
+] as const;
 
 export const responseBody = z.strictObject({
   model: z.string().nullish().meta({ description: "Default: the first model of /v1/models." }),
-  input: z.union([z.string(), z.array(item).max(LIMITS.chatMessages)], {
-    error: "expected a string or a list of messages",
-  }),
+  input: responseInput,
   instructions: z.string().nullish(),
   max_output_tokens: z.int().min(1).nullish().meta({ description: "Cut to what the context leaves." }),
   ...samplingFields,
-  include: z.array(z.literal(LOGPROBS)).max(1).nullish(),
+  ...responseToolFields,
+  include: z.array(z.enum(INCLUDED)).max(INCLUDED.length).nullish(),
   top_logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
   metadata: z.record(z.string().max(64), z.string().max(512)).nullish().meta({ description: "Returned as it is." }),
   stream: z.boolean().nullish(),
@@ -48,13 +46,13 @@ export type ResponseBody = z.infer<typeof responseBody>;
 
 export interface ResponseParams extends CompletionParams {
   readonly api: "responses";
-  /** Returned with the answer. */
-  readonly settings: Pick<ResponseBody, "instructions" | "max_output_tokens" | "metadata" | "temperature" | "top_p">;
+  /** The body as it was sent, most of which is returned with the answer. */
+  readonly settings: ResponseBody;
 }
 
 const isEmpty = (value: unknown) => typeof value === "object" && value !== null && Object.keys(value).length === 0;
 
-/** What keeps state, runs tools or changes the form of the answer; each passes with a value that asks for nothing. */
+/** What keeps state or changes what the model reads; each passes with a value that asks for nothing. */
 const REFUSED: Readonly<Record<string, (value: unknown) => boolean>> = {
   store: (value) => value === false,
   previous_response_id: () => false,
@@ -62,8 +60,6 @@ const REFUSED: Readonly<Record<string, (value: unknown) => boolean>> = {
   background: (value) => value === false,
   prompt: () => false,
   context_management: isEmpty,
-  tools: isEmpty,
-  tool_choice: (value) => value === "auto" || value === "none",
   truncation: (value) => value === "disabled",
 };
 
@@ -80,18 +76,21 @@ export function parseResponse(body: unknown): ResponseParams {
   checkSizes(fields);
   const { kept, ignored } = supportedFields(fields);
   const wire = check(responseBody, kept);
-  const wantsLogProbs = (wire.include ?? []).length > 0;
+  const wantsLogProbs = (wire.include ?? []).includes(LOGPROBS);
   if ((wire.top_logprobs ?? 0) > 0 && !wantsLogProbs)
     throw invalid("top_logprobs", `it needs include: ["${LOGPROBS}"]`);
-  const { instructions, max_output_tokens, metadata, temperature, top_p } = wire;
+  const tools = responseToolsOf(wire);
+  const form = responseFormOf(wire);
+  const structured = tools === null ? form : withTools(tools, form);
+  const messages = messagesOf(wire.input, wire.instructions ?? null);
   return {
     api: "responses",
     model: wire.model ?? null,
-    inputs: [{ kind: "messages", messages: messagesOf(wire), tools: [] }],
+    inputs: [{ kind: "messages", messages, tools: tools?.tools ?? [] }],
     inputParam: "input",
     n: 1,
     echo: false,
-    maxTokens: max_output_tokens ?? null,
+    maxTokens: wire.max_output_tokens ?? null,
     sampling: samplingOf(wire),
     seed: wire.seed == null ? null : seedOf(wire.seed),
     stop: [],
@@ -100,12 +99,18 @@ export function parseResponse(body: unknown): ResponseParams {
     pad: false,
     logProbs: wantsLogProbs ? (wire.top_logprobs ?? 0) : null,
     prediction: null,
-    grammar: null,
-    callsTools: false,
+    grammar: structured === null ? null : { source: grammarSource(structured), param: structured.param },
+    callsTools: tools !== null,
     speculation: speculationOf(wire.speculation ?? {}),
-    ignored,
-    settings: { instructions, max_output_tokens, metadata, temperature, top_p },
+    ignored: [...ignored, ...ignoredWithin(wire)],
+    settings: wire,
   };
+}
+
+/** Ignored parts of fields that are heeded otherwise. */
+function ignoredWithin({ include, text }: ResponseBody): string[] {
+  const others = include?.some((one) => one !== LOGPROBS) ?? false;
+  return [...(others ? ["include"] : []), ...(text?.verbosity == null ? [] : ["text.verbosity"])];
 }
 
 function supportedFields(body: Readonly<Record<string, unknown>>) {
@@ -115,40 +120,12 @@ function supportedFields(body: Readonly<Record<string, unknown>>) {
       if (value !== null) ignored.push(name);
       return false;
     }
-    if (name === "text") {
-      checkFormat(value);
-      return false;
-    }
     const harmless = Object.hasOwn(REFUSED, name) ? REFUSED[name] : undefined;
     if (harmless === undefined) return true;
     if (value !== null && !harmless(value)) throw unsupported(name);
     return false;
   });
-  if (Array.isArray(kept.input)) for (const [at, one] of kept.input.entries()) refuseItem(one, `input[${at}]`);
+  refuseTools(kept);
+  if (Object.hasOwn(kept, "input")) kept.input = supportedInput(kept.input, ignored);
   return { kept, ignored };
-}
-
-/** `text` holds the answer's format, of which there is one, and its verbosity. */
-function checkFormat(text: unknown): void {
-  if (typeof text !== "object" || text === null || !("format" in text) || text.format == null) return;
-  const { format } = text;
-  if (typeof format !== "object" || !("type" in format) || format.type !== "text") throw unsupported("text.format");
-}
-
-function refuseItem(one: unknown, at: string): void {
-  if (typeof one !== "object" || one === null) return;
-  if ("type" in one && typeof one.type === "string" && one.type !== "message") throw unsupported(`${at}.type`);
-  if (!("content" in one) || !Array.isArray(one.content)) return;
-  refuseParts(one.content, `${at}.content`, "input_text", "output_text", "text");
-}
-
-function messagesOf({ input, instructions }: ResponseBody): ChatMessage[] {
-  const messages: ChatMessage[] = instructions == null ? [] : [{ role: "system", content: instructions }];
-  if (typeof input === "string") return [...messages, { role: "user", content: input }];
-  if (input.length === 0) throw invalid("input", "it is empty");
-  for (const { role, content } of input) {
-    const text = typeof content === "string" ? content : content.map((one) => one.text).join("");
-    messages.push({ role: role === "developer" ? "system" : role, content: text });
-  }
-  return messages;
 }

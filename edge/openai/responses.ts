@@ -174,13 +174,10 @@ export function fullBody(context: ResponseContext, { choices, usage, metrics, st
 function choiceBody(context: ResponseContext, { text, calls, finish, logProbs }: ChoiceParts, index: number) {
   const rest = { logprobs: logProbs, finish_reason: finish };
   if (context.api === "completions") return { index, text, ...rest };
-  if (calls.length === 0) return { index, message: { role: "assistant", content: text, refusal: null }, ...rest };
+  const message = { role: "assistant", refusal: null, annotations: [] };
+  if (calls.length === 0) return { index, message: { ...message, content: text }, ...rest };
   const content = text === "" ? null : text;
-  return {
-    index,
-    message: { role: "assistant", content, refusal: null, tool_calls: callBodies(context.id, index, calls) },
-    ...rest,
-  };
+  return { index, message: { ...message, content, tool_calls: callBodies(context.id, index, calls) }, ...rest };
 }
 
 function head(context: ResponseContext, chunk: boolean) {

@@ -24,7 +24,7 @@ export const samplingFields = {
     .nullish(),
   presence_penalty: penalty,
   frequency_penalty: penalty,
-  repetition_penalty: z.number().gt(0).max(LIMITS.repetition).nullish().meta({
+  repetition_penalty: z.number().min(LIMITS.leastRepetition).max(LIMITS.repetition).nullish().meta({
     description: "Divides positive logits of tokens of prompt and answer and multiplies the others; 1 changes nothing.",
   }),
   logit_bias: z

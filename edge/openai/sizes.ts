@@ -8,9 +8,10 @@ type Body = Readonly<Record<string, unknown>>;
  * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
 export function checkSizes(body: Body): void {
-  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided } = body;
+  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided, metadata } = body;
   atMost(LIMITS.stopStrings, "stop", stop);
   if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
+  if (typeof metadata === "object") atMost(LIMITS.metadata, "metadata", Object.keys(metadata ?? {}), "pairs");
   atMost(LIMITS.tools, "tools", tools);
   if (typeof guided === "object" && guided !== null && "choice" in guided) {
     atMost(LIMITS.guidedChoices, "guided.choice", guided.choice);
@@ -26,12 +27,19 @@ function checkMessages(param: string, messages: unknown): void {
   if (!Array.isArray(messages)) return;
   atMost(LIMITS.chatMessages, param, messages);
   let parts = 0;
+  let calls = 0;
   for (const [index, message] of messages.entries()) {
-    atMost(LIMITS.tools, `${param}[${index}].tool_calls`, message?.tool_calls);
-    const content: unknown = message?.content;
+    const made: unknown = message?.tool_calls;
+    atMost(LIMITS.tools, `${param}[${index}].tool_calls`, made);
+    if (Array.isArray(made)) calls += made.length;
+    if (calls > LIMITS.contentParts) {
+      throw tooMany(`${param}[${index}].tool_calls`, LIMITS.contentParts, "calls in all messages together");
+    }
+    const field = message?.content === undefined && message?.output !== undefined ? "output" : "content";
+    const content: unknown = message?.[field];
     if (Array.isArray(content)) parts += content.length;
     if (parts > LIMITS.contentParts) {
-      throw tooMany(`${param}[${index}].content`, LIMITS.contentParts, "parts in all messages together");
+      throw tooMany(`${param}[${index}].${field}`, LIMITS.contentParts, "parts in all messages together");
     }
   }
 }

@@ -10,7 +10,9 @@ import { SchemaError } from "../grammar/schema-error.ts";
 import { schemaBody } from "../grammar/schema-grammar.ts";
 import { invalid } from "./check.ts";
 
-const schema = z.union([z.record(z.string(), z.unknown()), z.boolean()], { error: "expected a JSON schema" });
+export const jsonSchema = z.union([z.record(z.string(), z.unknown()), z.boolean()], {
+  error: "expected a JSON schema",
+});
 
 const responseFormat = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("text") }),
@@ -20,7 +22,7 @@ const responseFormat = z.discriminatedUnion("type", [
     json_schema: z.strictObject({
       name: z.string().max(LIMITS.nameLength).nullish(),
       description: z.string().nullish(),
-      schema: schema.nullish().meta({ description: "Left out, it is that of all objects." }),
+      schema: jsonSchema.nullish().meta({ description: "Left out, it is that of all objects." }),
       strict: z.boolean().nullish().meta({ description: "Answers are always held to the schema." }),
     }),
   }),
@@ -31,9 +33,10 @@ const guided = z
     regex: z.string().min(1).optional().meta({ description: "A pattern of ECMAScript that the whole answer matches." }),
     grammar: z.string().min(1).optional().meta({ description: "A grammar in EBNF as llama.cpp's GBNF writes it." }),
     choice: z.array(z.string().min(1)).min(1).max(LIMITS.guidedChoices).optional(),
-    json: schema.optional(),
+    json: jsonSchema.optional(),
   })
-  .refine((fields) => Object.keys(fields).length === 1, "expected one of regex, grammar, choice and json");
+  .refine((fields) => Object.keys(fields).length === 1, "expected one of regex, grammar, choice and json")
+  .meta({ minProperties: 1, maxProperties: 1 });
 
 /** Request fields that say what the answer looks like. */
 export const structuredFields = {
@@ -60,10 +63,13 @@ export function structuredOf({ response_format: format, guided }: StructuredBody
     return guidedOf(guided);
   }
   if (format == null || format.type === "text") return null;
-  if (format.type === "json_object") {
-    return { param: "response_format", source: null, write: (rules) => new JsonValues(rules).object };
-  }
+  if (format.type === "json_object") return ofObject("response_format");
   return ofSchema(format.json_schema.schema ?? { type: "object" }, "response_format.json_schema.schema");
+}
+
+/** An answer that is a JSON object. */
+export function ofObject(param: string): Structured {
+  return { param, source: null, write: (rules) => new JsonValues(rules).object };
 }
 
 function guidedOf({ regex, grammar, choice: options, json }: NonNullable<StructuredBody["guided"]>): Structured {
@@ -75,11 +81,14 @@ function guidedOf({ regex, grammar, choice: options, json }: NonNullable<Structu
 }
 
 function wholeMatch(regex: string): string {
+  // A longer one hardly fits once it is a grammar, and would take long to be refused for that.
+  if (regex.length > LIMITS.grammarBytes) throw tooLarge();
   const { options } = parseRegex(regex);
   return patternBody({ options: options.map(({ body }) => ({ body, begins: true, ends: true })) }, PLAIN);
 }
 
-function ofSchema(value: unknown, param: string): Structured {
+/** An answer of the JSON schema `value`, which stands at `param`. */
+export function ofSchema(value: unknown, param: string): Structured {
   return { param, source: null, write: (rules) => named(param, () => schemaBody(value, rules)) };
 }
 

@@ -7,7 +7,9 @@ import { CALL_END, CALL_START, callHead } from "../text/tool-calls.ts";
 import { invalid } from "./check.ts";
 import { named, type Structured } from "./structured.ts";
 
-const toolName = z.string().regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected a name of 1 to 64 letters, digits, '_' and '-'");
+export const toolName = z
+  .string()
+  .regex(/^[a-zA-Z0-9_-]{1,64}$/, "expected a name of 1 to 64 letters, digits, '_' and '-'");
 
 const tool = z.strictObject({
   type: z.literal("function"),
@@ -54,6 +56,8 @@ export type Tool = z.infer<typeof tool>;
 /** Tools that an answer may call. */
 export interface Tools {
   readonly tools: readonly Tool[];
+  /** Where a tool's function is described, within its entry of the request's list: ".function" or "". */
+  readonly place: string;
   /** Whether it must; one by name, of `tools` that one alone may be called. */
   readonly required: boolean;
   readonly only: string | null;
@@ -61,19 +65,23 @@ export interface Tools {
 }
 
 /** null: there are none, or none is to be called. Throws StepError naming the field at fault. */
-export function toolsOf({ tools, tool_choice: wanted, parallel_tool_calls: parallel }: ToolBody): Tools | null {
+export function toolsOf(
+  { tools, tool_choice: wanted, parallel_tool_calls: parallel }: ToolBody,
+  place = ".function",
+): Tools | null {
   const known = tools ?? [];
   const names = known.map((one) => one.function.name);
   const twice = names.findIndex((name, i) => names.indexOf(name) < i);
-  if (twice >= 0) throw invalid(`tools[${twice}].function.name`, "another tool has the same name");
+  if (twice >= 0) throw invalid(`tools[${twice}]${place}.name`, "another tool has the same name");
   if (known.length === 0) {
     if (wanted != null && wanted !== "none" && wanted !== "auto") throw invalid("tool_choice", "it needs tools");
     return null;
   }
   if (wanted === "none") return null;
   const only = typeof wanted === "object" && wanted !== null ? wanted.function.name : null;
-  if (only !== null && !names.includes(only)) throw invalid("tool_choice.function.name", "no tool has this name");
-  return { tools: known, required: only !== null || wanted === "required", only, parallel: parallel ?? true };
+  if (only !== null && !names.includes(only)) throw invalid(`tool_choice${place}.name`, "no tool has this name");
+  const required = only !== null || wanted === "required";
+  return { tools: known, place, required, only, parallel: parallel ?? true };
 }
 
 /**
@@ -95,12 +103,12 @@ export function withTools(tools: Tools, content: Structured | null): Structured 
 }
 
 /** What follows the mark that begins a call, up to the end of the answer. */
-function callsBody({ tools, only, parallel }: Tools, rules: Rules): string {
+function callsBody({ tools, place, only, parallel }: Tools, rules: Rules): string {
   const options = tools.flatMap(({ function: { name, parameters, strict } }, i) => {
     if (only !== null && name !== only) return [];
     const write = strict === true ? schemaBody : lenientSchemaBody;
     const schema = { type: "object", ...parameters };
-    const body = named(`tools[${i}].function.parameters`, () => write(schema, rules));
+    const body = named(`tools[${i}]${place}.parameters`, () => write(schema, rules));
     return [sequence([literal(callHead(name)), body])];
   });
   const calls = rules.reserve();

@@ -1,3 +1,5 @@
+import type { TextStep } from "./transcript.ts";
+
 /*
  * Calls of tools within an answer's text, as Hermes and Qwen write them, each on a line of its own between marks:
  * <tool_call>, {"name": NAME, "arguments": {...}}, </tool_call>. The grammar of an answer with tools allows no other form.
@@ -84,3 +86,12 @@ export class ToolCallParser {
 
 const MARKS = { content: CALL_START, head: BEFORE_ARGUMENTS, arguments: CALL_END, between: CALL_START } as const;
 const NEXT = { content: "head", head: "arguments", arguments: "between", between: "head" } as const;
+
+/** What a step shows, with calls taken out where there may be some. */
+export function contentOf(parser: ToolCallParser | null, { text, finish }: TextStep): Parsed {
+  if (parser === null) return { content: text, calls: [] };
+  const parsed = parser.push(text);
+  if (finish === null) return parsed;
+  const rest = parser.end();
+  return { content: parsed.content + rest.content, calls: [...parsed.calls, ...rest.calls] };
+}

@@ -66,7 +66,7 @@ function decodeAdjust(fields: Fields): Adjustments {
   const biasTokens = fields.tokens(0, LIMITS.biases);
   const biases = fields.float32(biasTokens.length);
   if (!biases.every((bias) => Math.abs(bias) <= LIMITS.bias)) throw fields.fault("a bias out of range");
-  const repetition = fields.number(Number.MIN_VALUE, LIMITS.repetition);
+  const repetition = fields.number(LIMITS.leastRepetition, LIMITS.repetition);
   const frequency = fields.number(-LIMITS.penalty, LIMITS.penalty);
   const presence = fields.number(-LIMITS.penalty, LIMITS.penalty);
   fields.end();

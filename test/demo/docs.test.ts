@@ -44,6 +44,8 @@ const API_BOUNDS = [
   `biased tokens | ${LIMITS.biases} |`,
   `stop strings | ${LIMITS.stopStrings}, of ${LIMITS.stopLength} characters each |`,
   `tools | ${LIMITS.tools} |`,
+  `calls of tools | ${LIMITS.tools} in one message, ${LIMITS.contentParts} in all of them together |`,
+  `metadata | ${LIMITS.metadata} pairs |`,
   `grammar | ${LIMITS.grammarBytes >> 10} KiB; \`guided.choice\`: ${LIMITS.guidedChoices} texts |`,
   `alternatives per token | ${LIMITS.topLogProbs} |`,
   `uploaded packs | ${LIMITS.tenantPacks} of a key, of ${LIMITS.tenantPackBytes >> 20} MiB each |`,

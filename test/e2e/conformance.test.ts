@@ -99,8 +99,9 @@ describe("text is the same with drafts of any kind and without", () => {
 });
 
 test("a prediction is where drafts come from", async () => {
-  // Of a fixed size, as otherwise it depends on how long passes take which drafts are verified.
-  const body = { model, messages, temperature: 0, max_completion_tokens: 40, speculation: { max_nodes: 16 } };
+  // A draft of a fixed size: on a busy machine the default drafts little.
+  const more = beyond({ speculation: { max_nodes: 8 } });
+  const body = { model, messages, temperature: 0, max_completion_tokens: 40, ...more };
   const plain = await client.chat.completions.create(body);
   const content = plain.choices[0]!.message.content!;
   const predicted = await client.chat.completions.create({ ...body, prediction: { type: "content", content } });
@@ -177,8 +178,15 @@ describe("the OpenAPI document holds", () => {
     expect(error?.issues ?? [], `${name} of ${JSON.stringify(value)}`).toEqual([]);
   };
   const base = { model, max_tokens: 12, seed: 3 };
+  const TOOLS = { tools: [{ type: "function", function: { name: "f" } }], tool_choice: "required", max_tokens: 40 };
   const cases: readonly (readonly [path: string, request: string, answer: string, item: string, body: object])[] = [
-    ...[{}, { logprobs: true, top_logprobs: 2, n: 2 }, { speculation: { trace: true } }, { stop: ["a"], n: 3 }].map(
+    ...[
+      {},
+      { logprobs: true, top_logprobs: 2, n: 2 },
+      { speculation: { trace: true } },
+      { stop: ["a"], n: 3 },
+      TOOLS,
+    ].map(
       (more) =>
         [
           "chat/completions",
@@ -202,6 +210,8 @@ describe("the OpenAPI document holds", () => {
       {},
       { include: ["message.output_text.logprobs"], top_logprobs: 2 },
       { instructions: "Be.", metadata: { a: "b" } },
+      { tools: [{ type: "function", name: "f" }], tool_choice: "required", parallel_tool_calls: false },
+      { text: { format: { type: "json_schema", name: "x", schema: { const: "done" } } } },
     ].map(
       (more) =>
         [

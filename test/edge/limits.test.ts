@@ -46,6 +46,54 @@ describe("the body", () => {
   });
 });
 
+describe("lists", () => {
+  const schema = (schema: object) => ({
+    messages: user("x"),
+    response_format: { type: "json_schema", json_schema: { name: "x", schema } },
+  });
+  const at = "response_format.json_schema.schema";
+  const many = (count: number) => Array.from({ length: count }, (_, i) => ({ const: `k${i}` }));
+  const pairs = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [`k${i}`, "x"]));
+
+  test.each([
+    [CHAT, schema({ oneOf: many(101) }), `${at}.oneOf`],
+    [CHAT, schema({ allOf: many(101) }), `${at}.allOf`],
+    [CHAT, schema({ anyOf: many(1001) }), at],
+    [CHAT, schema({ enum: [...Array(1001).keys()] }), `${at}.enum`],
+    [CHAT, { messages: user("x"), metadata: pairs(17) }, "metadata"],
+    [
+      CHAT,
+      { messages: Array(9).fill({ role: "assistant", tool_calls: Array(128).fill({}) }) },
+      "messages[8].tool_calls",
+    ],
+    [CHAT, { messages: user("x"), tools: Array(129).fill({}) }, "tools"],
+    ["/v1/completions", { prompt: Array(17).fill("x") }, "prompt"],
+    ["/v1/responses", { input: "x", metadata: pairs(17) }, "metadata"],
+    ["/v1/responses", { input: "x", tools: Array(129).fill({}) }, "tools"],
+    [
+      "/v1/responses",
+      { input: [{ type: "function_call_output", call_id: "1", output: Array(1025).fill({}) }] },
+      "input[0].output",
+    ],
+  ])("are bounded: %s (%#)", async (path, body, param) => {
+    const response = await testApp().post(path, body);
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { param, message: expect.stringContaining("at most") } });
+  });
+
+  test("of a pattern's characters are bounded as grammars are", async () => {
+    const response = await testApp().post(CHAT, {
+      messages: user("x"),
+      guided: { regex: "a|".repeat(LIMITS.bodyBytes / 4) },
+    });
+    expect(await response.json()).toMatchObject({ error: { param: "guided.regex", code: "invalid_request" } });
+  });
+
+  test("of alternatives that are compared may have a hundred", async () => {
+    expect((await testApp().post(CHAT, schema({ oneOf: many(100) }))).status).toBe(200);
+  });
+});
+
 describe("keys and limits", () => {
   const hash = createHash("sha256").update("good-key").digest("hex");
   const bearer = (key: string) => ({ headers: { "content-type": "application/json", authorization: `Bearer ${key}` } });

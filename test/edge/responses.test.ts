@@ -112,10 +112,10 @@ describe("responses", () => {
     [{ previous_response_id: "resp_1" }, "previous_response_id"],
     [{ conversation: "conv_1" }, "conversation"],
     [{ background: true }, "background"],
-    [{ tools: [{ type: "web_search" }] }, "tools"],
+    [{ tools: [{ type: "web_search" }] }, "tools[0].type"],
     [{ truncation: "auto" }, "truncation"],
-    [{ text: { format: { type: "json_schema" } } }, "text.format"],
-    [{ input: [{ type: "function_call_output", call_id: "1", output: "" }] }, "input[0].type"],
+    [{ tool_choice: { type: "allowed_tools" } }, "tool_choice.type"],
+    [{ input: [{ type: "item_reference", id: "1" }] }, "input[0].type"],
     [{ input: [{ role: "user", content: [{ type: "input_image" }] }] }, "input[0].content[0].type"],
   ])("refuse %j by name", async (more, param) => {
     const response = await testApp().post(RESPONSES, { input: "hello", ...more });

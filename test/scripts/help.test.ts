@@ -1,4 +1,6 @@
 import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { ROOT } from "../../scripts/paths.ts";
@@ -21,36 +23,21 @@ async function npmRun(...args: string[]): Promise<Ended> {
   }
 }
 
-const HELP = [
-  "start",
-  "bundle",
-  "adapt",
-  "bench",
-  "bench agree",
-  "bench calibrate",
-  "bench decode",
-  "bench distance",
-  "bench neural",
-  "bench rescore",
-  "data",
-  "eval",
-  "eval --suite",
-  "tune",
-  "report",
-  "ngram",
-  "ngram train",
-  "keys",
-  "deploy",
-  "check",
-  "sim",
-  "chaos",
-];
+const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: Record<string, string> };
+const cli = readFileSync(join(ROOT, "bench", "cli.ts"), "utf8");
+const BENCHES = [...cli.matchAll(/^ {2}(\w+): \{ help: /gm)].map(([, name]) => `bench ${name}`);
+
+const HELP = [...Object.keys(scripts), ...BENCHES, "eval --suite", "ngram train"];
+
+test("the kinds of bench are found", () => {
+  expect(BENCHES).toContain("bench decode");
+});
 
 test.concurrent.each(HELP)("%s --help", async (line) => {
   const [command = "", ...args] = line.split(" ");
   const { code, stdout, stderr } = await npmRun(command, ...args, "--help");
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-  expect(stdout).toContain(command === "start" ? "npm start -- " : `npm run ${command}`);
+  expect(stdout).toContain(["start", "test"].includes(command) ? `npm ${command} -- ` : `npm run ${command}`);
 });
 
 const MISTAKES = [
@@ -64,6 +51,10 @@ const MISTAKES = [
   "start --port 0 --gpu-port 0 --model tiny --model nothing.gguf",
   "start --port 0 --gpu-port 0 --model tiny --model tiny",
   "start --port 0 --gpu-port 0 --model nothing.gguf --bundle tiny",
+  "start --port 0 --gpu-port 0 --bundle tiny --pack nothing.txt",
+  "test --frob",
+  "deploy",
+  "deploy --var GPU_WORKER_URL:https://gpu.example,http://[::1]:8788",
   "bundle --frob",
   "bundle nothing",
   "bundle nothing.gguf",

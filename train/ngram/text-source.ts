@@ -53,6 +53,9 @@ export async function tokenFileOf(
   const { size, mtimeMs } = await stat(path).catch(() => {
     throw new Error(`${path}: no such file`);
   });
+  if (tokenizer.vocabSize > SEPARATOR) {
+    throw new Error(`the tokenizer knows ${tokenizer.vocabSize} tokens; n-grams are counted of at most ${SEPARATOR}`);
+  }
   if (path.endsWith(".u16")) return path;
   const key = createHash("sha256").update(`${path}\0${size}\0${mtimeMs}\0${tokenizer.hash}`).digest("hex").slice(0, 16);
   const target = join(cacheDir, `${basename(path)}.${key}.u16`);
