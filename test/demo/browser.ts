@@ -14,7 +14,7 @@ export const CHROMIUM: string | null = CANDIDATES.find((path) => path !== undefi
 
 /** Pixels that the page is wider than its window; 0 where nothing scrolls sideways. */
 export function sidewaysOverflow(page: Page): Promise<number> {
-  return page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth));
+  return page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth));
 }
 
 /** Texts whose contrast with their background is below WCAG's 4.5 : 1, as "text: ratio". Disabled fields are exempt. */
