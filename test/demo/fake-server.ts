@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
 import { openApiDocument } from "../../edge/openai/openapi.ts";
+import { guidePages } from "../../scripts/guide.ts";
 import { ROOT } from "../../scripts/paths.ts";
 import { type Asked, blocks, CALL, lastFields, MODEL } from "./fake-answers.ts";
 
@@ -107,8 +108,11 @@ function json(response: ServerResponse, status: number, body: unknown): void {
 }
 
 async function sendFile(url: string, response: ServerResponse): Promise<void> {
-  const path = url === "/" ? "index.html" : url.slice(1).replaceAll("..", "");
-  const content = await readFile(join(ROOT, "edge", "demo", path)).catch(() => null);
+  const named = url === "/" ? "index.html" : url.slice(1).replaceAll("..", "");
+  // As Cloudflare serves pages: without the ending.
+  const path = extname(named) === "" ? `${named}.html` : named;
+  const page = path.startsWith("docs/") ? (await guidePages()).get(path) : undefined;
+  const content = page ?? (await readFile(join(ROOT, "edge", "demo", path)).catch(() => null));
   if (content === null) return json(response, 404, { error: { message: "No such page." } });
   response
     .writeHead(200, { "content-type": TYPES[extname(path)] ?? "text/plain", ...(await pageHeaders()) })
@@ -118,7 +122,11 @@ async function sendFile(url: string, response: ServerResponse): Promise<void> {
 /** The headers that Cloudflare would add from `_headers`, so that the page is tested under its own policy. */
 async function pageHeaders(): Promise<Record<string, string>> {
   const text = await readFile(join(ROOT, "edge", "demo", "_headers"), "utf8");
-  const lines = text.split("\n").filter((line) => line.startsWith("  "));
+  // Of the first rule, which is that of all pages.
+  const lines = text
+    .split(/^(?=\/)/m)[0]!
+    .split("\n")
+    .filter((line) => line.startsWith("  "));
   return Object.fromEntries(
     lines.map((line) => [line.slice(2, line.indexOf(":")), line.slice(line.indexOf(":") + 1).trim()]),
   );
