@@ -16,7 +16,7 @@ import { fit } from "./calibrate/fit.ts";
 import { parseMethod } from "./eval/methods.ts";
 import { loadBundle } from "./eval/model.ts";
 import { Progress } from "./eval/progress.ts";
-import { readTrace } from "./eval/trace.ts";
+import { type Generation, readTrace } from "./eval/trace.ts";
 
 export const CALIBRATE_HELP = `npm run bench -- calibrate --replay FILE [--replay FILE ...] [options]
 Fits what rescorer type tree believes of heads, n-gram model and prompt to how the model went on. Makes no model calls;
@@ -24,6 +24,7 @@ a trace of the tune split comes from
   npm run eval -- --prompts FILE --split tune --methods ar --save-trace TRACE
   --pack NAME     n-gram pack (the bundle's default)
   --penalty X     of the squared weights (3)
+  --bundle NAME   the model, where the trace is of a GGUF file or package: FILE or DIR
   --out FILE      (models/<bundle>/calibration.json)`;
 
 /** Copies of the prompt go on beyond the heads. */
@@ -39,6 +40,7 @@ export async function benchCalibrate(args: readonly string[]) {
       replay: { type: "string", multiple: true, default: [] as string[] },
       pack: { type: "string" },
       penalty: { type: "string", default: "3" },
+      bundle: { type: "string" },
       out: { type: "string" },
     },
   });
@@ -49,31 +51,46 @@ export async function benchCalibrate(args: readonly string[]) {
   const name = traces[0]!.header.bundle;
   if (traces.some(({ header }) => header.bundle !== name)) throw new Error("the traces are of several bundles");
   const generations = traces.flatMap((trace) => trace.generations);
-  const { model, pack } = await loadPack(name, values.pack ?? null);
-
-  const weights: Partial<Record<Evidence, number[]>> = {};
-  const loss: Partial<Record<Evidence, number>> = {};
-  const kinds = EVIDENCE.filter(({ lm }) => model !== null || !lm);
-  const bar = new Progress(kinds.length, "fits");
-  let choices = 0;
+  const { model, pack } = await loadPack(values.bundle ?? name, values.pack ?? null);
+  // Where a trace lay on this machine is of no use to anybody.
+  const command = `npm run bench -- calibrate ${args.map((arg) => basename(arg)).join(" ")}`;
+  const bar = new Progress(EVIDENCE.length, "fits");
   try {
-    for (const kind of kinds) {
-      const examples = collectExamples(generations, { ...kind, model: kind.lm ? model : null, depth: DEPTH });
-      const fitted = fit(examples, penalty, ROUNDS);
-      weights[evidenceOf(kind)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
-      loss[evidenceOf(kind)] = fitted.loss;
-      choices = examples.choices;
-      bar.step();
-    }
+    const fitted = fitCalibration(generations, { model, pack, penalty, command, onFit: () => bar.step() });
+    const path = values.out ?? calibrationPath(name);
+    await writeFile(path, `${JSON.stringify(fitted.calibration)}\n`);
+    return { path, completions: generations.length, choices: fitted.choices, nats_per_choice: fitted.loss };
   } finally {
     bar.stop();
   }
-  // Where a trace lay on this machine is of no use to anybody.
-  const command = `npm run bench -- calibrate ${args.map((arg) => basename(arg)).join(" ")}`;
+}
+
+export interface FitOptions {
+  /** null: there is no n-gram model. */
+  readonly model: NgramModel | null;
+  readonly pack: string | null;
+  readonly penalty: number;
+  /** What a reader would have to run. */
+  readonly command: string;
+  readonly onFit?: () => void;
+}
+
+/** Weights for each set of evidence that is at hand, and nats per choice with them. */
+export function fitCalibration(generations: readonly Generation[], options: FitOptions) {
+  const { model, pack, penalty, command, onFit } = options;
+  const weights: Partial<Record<Evidence, number[]>> = {};
+  const loss: Partial<Record<Evidence, number>> = {};
+  let choices = 0;
+  for (const kind of EVIDENCE.filter(({ lm }) => model !== null || !lm)) {
+    const examples = collectExamples(generations, { ...kind, model: kind.lm ? model : null, depth: DEPTH });
+    const fitted = fit(examples, penalty, ROUNDS);
+    weights[evidenceOf(kind)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
+    loss[evidenceOf(kind)] = fitted.loss;
+    choices = examples.choices;
+    onFit?.();
+  }
   const calibration: Calibration = { version: CALIBRATION_VERSION, command, pack, weights };
-  const path = values.out ?? calibrationPath(name);
-  await writeFile(path, `${JSON.stringify(calibration)}\n`);
-  return { path, completions: generations.length, choices, nats_per_choice: loss };
+  return { calibration, loss, choices };
 }
 
 /** The pack and order that a request without wishes gets. */
@@ -81,9 +98,10 @@ async function loadPack(
   name: string,
   wanted: string | null,
 ): Promise<{ readonly model: NgramModel | null; readonly pack: string | null }> {
-  const bundle = await loadBundle(await ensureBundle(name), name);
+  const dir = await ensureBundle(name);
+  const bundle = await loadBundle(dir, basename(dir));
   const { packs, defaults } = bundle.manifest;
-  if (packs.length === 0) return { model: null, pack: null };
+  if (packs.length === 0 || (wanted ?? defaults.rescorer.model) === "") return { model: null, pack: null };
   const { order } = defaults.rescorer;
   const options = { alpha: null, pack: wanted ?? defaults.rescorer.model, heads: null, topK: null };
   const method = parseMethod(`ngram-${order}`, bundle.manifest, options);

@@ -6,6 +6,7 @@ import { benchDistance, DISTANCE_HELP } from "./distance.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
 import { benchRescore, RESCORE_HELP } from "./rescore.ts";
+import { benchSoak, SOAK_HELP } from "./soak.ts";
 import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
 
 interface Bench {
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },
   rescore: { help: RESCORE_HELP, run: benchRescore },
+  soak: { help: SOAK_HELP, run: benchSoak },
   structured: { help: STRUCTURED_HELP, run: benchStructured },
 };
 

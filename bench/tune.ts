@@ -32,7 +32,7 @@ reads. Makes no model calls; traces come from npm run eval -- --suite trace --sp
   --apply         also make the alpha that is best overall for the bundle's default rescorer its default
   --out FILE      (bench/results/tune.json)`;
 
-interface NamedTrace {
+export interface NamedTrace {
   readonly set: string;
   readonly title: string;
   readonly trace: Trace;
@@ -110,7 +110,8 @@ async function openBundle(traces: readonly NamedTrace[]): Promise<LoadedBundle> 
   return bundle;
 }
 
-async function tune(
+/** Block efficiency by alpha, per method and category; the best. */
+export async function tune(
   traces: readonly NamedTrace[],
   bundle: LoadedBundle,
   methods: readonly string[],

@@ -14,12 +14,15 @@ import { usualPath } from "./http/paths.ts";
 import type { WorkerMetrics } from "./http/prometheus.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import { openApiDocument } from "./openai/openapi.ts";
+import type { PackStore } from "./packs/pack-store.ts";
+import { LoadedPacks } from "./packs/tenant-packs.ts";
 import { CHAT, COMPLETIONS, completionsRoute, IGNORED_HEADER, RESPONSES } from "./routes/completions.ts";
 import { listWorkersRoute, registerWorkerRoute, removeWorkerRoute } from "./routes/fleet.ts";
 import { readyRoute } from "./routes/health.ts";
 import { forgetRoute, memoryRoute } from "./routes/memory.ts";
 import { metricsRoute } from "./routes/metrics.ts";
 import { listModelsRoute, modelRoute } from "./routes/models.ts";
+import { listPacksRoute, packRoute, putPackRoute, removePackRoute, removePacksRoute } from "./routes/packs.ts";
 import { detokenizeRoute, tokenizeRoute } from "./routes/tokenize.ts";
 import { Bundles, type ReadFile } from "./text/bundles.ts";
 
@@ -36,6 +39,8 @@ export interface AppDeps {
   readonly registry: Registry | null;
   /** What is remembered of a tenant, by Caller.memoryName; null where nothing is. */
   readonly memory: ((name: string) => MemoryStore) | null;
+  /** Packs that a tenant uploaded, by Caller.memoryName; null where none can be. */
+  readonly packs: ((name: string) => PackStore) | null;
   /** Files of bundles, `<bundle>/<path>`. */
   readonly readFile: ReadFile;
   /** Everything that is no route: the demo page and its files. */
@@ -52,12 +57,18 @@ export interface AppDeps {
 export interface Services extends AppDeps {
   readonly bundles: Bundles;
   readonly slots: StreamSlots;
+  /** Files being uploaded, each of which is held whole. */
+  readonly uploads: StreamSlots;
+  readonly loadedPacks: LoadedPacks;
   /** Unix time the app was made, seconds; the `created` of every model. */
   readonly startedAt: number;
 }
 
 export type AppEnv = { Variables: { requestId: string; caller: Caller } };
 export type AppContext = Context<AppEnv>;
+
+/** Of an isolate's 128 MB each takes about three times its size. */
+const UPLOADS = { perCaller: 1, total: 2 };
 
 const EXPOSED_HEADERS = [
   "x-request-id",
@@ -75,6 +86,8 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     ...deps,
     bundles: new Bundles(deps.config.models, deps.readFile),
     slots: new StreamSlots(deps.config.streams, deps.now),
+    uploads: new StreamSlots(UPLOADS, deps.now, "uploads"),
+    loadedPacks: new LoadedPacks(),
     startedAt: Math.floor(deps.date() / 1000),
   };
   const app = new Hono<AppEnv>({ getPath: usualPath });
@@ -118,6 +131,11 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   app.get("/openapi.json", (c) => c.json(openApiDocument()));
   app.get("/v1/memory", (c) => memoryRoute(c, services));
   app.delete("/v1/memory", (c) => forgetRoute(c, services));
+  app.get("/v1/packs", (c) => listPacksRoute(c, services));
+  app.delete("/v1/packs", (c) => removePacksRoute(c, services));
+  app.get("/v1/packs/:name", (c) => packRoute(c, services));
+  app.put("/v1/packs/:name", (c) => putPackRoute(c, services));
+  app.delete("/v1/packs/:name", (c) => removePackRoute(c, services));
   app.get("/fleet/workers", (c) => listWorkersRoute(c, services));
   app.post("/fleet/workers", (c) => registerWorkerRoute(c, services));
   app.delete("/fleet/workers", (c) => removeWorkerRoute(c, services));
@@ -135,7 +153,8 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
     "/metrics",
     "/openapi.json",
   ]);
-  allowOnly(app, "GET, DELETE", ["/v1/memory"]);
+  allowOnly(app, "GET, DELETE", ["/v1/memory", "/v1/packs"]);
+  allowOnly(app, "GET, PUT, DELETE", ["/v1/packs/:name"]);
   allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
   app.all("/v1/embeddings", () => {
     throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");
@@ -148,7 +167,7 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
 function corsOf(config: Config) {
   return cors({
     origin: config.corsOrigins.includes("*") ? "*" : (origin) => (allowsOrigin(config, origin) ? origin : null),
-    allowMethods: ["GET", "HEAD", "POST", "DELETE"],
+    allowMethods: ["GET", "HEAD", "POST", "PUT", "DELETE"],
     exposeHeaders: EXPOSED_HEADERS,
     maxAge: 86_400,
   });

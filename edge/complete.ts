@@ -1,5 +1,6 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
+import type { Metrics, StepTrace } from "./openai/answer-schemas.ts";
 import { finishOf, type ToolCall } from "./openai/call-bodies.ts";
 import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
 import { padded, TextGate } from "./openai/padding.ts";
@@ -9,11 +10,9 @@ import {
   chunkOf,
   fullBody,
   type LogProbsBody,
-  type Metrics,
   type ResponseContext,
   usageChunk,
 } from "./openai/responses.ts";
-import type { StepTrace } from "./openai/trace.ts";
 import { type CallPart, type Parsed, ToolCallParser } from "./text/tool-calls.ts";
 import type { TextStep, TokenEntry } from "./text/transcript.ts";
 

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { workerUrl } from "./fleet/registry.ts";
+import { type FixedWorker, fixedWorker } from "./fleet/registry.ts";
 
 const hashes = z
   .string()
@@ -9,7 +9,7 @@ const hashes = z
 
 /** Variables and secrets of the Worker, as strings; see wrangler.toml. */
 const environment = z.object({
-  GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(workerUrl)),
+  GPU_WORKER_URL: z.string().default("").transform(list).pipe(z.array(fixedWorker)),
   GPU_WORKER_KEY: z.string().min(1),
   API_KEYS: hashes,
   METRICS_KEYS: hashes,
@@ -41,7 +41,7 @@ export interface StreamLimits {
 
 export interface Config {
   /** Gpu-workers that are always there, beside those that register. */
-  readonly gpuWorkerUrls: readonly string[];
+  readonly gpuWorkers: readonly FixedWorker[];
   readonly gpuWorkerKey: string;
   /** How long a stream whose gpu-worker was lost looks for another one, ms. */
   readonly resumeMs: number;
@@ -73,7 +73,7 @@ export function readConfig(env: unknown): Config {
   }
   const { data } = parsed;
   return {
-    gpuWorkerUrls: data.GPU_WORKER_URL,
+    gpuWorkers: data.GPU_WORKER_URL,
     gpuWorkerKey: data.GPU_WORKER_KEY,
     resumeMs: data.RESUME_MAX_S * 1000,
     apiKeyHashes: data.API_KEYS,

@@ -4,10 +4,11 @@ import { decode, type StepEvent } from "../shared/decode/run.ts";
 import type { CancelSignal, StepEngine } from "../shared/engine.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { interleave } from "./interleave.ts";
+import type { Metrics, StepTrace, Usage } from "./openai/answer-schemas.ts";
 import { receiptBody } from "./openai/receipt.ts";
-import { type Metrics, metricsOf, type Usage, usageOf } from "./openai/responses.ts";
+import { metricsOf, usageOf } from "./openai/responses.ts";
 import { DecodeStats } from "./openai/stats.ts";
-import { type StepTrace, traceOf } from "./openai/trace.ts";
+import { traceOf } from "./openai/trace.ts";
 import type { Prepared, PreparedChoice } from "./prepare.ts";
 import { type TextStep, Transcript } from "./text/transcript.ts";
 

@@ -33,7 +33,7 @@ export interface Deadlines {
   readonly silenceMs: number;
 }
 
-export const DEADLINES: Deadlines = { connectMs: 5_000, openMs: 120_000, stepMs: 60_000, silenceMs: 4_000 };
+export const DEADLINES: Deadlines = { connectMs: 3_000, openMs: 120_000, stepMs: 60_000, silenceMs: 4_000 };
 
 /**
  * A StepEngine over one WebSocket per session, which in workerd belongs to one request. A session whose

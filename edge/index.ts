@@ -12,6 +12,8 @@ import { errorResponse } from "./http/errors.ts";
 import type { RateLimiter } from "./http/limits.ts";
 import type { MemoryStore } from "./memory/memory.ts";
 import type { TenantMemory } from "./memory/memory-object.ts";
+import type { PackStore } from "./packs/pack-store.ts";
+import { R2Packs } from "./packs/r2-packs.ts";
 
 export { FleetRegistry } from "./fleet/registry-object.ts";
 export { TenantMemory } from "./memory/memory-object.ts";
@@ -22,6 +24,7 @@ interface Env {
   readonly LIMIT?: RateLimiter;
   readonly FLEET?: DurableObjectNamespace<FleetRegistry>;
   readonly MEMORY?: DurableObjectNamespace<TenantMemory>;
+  readonly PACKS?: R2Bucket;
 }
 
 /** One app per isolate, so that tokenizers and packs are loaded once. */
@@ -36,6 +39,7 @@ function appOf(env: Env): Hono<AppEnv> {
     ...fleetOf(config, registry),
     registry,
     memory: memoryOf(env, config),
+    packs: packsOf(env),
     readFile: async (path) => {
       const response = await env.ASSETS.fetch(`http://assets/bundles/${path}`);
       return response.ok ? new Uint8Array(await response.arrayBuffer()) : null;
@@ -78,10 +82,14 @@ function memoryOf({ MEMORY }: Env, { memoryMs }: Config): ((name: string) => Mem
   };
 }
 
+function packsOf({ PACKS }: Env): ((name: string) => PackStore) | null {
+  return PACKS === undefined ? null : (name) => new R2Packs(PACKS, name);
+}
+
 /** The gpu-workers of each model as one engine. */
-function fleetOf({ gpuWorkerUrls, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
+function fleetOf({ gpuWorkers, gpuWorkerKey, resumeMs, models }: Config, registry: Registry | null) {
   const now = () => performance.now();
-  const fleet = new FleetList({ fixed: gpuWorkerUrls, registry, now, logError: (error) => logError(null, error) });
+  const fleet = new FleetList({ fixed: gpuWorkers, registry, now, logError: (error) => logError(null, error) });
   const poolOf = (model: string) =>
     new PooledEngine({
       workers: () => fleet.urls(model),

@@ -5,6 +5,7 @@ import { StepError } from "../shared/errors.ts";
 import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { LIMITS } from "../shared/limits.ts";
+import type { BundleManifest } from "../shared/manifest.ts";
 import type { NgramModel } from "../shared/ngram/model.ts";
 import { createRescorer } from "../shared/rescore/index.ts";
 import { type MemoryStore, Recollection } from "./memory/memory.ts";
@@ -12,6 +13,8 @@ import { invalid } from "./openai/check.ts";
 import type { CompletionParams, Input } from "./openai/params.ts";
 import { type DraftPlan, planDraft } from "./openai/speculation.ts";
 import { named } from "./openai/structured.ts";
+import type { StoredPack } from "./packs/pack-store.ts";
+import type { TenantPacks } from "./packs/tenant-packs.ts";
 import type { Bundle, Bundles } from "./text/bundles.ts";
 import { Detokenizer } from "./text/detokenize.ts";
 
@@ -46,6 +49,8 @@ export interface Tenant {
   readonly name: string;
   /** What is remembered of it; null where nothing is. */
   readonly memory: MemoryStore | null;
+  /** What it has uploaded; null where nothing can be. */
+  readonly packs: TenantPacks | null;
   readonly logError: (error: unknown) => void;
 }
 
@@ -71,11 +76,12 @@ const CHARACTERS_PER_TOKEN = 16;
 export async function prepare(params: CompletionParams, preparing: Preparing): Promise<Prepared> {
   const { bundles, tenant, here = "edge" } = preparing;
   const manifest = await bundles.manifest(params.model);
-  const plan = planDraft(params.speculation, manifest, params.prediction !== null);
+  const own = await ownPack(params, manifest, tenant);
+  const plan = planDraft(params.speculation, manifest, { own, predicted: params.prediction !== null });
   checkBias(params, manifest.architecture.vocabSize);
   const { bundle, prompts, contextTokens } = await tokenize(params, bundles);
   const prediction = predicted(params, bundle, contextTokens);
-  const pack = plan.pack === null ? null : await bundles.pack(manifest, plan.pack);
+  const pack = await packOf(plan, manifest, preparing);
   const grammar = grammarOf(params, bundle);
   const recollection = plan.memory ? await recollectionOf(tenant, manifest.tokenizer.sha256) : null;
   const seed = params.seed ?? randomSeed();
@@ -145,11 +151,10 @@ function requestOf(
     tokenizerHash: manifest.tokenizer.sha256,
     here,
     elsewhere: {
-      placement: new Placement(here === "gpu" ? here : params.speculation.placement),
+      placement: new Placement(here === "gpu" ? here : params.speculation.placement, plan.maxNodes === 0),
       hints: rescorer.calibrated === true && recollection !== null && recollection.texts.length > 0,
       run: {
-        rescorer: plan.rescorer,
-        pack: plan.pack?.sha256 ?? null,
+        ...plan.elsewhere,
         maxNodes,
         autoNodes,
         ...(prediction === null ? {} : { prediction }),
@@ -159,6 +164,26 @@ function requestOf(
       },
     },
   };
+}
+
+/** What `rescorer.model` names of the tenant's own packs; null: nothing. A pack of the bundle goes first. */
+async function ownPack(
+  { speculation: { rescorer } }: CompletionParams,
+  { packs }: BundleManifest,
+  tenant: Tenant,
+): Promise<StoredPack | null> {
+  const { model } = rescorer;
+  if (model === null || packs.some(({ name }) => name === model)) return null;
+  return (await tenant.packs?.find(model)) ?? null;
+}
+
+async function packOf(
+  { pack, ownPack }: DraftPlan,
+  manifest: BundleManifest,
+  { bundles, tenant }: Preparing,
+): Promise<NgramModel | null> {
+  if (ownPack !== null) return (await tenant.packs?.load(ownPack)) ?? null;
+  return pack === null ? null : await bundles.pack(manifest, pack);
 }
 
 async function recollectionOf({ memory, logError }: Tenant, tokenizer: string): Promise<Recollection> {

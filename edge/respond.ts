@@ -1,5 +1,6 @@
 import type { FinishReason } from "../shared/decode/advance.ts";
 import { Decoding, type DecodingOptions } from "./decoding.ts";
+import type { Metrics } from "./openai/answer-schemas.ts";
 import { chatLogProbs } from "./openai/logprobs.ts";
 import {
   type OutputLogProbs,
@@ -10,7 +11,6 @@ import {
   responseObject,
 } from "./openai/response-body.ts";
 import type { ResponseParams } from "./openai/response-params.ts";
-import type { Metrics } from "./openai/responses.ts";
 import type { TokenEntry } from "./text/transcript.ts";
 
 export interface RespondingOptions extends DecodingOptions {

@@ -5,7 +5,8 @@ import { basename, join } from "node:path";
 import * as z from "zod";
 import type { BundleInfo, PassCosts } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
-import { type FileEntry, MANIFEST_FORMAT, PRECISIONS, type Precision } from "../shared/manifest.ts";
+import { type FileEntry, MANIFEST_FORMAT, PRECISIONS, type Precision, type Traits } from "../shared/manifest.ts";
+import { llamaTraits } from "./integer/layout.ts";
 import { type ModelShape, PAGE_TOKENS } from "./model.ts";
 
 const count = z.int().min(1);
@@ -19,6 +20,20 @@ const file = z.object({ path: z.string().min(1), bytes: count, sha256: z.string(
 
 const scores = z.array(z.number());
 const copyHeads = z.object({ match: z.array(scores), age: scores, gateMatch: z.array(scores), gateAgree: scores });
+
+const cap = z.number().positive().nullable();
+const traits = z.object({
+  biases: z.boolean(),
+  headNorms: z.boolean(),
+  postNorms: z.boolean(),
+  gelu: z.boolean(),
+  attentionScale: z.number(),
+  attentionCap: cap,
+  logitCap: cap,
+  window: count.nullable(),
+  localRopeFrequencies: z.array(z.number()).nullable(),
+  blocks: z.array(z.object({ rotary: z.enum(["global", "local"]).nullable(), windowed: z.boolean() })),
+});
 
 /** The part of BundleManifest that the gpu-worker acts on. */
 const manifestSchema = z.object({
@@ -36,6 +51,7 @@ const manifestSchema = z.object({
     contextTokens: count,
     normEps: z.number(),
     ropeFrequencies: z.array(z.number()),
+    traits: traits.optional(),
   }),
   precision: z.enum(PRECISIONS),
   taps: z.array(z.int().min(0)),
@@ -50,7 +66,8 @@ const manifestSchema = z.object({
 
 /** Sizes of a bundle's base model and heads. */
 export type BundleShape = ModelShape &
-  Omit<z.infer<typeof manifestSchema>["architecture"], "ropeFrequencies"> & {
+  Omit<z.infer<typeof manifestSchema>["architecture"], "ropeFrequencies" | "traits"> & {
+    readonly traits: Traits;
     readonly taps: readonly number[];
   };
 
@@ -96,6 +113,7 @@ export async function readBundle(dir: string): Promise<Bundle> {
     precision,
     shape: {
       ...rest,
+      traits: rest.traits ?? llamaTraits(rest),
       contextTokens: Math.min(contextTokens, LIMITS.contextTokens),
       taps,
       latticeHeads,

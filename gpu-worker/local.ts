@@ -6,7 +6,7 @@ import { ModelRunner } from "./runner.ts";
 export type LocalOptions = LoadOptions & EngineOptions;
 
 /** A loaded model on the calling thread, which each pass blocks: for evaluation and benchmarks. */
-export function localModel({ info, model, neural, grammars }: LoadedModel): EngineModel {
+function localModel({ info, model, neural, grammars }: LoadedModel): EngineModel {
   const runner = new ModelRunner(model, neural, grammars);
   let pass: Promise<unknown> = Promise.resolve();
   return {

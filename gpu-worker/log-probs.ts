@@ -29,7 +29,7 @@ export function likeliestBeside(logits: Float32Array, chosen: TokenId, count: nu
 }
 
 /** `count` >= 1 tokens by falling logit, lower ids first among equals. */
-export function likeliest(logits: Float32Array, count: number): TokenId[] {
+function likeliest(logits: Float32Array, count: number): TokenId[] {
   const kept: TokenId[] = [];
   for (let token = 0; token < logits.length; token++) {
     const logit = logits[token]!;

@@ -4,7 +4,7 @@ import { Drafting } from "./drafting.ts";
 import { SessionEngine } from "./engine/engine.ts";
 import { ModelProcess } from "./process/model-process.ts";
 import { Registration } from "./registration.ts";
-import { startServer } from "./server.ts";
+import { type GpuServer, startServer } from "./server.ts";
 
 /** Running steps may take this long to end once the process is asked to stop, ms. */
 const GRACE_MS = 5_000;
@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   const { key, host, port, threads, bundle, bundleDir, maxSessions, maxWaitMs, registry, ...settings } =
     configuration();
   const log = (line: string) => console.error(`gpu-worker: ${line}`);
-  const server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log });
+  let server: GpuServer | null = null;
   let engine: SessionEngine | null = null;
   let registration: Registration | null = null;
   let stopping = false;
@@ -36,12 +36,13 @@ async function main(): Promise<void> {
     stopping = true;
     // First of all, so that streams that are handed over do not come back.
     await registration?.end();
-    await server.close(GRACE_MS);
+    await server?.close(GRACE_MS);
     await engine?.close();
     process.exit(code);
   };
   process.on("SIGTERM", () => void shutDown(0));
   process.on("SIGINT", () => void shutDown(0));
+  server = await startServer({ host, port, key, maxSockets: maxSessions * 2, log });
 
   const model = await ModelProcess.start(bundleDir, {
     ...settings,

@@ -7,7 +7,7 @@ export interface Floor {
   readonly lastToken: TokenId;
 }
 
-export const EVERY_TOKEN: Floor = { logit: -Infinity, lastToken: Infinity };
+const EVERY_TOKEN: Floor = { logit: -Infinity, lastToken: Infinity };
 
 /** Buckets per unit of logit / T below the highest, and how many; the last one takes all the rest. */
 const PER_UNIT = 16;

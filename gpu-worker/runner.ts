@@ -35,7 +35,9 @@ export interface RunnerItem {
   /** Pages that are new to the session's table. */
   readonly pages: readonly number[];
   /** Tokens of the text to run; or a step with the draft to verify. */
-  readonly work: { readonly rows: number } | { readonly draft: DraftTree; readonly heads: boolean };
+  readonly work: { readonly rows: number } | { readonly draft: DraftTree };
+  /** Whether a token that is due is followed by a lattice. */
+  readonly heads: boolean;
 }
 
 export interface Outcome {
@@ -182,9 +184,7 @@ export class ModelRunner implements Runner {
     chosen: readonly (Chosen | null)[],
   ): Promise<(Lattice | null)[]> {
     const wanting = chosen.flatMap((choice, i) => {
-      const { work } = items[i]!;
-      const skipped = "draft" in work && !work.heads;
-      return choice === null || skipped || sessions[i]!.spec.heads === 0 ? [] : [{ i, ...choice }];
+      return choice === null || !items[i]!.heads || sessions[i]!.spec.heads === 0 ? [] : [{ i, ...choice }];
     });
     const lattices: (Lattice | null)[] = chosen.map(() => null);
     for (const [i, choice] of chosen.entries()) {

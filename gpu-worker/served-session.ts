@@ -70,9 +70,9 @@ export class ServedSession implements StepSession {
     this.#session.close();
   }
 
-  /** Steps made so far. */
-  get steps(): number {
-    return this.#end.steps;
+  /** Where it got to. */
+  get end(): RunEnd {
+    return this.#end;
   }
 
   /** Decoding from the last result on. */

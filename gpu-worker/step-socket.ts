@@ -2,6 +2,7 @@ import type { RawData } from "ws";
 import { decodeClient, encodeServer } from "../shared/codec.ts";
 import { StepError } from "../shared/errors.ts";
 import type { ClientMessage, RunMessage, ServerMessage } from "../shared/messages.ts";
+import type { Rescorer } from "../shared/rescore/rescorer.ts";
 import type { Metrics } from "./metrics.ts";
 import { Run } from "./run.ts";
 import { ServedSession } from "./served-session.ts";
@@ -155,13 +156,18 @@ export class StepSocket {
 
   /** Drafts beside the model until the completion ends, the peer has enough of it, or this gpu-worker stops. */
   async #drive(session: ServedSession, { steps, request, credit }: RunMessage): Promise<void> {
-    if (steps !== session.steps) throw new StepError("bad_frame", "A run from another place in the session.");
+    if (steps !== session.end.steps) throw new StepError("bad_frame", "A run from another place in the session.");
     // Before anything is awaited: a pause may come while a pack is loaded.
     const run = new Run(credit, () => performance.now());
     this.#run = run;
     this.#ran = true;
     if (this.#draining) run.pause();
-    const rescorer = await this.#served.drafting.rescorer(request);
+    const rescorer = await this.#rescorerOf(request);
+    if (rescorer === null) {
+      this.#run = null;
+      this.#send({ type: "paused", end: session.end });
+      return;
+    }
     const blocks = run.blocks(session.loop(request, rescorer), this.#gone.signal, (waiting) => {
       if (waiting) this.#await(this.#limits.idleMs);
       else clearTimeout(this.#timer);
@@ -177,6 +183,17 @@ export class StepSocket {
       this.#run = null;
       if (value !== null) this.#send({ type: "paused", end: value });
       return;
+    }
+  }
+
+  /** null: this gpu-worker lacks what it takes, so the peer has to draft. */
+  async #rescorerOf(request: RunMessage["request"]): Promise<Rescorer | null> {
+    try {
+      return await this.#served.drafting.rescorer(request);
+    } catch (error) {
+      if (!(error instanceof StepError) || error.code !== "unsupported") throw error;
+      this.#metrics.failed(error.code);
+      return null;
     }
   }
 

@@ -4,13 +4,15 @@ import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
 import { diskFault } from "./disk.ts";
-import { givenSource, isGiven } from "./given.ts";
+import { givenSource, isGguf, isGiven } from "./given.ts";
+import { fromHub, HUB } from "./hub.ts";
 import { confirm, examine, type State, seal } from "./intact.ts";
 import { withLock } from "./lock.ts";
 import { compile, neuralFile } from "./make.ts";
+import { packageSource } from "./package.ts";
 import { packFiles } from "./packs.ts";
-import { type Progress, pull, WeightsUnavailable } from "./pull.ts";
-import { type BundleSource, folderOf, readSource } from "./source.ts";
+import { type Progress, type PullOptions, pull, WeightsUnavailable } from "./pull.ts";
+import { type BundleSource, readSource } from "./source.ts";
 
 export { WeightsUnavailable } from "./pull.ts";
 
@@ -30,7 +32,8 @@ export interface EnsureOptions {
 }
 
 /**
- * The directory of the compiled bundle `model`, a committed name, a GGUF file or `hf:OWNER/REPO/FILE`, made where it is missing or damaged or its inputs have changed:
+ * The directory of the compiled bundle `model`, a committed name, a GGUF file, a package or `hf:OWNER/REPO/FILE` of either,
+ * made where it is missing or damaged or its inputs have changed:
  * weights fetched and checked, graphs compiled, everything moved into place at once. One process makes it, others
  * that want it wait. Throws WeightsUnavailable where the weights cannot be had, DiskFault where the cache cannot be
  * written.
@@ -38,7 +41,7 @@ export interface EnsureOptions {
 export async function ensureBundle(model: string, options: EnsureOptions = {}): Promise<string> {
   const { force = false, thorough = false, onNotice = (line: string) => console.error(line), signal } = options;
   const given = { onProgress: options.onProgress, onNotice, signal };
-  const source = isGiven(model) ? await givenSource(model, given) : await readSource(model);
+  const source = await sourceOf(model, given);
   const { name } = source;
   const precision = options.precision ?? source.precision;
   if (!PRECISIONS.includes(precision)) throw new Error(`precision is one of ${PRECISIONS.join(", ")}`);
@@ -71,6 +74,13 @@ export async function ensureBundle(model: string, options: EnsureOptions = {}): 
   const onWait = (holder: string) => onNotice(`waiting for ${holder}, which is making bundle ${entry}`);
   await withLock(`bundle-${entry}`, mend, { onWait, signal });
   return target;
+}
+
+/** What `model` stands for: a committed name, a GGUF file, a package, or one of these on the Hub. */
+export async function sourceOf(model: string, options: PullOptions): Promise<BundleSource> {
+  if (!isGiven(model)) return await readSource(model);
+  const path = model.startsWith(HUB) ? await fromHub(model.slice(HUB.length), options) : model;
+  return isGguf(path) ? await givenSource(path, options) : await packageSource(path);
 }
 
 /** To be called under the bundle's lock: what an earlier process left of its attempt is removed. */
@@ -113,7 +123,7 @@ function inSpite(error: Error, entry: string, damage: readonly string[]): Error 
 
 /** What decides the compiled graphs, as one hash: the committed inputs, the precision, the compiler. */
 export async function inputsOf(source: BundleSource, precision: Precision): Promise<string> {
-  const dir = folderOf(source);
+  const dir = source.folder;
   const made = [`compiler ${COMPILER_VERSION}`, precision];
   if (dir === null) return sha256([...made, JSON.stringify(source)].join("\n"));
   const files = [

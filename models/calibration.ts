@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import { type Calibration, calibrationFault, EVIDENCE, evidenceOf } from "../shared/rescore/calibration.ts";
-import { type BundleSource, folderOf, MODELS_DIR } from "./source.ts";
+import { type BundleSource, MODELS_DIR } from "./source.ts";
 
 const schema = z.strictObject({
   version: z.number(),
@@ -16,10 +16,12 @@ export function calibrationPath(bundle: string): string {
   return join(MODELS_DIR, bundle, "calibration.json");
 }
 
+/** Of copies and recycled tokens alone, fitted to SmolLM2-135M: what serves a model that nothing was fitted to. */
+const WITHOUT_HEADS = join(MODELS_DIR, "without-heads.json");
+
 /** null: the bundle has none, or one that another version of this program wrote, which is to be fitted again. */
 export async function calibrationOf(source: BundleSource): Promise<Calibration | null> {
-  if (folderOf(source) === null) return null;
-  const path = calibrationPath(source.name);
+  const path = source.folder === null ? WITHOUT_HEADS : join(source.folder, "calibration.json");
   const text = await readFile(path, "utf8").catch(() => null);
   const calibration = text === null ? null : parseCalibration(text, path);
   return calibration === null || calibrationFault(calibration) !== null ? null : calibration;

@@ -1,15 +1,17 @@
 import { parseArgs } from "node:util";
 import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { ensureBundle } from "./bundle.ts";
+import { sealPackage } from "./package.ts";
 import { progressBar } from "./progress.ts";
 
 const DEFAULT_BUNDLE = "smollm2-135m";
 
 const HELP = `npm run bundle -- [NAME] [options]
 Compiles the bundle NAME (${DEFAULT_BUNDLE}), fetching its weights where they are not at hand, and prints its directory. NAME may
-also be a GGUF file, or hf:OWNER/REPO/FILE.gguf. One that is there already is checked, every file of it, and made again if it is damaged.
+also be a GGUF file, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE of either. One that is there already is checked, every file of it, and made again if it is damaged.
   --precision P   another layout of the weights than the bundle's own: ${PRECISIONS.join(" or ")}
-  --force         make it again in any case`;
+  --force         make it again in any case
+  --seal          NAME is a package's directory that was changed: hashes its files anew and prints its archive, made beside it`;
 
 const bar = progressBar();
 const stopping = new AbortController();
@@ -28,12 +30,14 @@ async function main(): Promise<void> {
     options: {
       precision: { type: "string" },
       force: { type: "boolean", default: false },
+      seal: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
     },
   });
   if (values.help) return console.log(HELP);
   const [name = DEFAULT_BUNDLE, ...more] = positionals;
   if (more.length > 0) throw new Error(`one bundle at a time, not also "${more[0]}" (--help)`);
+  if (values.seal) return console.log(await sealPackage(name));
   const dir = await ensureBundle(name, {
     ...(values.precision === undefined ? {} : { precision: values.precision as Precision }),
     force: values.force,

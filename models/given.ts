@@ -2,28 +2,31 @@ import { realpath, stat } from "node:fs/promises";
 import { basename } from "node:path";
 import type { PassCosts } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
+import { isArchive } from "./archive.ts";
 import { integerFault } from "./compile/integer.ts";
 import { GgufFile } from "./gguf.ts";
-import { fromHub } from "./hub.ts";
+import { HUB } from "./hub.ts";
 import { type LlamaConfig, readLlama } from "./llama.ts";
 import type { PullOptions } from "./pull.ts";
 import { type BundleSource, readSource } from "./source.ts";
 import { lastTokens } from "./tokenizer.ts";
 
-const HUB = "hf:";
 const LONGEST_NAME = 64;
 
-/** Whether `model` names a file, here or on the Hugging Face Hub, and not a committed bundle. */
+/** Whether `model` names a file or directory, here or on the Hugging Face Hub, and not a committed bundle. */
 export function isGiven(model: string): boolean {
-  return model.startsWith(HUB) || /\.gguf$/i.test(model);
+  return model.startsWith(HUB) || isGguf(model) || isArchive(model) || /[\\/]/.test(model);
+}
+
+export function isGguf(path: string): boolean {
+  return /\.gguf$/i.test(path);
 }
 
 /**
  * What is known of a GGUF file that has no committed half: everything comes from its metadata, drafts need no heads.
  * Integers where the kernel takes the model, else the graph, which is said. Throws Error naming what is not supported.
  */
-export async function givenSource(model: string, options: PullOptions): Promise<BundleSource> {
-  const found = model.startsWith(HUB) ? await fromHub(model.slice(HUB.length), options) : model;
+export async function givenSource(found: string, options: PullOptions): Promise<BundleSource> {
   const path = await realpath(found).catch(() => {
     throw new Error(`there is no file ${found}`);
   });
@@ -31,7 +34,7 @@ export async function givenSource(model: string, options: PullOptions): Promise<
   const file = await GgufFile.open(path);
   const { config } = await readLlama(file);
   const fault = integerFault(config);
-  const name = await nameOf(path);
+  const name = await freeName(basename(path).replace(/\.gguf$/i, ""), "gguf");
   if (fault !== null) options.onNotice?.(`${name}: ${fault}; served as a float32 graph, which is slower`);
   return {
     name,
@@ -39,6 +42,7 @@ export async function givenSource(model: string, options: PullOptions): Promise<
     notice: null,
     gguf: { path, identity: `${size} ${ctimeMs}` },
     heads: null,
+    folder: null,
     precision: fault === null ? "int8" : "fp32",
     contextTokens: LIMITS.contextTokens,
     topK: LIMITS.topK,
@@ -47,16 +51,15 @@ export async function givenSource(model: string, options: PullOptions): Promise<
     defaults: {
       heads: 0,
       topK: LIMITS.topK,
-      rescorer: { type: "ngram", model: "", order: LIMITS.ngramOrder, alpha: 0, pBest: 1, prompt: true },
+      rescorer: { type: "tree", model: "", order: LIMITS.ngramOrder, alpha: 0, pBest: 1, prompt: true },
       neuralAlpha: 0.5,
     },
   };
 }
 
-/** The file's name as a bundle's, other than that of any committed one. */
-async function nameOf(path: string): Promise<string> {
-  const plain = basename(path)
-    .replace(/\.gguf$/i, "")
+/** A name as a bundle's, other than that of any committed one, which `kind` would tell apart. */
+export async function freeName(wanted: string, kind: string): Promise<string> {
+  const plain = wanted
     .toLowerCase()
     .replace(/[^a-z0-9.]+/g, "-")
     .replace(/^[-.]+|[-.]+$/g, "")
@@ -66,7 +69,7 @@ async function nameOf(path: string): Promise<string> {
     () => true,
     () => false,
   );
-  return taken ? `${name}-gguf` : name;
+  return taken ? `${name}-${kind}` : name;
 }
 
 /** As measured on SmolLM2-135M, by the number of weights: the engine learns the rest. */

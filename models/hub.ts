@@ -8,16 +8,18 @@ import { type PullOptions, STALL_MS } from "./pull.ts";
 /** The Hugging Face Hub, or what stands in for it: FOREDRAFT_HUB. */
 const DEFAULT_HUB = "https://huggingface.co";
 const PART = "[A-Za-z0-9][A-Za-z0-9._-]*";
-const PLACE = new RegExp(`^(${PART})/(${PART})/((?:${PART}/)*${PART}\\.gguf)$`, "i");
+const PLACE = new RegExp(`^(${PART})/(${PART})/((?:${PART}/)*${PART}\\.(?:gguf|tar|tar\\.gz|tgz))$`, "i");
+/** What names of the Hub's files begin with here. */
+export const HUB = "hf:";
 
 /**
- * The path of `OWNER/REPO/FILE.gguf` of the Hub, fetched once. Checked against the size that the Hub names, and the
+ * The path of `OWNER/REPO/FILE` of the Hub, a GGUF file or a package's archive, fetched once. Checked against the size that the Hub names, and the
  * SHA-256 where it names one. Throws Error saying what the Hub answered.
  */
 export async function fromHub(place: string, options: PullOptions): Promise<string> {
   const [, owner, repo, file] = PLACE.exec(place) ?? [];
   if (owner === undefined || repo === undefined || file === undefined) {
-    throw new Error(`"hf:${place}" is not of the form hf:OWNER/REPO/FILE.gguf`);
+    throw new Error(`"hf:${place}" is not of the form hf:OWNER/REPO/FILE.gguf or FILE.tar.gz`);
   }
   const target = join(cacheDir(), "weights", "hub", owner, repo, file);
   if (await exists(target)) return target;
@@ -27,7 +29,7 @@ export async function fromHub(place: string, options: PullOptions): Promise<stri
     if (await exists(target)) return target;
     await mkdir(dirname(target), { recursive: true });
     const base = process.env.FOREDRAFT_HUB ?? DEFAULT_HUB;
-    const url = `${base.replace(/\/$/, "")}/${owner}/${repo}/resolve/main/${file}`;
+    const url = hubAddress(owner, repo, file);
     await obtain(url, target, options).catch((error: Error) => {
       const { code } = (error.cause ?? {}) as { code?: string };
       throw new Error(`hf:${place} could not be fetched from ${base}: ${error.message}${code ? ` (${code})` : ""}`);
@@ -35,6 +37,18 @@ export async function fromHub(place: string, options: PullOptions): Promise<stri
     return target;
   };
   return await withLock(`hub-${owner}-${repo}-${file.replaceAll("/", "-")}`, fetchOnce, { onWait, signal });
+}
+
+/** Where the Hub has a file. */
+function hubAddress(owner: string, repo: string, file: string): string {
+  const base = process.env.FOREDRAFT_HUB ?? DEFAULT_HUB;
+  return `${base.replace(/\/$/, "")}/${owner}/${repo}/resolve/main/${file}`;
+}
+
+/** The address of what is called `hf:OWNER/REPO/FILE` here; null: it is not of that form. */
+export function hubAddressOf(named: string): string | null {
+  const [, owner, repo, file] = PLACE.exec(named.slice(HUB.length)) ?? [];
+  return owner === undefined || repo === undefined || file === undefined ? null : hubAddress(owner, repo, file);
 }
 
 async function obtain(url: string, target: string, options: PullOptions): Promise<void> {

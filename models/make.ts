@@ -8,12 +8,13 @@ import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
 import { buildNeural } from "./compile/neural.ts";
+import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
 import { type LlamaWeights, readLlama } from "./llama.ts";
 import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
-import { type BundleSource, folderOf } from "./source.ts";
+import type { BundleSource } from "./source.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** The local rescorer, which a bundle need not have: none or one. */
@@ -45,7 +46,7 @@ export async function compile(
   stage(0);
   const gguf = await GgufFile.open(weights);
   const llama = await readLlama(gguf);
-  const folder = folderOf(source);
+  const { folder } = source;
   const heads = folder === null || source.heads === null ? null : await readSafetensors(join(folder, source.heads));
   const info = heads === null ? NO_HEADS : headsInfo(heads);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
@@ -65,6 +66,7 @@ export async function compile(
   llama.assertComplete();
   const { layers, width, kvHeads, headDim, ffn, vocabSize, normEps } = llama.config;
   const ropeFrequencies = [...llama.config.ropeFrequencies];
+  const traits = traitsOf(llama.config, contextTokens);
   const manifest: BundleManifest = {
     format: MANIFEST_FORMAT,
     name: source.name,
@@ -81,6 +83,7 @@ export async function compile(
       contextTokens,
       normEps,
       ropeFrequencies,
+      ...(traits === null ? {} : { traits }),
     },
     precision,
     taps: info.taps,

@@ -5,7 +5,7 @@ import { DiskFault } from "./disk.ts";
 import { download, type FetchOptions } from "./download.ts";
 import { withLock } from "./lock.ts";
 import { fromPip } from "./pip.ts";
-import { type BundleSource, MODELS_DIR } from "./source.ts";
+import type { BundleSource } from "./source.ts";
 
 /** A source from which nothing arrives for so long is given up. */
 export const STALL_MS = 30_000;
@@ -33,9 +33,9 @@ export class WeightsUnavailable extends Error {}
  * process fetches, others that want the same wait for it. Throws WeightsUnavailable, DiskFault.
  */
 export async function pull(source: BundleSource, options: PullOptions = {}): Promise<string> {
-  const { gguf, name } = source;
+  const { gguf, name, folder } = source;
   if ("path" in gguf) return gguf.path;
-  if ("file" in gguf) return join(MODELS_DIR, name, gguf.file);
+  if ("file" in gguf) return join(folder ?? "", gguf.file);
   const id = gguf.sha256.slice(0, 16);
   const target = join(cacheDir(), "weights", `${id}.gguf`);
   if (await isWhole(target, gguf)) return target;

@@ -33,7 +33,8 @@ const schema = z.strictObject({
       pip: z.strictObject({ package: z.string(), version: z.string() }).optional(),
     }),
   ]),
-  heads: z.string().default("heads.safetensors"),
+  /** null: there are none. */
+  heads: z.string().nullable().default("heads.safetensors"),
   precision: z.enum(PRECISIONS),
   contextTokens: z.number().int(),
   topK: z.number().int().max(16),
@@ -48,7 +49,8 @@ const schema = z.strictObject({
   }),
 });
 
-export type CommittedSource = z.infer<typeof schema>;
+/** What a folder's source.json says. */
+export type FolderSource = z.infer<typeof schema>;
 
 /** A GGUF file of the user's, without a committed half (given.ts). */
 export interface GivenFile {
@@ -57,24 +59,32 @@ export interface GivenFile {
   readonly identity: string;
 }
 
-export type BundleSource = Omit<CommittedSource, "gguf" | "heads"> & {
-  readonly gguf: CommittedSource["gguf"] | GivenFile;
-  /** null: it has no draft heads. */
-  readonly heads: string | null;
+export type BundleSource = Omit<FolderSource, "gguf"> & {
+  readonly gguf: FolderSource["gguf"] | GivenFile;
+  /** Where heads, packs and calibration lie: in models/, or in a package; null for a mere GGUF file. */
+  readonly folder: string | null;
 };
 
-/** Where the committed half of a bundle lies; null for a file of the user's. */
-export function folderOf({ name, gguf }: BundleSource): string | null {
-  return "path" in gguf ? null : join(MODELS_DIR, name);
+/** Reads models/<name>/source.json. Throws where there is none or it is malformed. */
+export async function readSource(name: string): Promise<FolderSource & { readonly folder: string }> {
+  if (!/^[a-z0-9][a-z0-9.-]*$/.test(name)) throw new Error(`"${name}" is not a bundle name`);
+  const folder = join(MODELS_DIR, name);
+  const text = await readFile(join(folder, "source.json"), "utf8").catch(() => null);
+  if (text === null) throw new Error(`no bundle called "${name}": models/${name}/source.json is missing`);
+  return { ...parseSource(text, `models/${name}/source.json`), folder };
 }
 
-/** Reads models/<name>/source.json. Throws where there is none or it is malformed. */
-export async function readSource(name: string): Promise<CommittedSource> {
-  if (!/^[a-z0-9][a-z0-9.-]*$/.test(name)) throw new Error(`"${name}" is not a bundle name`);
-  const path = join(MODELS_DIR, name, "source.json");
-  const text = await readFile(path, "utf8").catch(() => null);
-  if (text === null) throw new Error(`no bundle called "${name}": models/${name}/source.json is missing`);
-  const parsed = schema.safeParse(JSON.parse(text));
-  if (!parsed.success) throw new Error(`models/${name}/source.json: ${z.prettifyError(parsed.error)}`);
+/** Throws Error naming `where` and what is malformed. */
+export function parseSource(text: string, where: string): FolderSource {
+  const parsed = schema.safeParse(parseJson(text, where));
+  if (!parsed.success) throw new Error(`${where}: ${z.prettifyError(parsed.error)}`);
   return parsed.data;
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error(`${where} is not JSON`);
+  }
 }

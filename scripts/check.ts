@@ -9,6 +9,7 @@ const CHECKS: readonly (readonly [title: string, program: string, ...args: strin
   ["types: edge (workerd)", "typescript/bin/tsc", "-p", "edge"],
   ["types: everything else (Node)", "typescript/bin/tsc", "-p", "."],
   ["types: the demo page and its test (browser)", "typescript/bin/tsc", "-p", "test/demo"],
+  ["unused files, exports and dependencies", "knip/bin/knip.js", "--no-progress"],
   ["lint, layout and imports", "@biomejs/biome/bin/biome", "ci", "--error-on-warnings", "--colors=off", "."],
 ];
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { convertV4MiniflareOptions, Miniflare, type V4MiniflareOptions } from "miniflare";
 import { unstable_getMiniflareWorkerOptions } from "wrangler";
-import type { EdgeOptions } from "./edge.ts";
+import type { EdgeOptions, EdgeProcessAnswer, EdgeProcessOptions } from "./edge.ts";
 import { startFront } from "./front.ts";
 import { CONFIG } from "./paths.ts";
 
@@ -11,12 +11,6 @@ import { CONFIG } from "./paths.ts";
  * The process that has workerd in its charge, started by `startEdge` as the leader of a process group. miniflare ends
  * workerd when this process is asked to stop, which parent-watch.mjs does once the starter is gone.
  */
-
-/** The first message to this process; paths are absolute. */
-export type EdgeProcessOptions = Omit<EdgeOptions, "quiet">;
-
-/** The only one from it. */
-export type EdgeProcessAnswer = { readonly url: string } | { readonly error: string };
 
 const answer = (message: EdgeProcessAnswer) => process.send?.(message);
 

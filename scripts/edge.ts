@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { stopChild } from "./child.ts";
-import type { EdgeProcessAnswer, EdgeProcessOptions } from "./edge-process.ts";
 import { CONFIG, QUIET, ROOT } from "./paths.ts";
 
 /** The edge Worker running under workerd, behind front.ts. Nothing of it outlives this process. */
@@ -31,6 +30,12 @@ export interface EdgeOptions {
   /** Keeps the Worker's log to itself. */
   readonly quiet?: boolean;
 }
+
+/** The first message to edge-process.ts; paths are absolute. */
+export type EdgeProcessOptions = Omit<EdgeOptions, "quiet">;
+
+/** The only one from it. */
+export type EdgeProcessAnswer = { readonly url: string } | { readonly error: string };
 
 /** Bundles the Worker into `workerDir` just as `wrangler deploy` would. Throws with wrangler's words. */
 export async function buildEdge(workerDir: string, assetsDir: string, signal?: AbortSignal): Promise<void> {

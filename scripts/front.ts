@@ -168,6 +168,9 @@ async function passOn(request: IncomingMessage, response: ServerResponse, to: Up
   upstream.end(body);
 }
 
+/** Where bodies may be longer: n-gram packs. */
+const PACKS = "/v1/packs/";
+
 /**
  * The whole body, cut off where the Worker will refuse it for its length; null where the client leaves before. A Worker
  * that answers without having read everything would have its answer lost: workerd closes such a connection, and writing
@@ -177,12 +180,13 @@ function bodyOf(request: IncomingMessage): Promise<Buffer | null> {
   const { promise, resolve } = Promise.withResolvers<Buffer | null>();
   const parts: Buffer[] = [];
   let length = 0;
-  const whole = () => resolve(Buffer.concat(parts).subarray(0, LIMITS.bodyBytes + 1));
+  const most = request.url?.startsWith(PACKS) === true ? LIMITS.tenantPackBytes : LIMITS.bodyBytes;
+  const whole = () => resolve(Buffer.concat(parts).subarray(0, most + 1));
   request.on("data", (part: Buffer) => {
-    if (length > LIMITS.bodyBytes) return;
+    if (length > most) return;
     parts.push(part);
     length += part.length;
-    if (length > LIMITS.bodyBytes) whole();
+    if (length > most) whole();
   });
   request.on("end", whole);
   request.on("error", () => resolve(null));

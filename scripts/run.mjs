@@ -27,6 +27,7 @@ const programs = {
   report: ["bench/report/cli.ts"],
   ngram: ["train/ngram/cli.ts"],
   bundle: ["models/cli.ts"],
+  adapt: ["adapt/cli.ts"],
   sim: ["test/sim/cli.ts"],
   chaos: ["test/chaos/cli.ts"],
   test: ["node_modules/vitest/vitest.mjs", "run"],

@@ -9,10 +9,18 @@ import { type GpuWorker, startGpuWorker } from "./gpu-worker.ts";
 import { freePort, waitUntilReady } from "./net.ts";
 import { ASSETS } from "./paths.ts";
 
+/** A compiled bundle, from `ensureBundle`. */
+export interface ServedBundle {
+  readonly name: string;
+  readonly dir: string;
+}
+
 export interface StackOptions {
   readonly bundle: string;
   /** The compiled bundle, from `ensureBundle`. */
   readonly bundleDir: string;
+  /** More models, a gpu-worker each. */
+  readonly others?: readonly ServedBundle[];
   readonly host?: string;
   /** 0, the default, takes any free port. */
   readonly port?: number;
@@ -59,23 +67,28 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const signal = options.signal ?? stopSignal(() => close());
   const gpuKey = options.gpuKey ?? randomBytes(24).toString("base64url");
   const port = await freePort(host, options.port ?? 0, "--port");
-  const ports = await gpuPorts(options);
+  const { bundle, bundleDir, workers = 1, others = [] } = options;
+  const served = [...Array<ServedBundle>(workers).fill({ name: bundle, dir: bundleDir }), ...others];
+  const ports = await gpuPorts(options.gpuPort, served.length);
   const assetsDir = options.assetsDir ?? ASSETS;
   const workerDir = await mkdtemp(join(tmpdir(), "foredraft-edge-"));
   const closers: (() => Promise<unknown>)[] = [() => rm(workerDir, { recursive: true, force: true })];
   let closing: Promise<void> | null = null;
   const close = () => (closing ??= closeAll(closers));
   try {
-    const starting = ports.map((own) => startGpuWorker({ ...gpuOptions(options, gpuKey), port: own, log, signal }));
+    const starting = served.map(({ name }, i) =>
+      startGpuWorker({ ...gpuOptions(options, gpuKey), bundle: name, port: ports[i]!, log, signal }),
+    );
     // Kept for `close` before anything else can fail, else the processes would stay.
     closers.push(() => Promise.all(starting.map((one) => one.then((worker) => worker.close()).catch(() => undefined))));
-    const built = assembleAssets(assetsDir, new Map([[options.bundle, options.bundleDir]])).then(() =>
+    const built = assembleAssets(assetsDir, new Map(served.map(({ name, dir }) => [name, dir]))).then(() =>
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
     const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number) => {
-      const urls = workers.map(({ url }) => url).join();
-      const own = { GPU_WORKER_URL: urls, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: options.bundle };
+      const urls = workers.map(({ url }, i) => `${served[i]!.name}=${url}`).join();
+      const models = [...new Set(served.map(({ name }) => name))].join();
+      const own = { GPU_WORKER_URL: urls, GPU_WORKER_KEY: gpuKey, DEFAULT_MODEL: models };
       const vars = { ...options.vars, ...own };
       const limit = options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit };
       const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...limit });
@@ -102,14 +115,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
-function gpuOptions({ bundle, provider, threads }: StackOptions, key: string) {
-  return { host: "127.0.0.1", key, bundle, provider, threads };
+function gpuOptions({ provider, threads }: StackOptions, key: string) {
+  return { host: "127.0.0.1", key, provider, threads };
 }
 
 /** Free ones, from `gpuPort` on where that is given. */
-async function gpuPorts({ gpuPort = 0, workers = 1 }: StackOptions): Promise<number[]> {
+async function gpuPorts(gpuPort = 0, count = 1): Promise<number[]> {
   const ports: number[] = [];
-  for (let i = 0; i < workers; i++) {
+  for (let i = 0; i < count; i++) {
     ports.push(await freePort("127.0.0.1", gpuPort === 0 ? 0 : gpuPort + i, "--gpu-port"));
   }
   return ports;

@@ -1,4 +1,5 @@
-import { basename } from "node:path";
+import { statSync } from "node:fs";
+import { basename, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
@@ -16,7 +17,8 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --port N        the edge's port (PORT, 8787)
   --host ADDRESS  the edge's address (HOST, 127.0.0.1; 0.0.0.0 to reach the demo from a phone)
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
-  --model FILE    in its place any GGUF file of a supported kind, or hf:OWNER/REPO/FILE.gguf (FOREDRAFT_MODEL)
+  --model FILE    in its place any GGUF file of a supported kind, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE
+                  of either (FOREDRAFT_MODEL); given several times, also with names, requests choose by "model"
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
@@ -48,7 +50,7 @@ async function main(): Promise<void> {
       port: { type: "string", default: process.env.PORT ?? "8787" },
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
-      model: { type: "string" },
+      model: { type: "string", multiple: true },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
       threads: { type: "string" },
@@ -69,12 +71,19 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundle = await obtainBundle(askedFor(values));
+  const [asked, ...more] = askedFor(values);
+  const bundle = await obtainBundle(asked);
+  const others: Bundle[] = [];
+  for (const model of more) others.push(await obtainBundle(model));
+  const names = [bundle, ...others].map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined) throw new Error(`--model: two of them are called ${twice}; rename a file`);
   const startedAt = performance.now();
-  say(`Starting the gpu-worker (${bundle.name}) and the edge ...`);
+  say(`Starting the gpu-worker (${names.join(", ")}) and the edge ...`);
   const stack = await startStack({
     bundle: bundle.name,
     bundleDir: bundle.dir,
+    others,
     host: values.host,
     port,
     gpuPort,
@@ -108,16 +117,24 @@ interface Bundle {
   readonly dir: string;
 }
 
-/** What options and environment name, options first; undefined: nothing. */
-function askedFor(values: { bundle?: string | undefined; model?: string | undefined }): string | undefined {
+/** What options and environment name, options first, the default model at the front; none: nothing. */
+function askedFor(values: { bundle?: string | undefined; model?: string[] | undefined }): string[] {
   const { bundle, model } = values;
   if (bundle !== undefined && model !== undefined)
     throw new Error("--bundle and --model name one model each: take one");
-  const named = model ?? (bundle === undefined ? process.env.FOREDRAFT_MODEL || undefined : undefined);
-  if (named === undefined) return bundle ?? process.env.FOREDRAFT_BUNDLE;
-  if (!isGiven(named))
-    throw new Error(`--model takes a file that ends in .gguf or hf:OWNER/REPO/FILE.gguf, not "${named}"`);
-  return named;
+  const fromEnvironment = process.env.FOREDRAFT_MODEL ? [process.env.FOREDRAFT_MODEL] : undefined;
+  const named = model ?? (bundle === undefined ? fromEnvironment : undefined);
+  if (named !== undefined) return named.map((one) => givenOrName(one, named.length));
+  const name = bundle ?? process.env.FOREDRAFT_BUNDLE;
+  return name === undefined ? [] : [name];
+}
+
+/** A directory by its whole path; among several models committed ones go by name. */
+function givenOrName(model: string, count: number): string {
+  if (isGiven(model)) return model;
+  if (statSync(model, { throwIfNoEntry: false })?.isDirectory()) return resolve(model);
+  if (count > 1) return model;
+  throw new Error(`--model takes a file that ends in .gguf, a package or hf:OWNER/REPO/FILE of either, not "${model}"`);
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */

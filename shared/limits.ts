@@ -58,6 +58,10 @@ export const LIMITS = {
   frameBytes: 128 << 10,
   /** n-gram pack file, bytes: a Workers static asset. */
   packBytes: 25 << 20,
+  /** One that a tenant uploads, which is read whole in an isolate's memory; how many a tenant may have; its name's length. */
+  tenantPackBytes: 8 << 20,
+  tenantPacks: 8,
+  packNameLength: 64,
 } as const;
 
 assert(LIMITS.draftNodes < 255, "a parent fits one byte, 255 is the root");

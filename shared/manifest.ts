@@ -38,6 +38,27 @@ export interface CopyHeads {
   readonly gateAgree: readonly number[];
 }
 
+/** How a base model computes beside Llama (models/architectures/); graphs have it in them, the integer model is told. */
+export interface Traits {
+  /** Whether queries, keys, values and what attention adds have biases, queries and keys norms, and what a block adds norms. */
+  readonly biases: boolean;
+  readonly headNorms: boolean;
+  readonly postNorms: boolean;
+  /** In place of silu. */
+  readonly gelu: boolean;
+  /** What scores are multiplied by. */
+  readonly attentionScale: number;
+  /** Scores and logits x become cap tanh(x / cap); null: they stay. */
+  readonly attentionCap: number | null;
+  readonly logitCap: number | null;
+  /** Newest tokens that windowed blocks see, the row's own among them; null: there are no such blocks. */
+  readonly window: number | null;
+  /** [headDim / 2] of blocks that are rotated by angles of their own; null: there are no such blocks. */
+  readonly localRopeFrequencies: readonly number[] | null;
+  /** [layers]; rotary null: not rotated. */
+  readonly blocks: readonly { readonly rotary: "global" | "local" | null; readonly windowed: boolean }[];
+}
+
 export const PRECISIONS = ["fp32", "int8"] as const;
 export type Precision = (typeof PRECISIONS)[number];
 
@@ -78,6 +99,8 @@ export interface BundleManifest {
     readonly normEps: number;
     /** [headDim / 2] rotary angle per position, in radians. */
     readonly ropeFrequencies: readonly number[];
+    /** Left out: as Llama. */
+    readonly traits?: Traits;
   };
   /** "int8": base model and draft heads are files of integer weights, for CPUs; "fp32": graphs, for every provider. */
   readonly precision: Precision;

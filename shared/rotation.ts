@@ -8,21 +8,21 @@ import { assert } from "./assert.ts";
 export class Rotation {
   readonly size: number;
   /** size = power * rest; coordinate a * rest + b belongs to column a of the one and b of the other. */
-  readonly #power: number;
+  readonly power: number;
   readonly #rest: number;
   /** [size] +-1 / sqrt(power) */
-  readonly #signs: Float64Array;
+  readonly signs: Float64Array;
   /** [rest, rest] orthonormal */
-  readonly #mix: Float64Array;
+  readonly mix: Float64Array;
   readonly #part: Float64Array;
 
   constructor(size: number) {
     this.size = size;
-    this.#power = powerOfTwoIn(size);
-    this.#rest = size / this.#power;
-    const scale = 1 / Math.sqrt(this.#power);
-    this.#signs = Float64Array.from({ length: size }, (_, i) => randomSign(i) * scale);
-    this.#mix = cosines(this.#rest);
+    this.power = powerOfTwoIn(size);
+    this.#rest = size / this.power;
+    const scale = 1 / Math.sqrt(this.power);
+    this.signs = Float64Array.from({ length: size }, (_, i) => randomSign(i) * scale);
+    this.mix = cosines(this.#rest);
     this.#part = new Float64Array(this.#rest);
   }
 
@@ -31,7 +31,7 @@ export class Rotation {
     assert(values.length % this.size === 0, "whole vectors");
     for (let from = 0; from < values.length; from += this.size) {
       const vector = values.subarray(from, from + this.size);
-      for (let i = 0; i < this.size; i++) vector[i]! *= this.#signs[i]!;
+      for (let i = 0; i < this.size; i++) vector[i]! *= this.signs[i]!;
       this.#hadamard(vector);
       this.#multiply(vector, false);
     }
@@ -44,12 +44,12 @@ export class Rotation {
       const vector = values.subarray(from, from + this.size);
       this.#multiply(vector, true);
       this.#hadamard(vector);
-      for (let i = 0; i < this.size; i++) vector[i]! *= this.#signs[i]!;
+      for (let i = 0; i < this.size; i++) vector[i]! *= this.signs[i]!;
     }
   }
 
   #hadamard(vector: Float32Array | Float64Array): void {
-    hadamard(vector, this.#power, this.#rest);
+    hadamard(vector, this.power, this.#rest);
   }
 
   /** Each run of `rest` coordinates times the cosine transform, or its transpose. */
@@ -59,7 +59,7 @@ export class Rotation {
     for (let from = 0; from < vector.length; from += rest) {
       for (let j = 0; j < rest; j++) {
         let sum = 0;
-        for (let b = 0; b < rest; b++) sum += vector[from + b]! * this.#mix[transposed ? j * rest + b : b * rest + j]!;
+        for (let b = 0; b < rest; b++) sum += vector[from + b]! * this.mix[transposed ? j * rest + b : b * rest + j]!;
         this.#part[j] = sum;
       }
       for (let j = 0; j < rest; j++) vector[from + j] = this.#part[j]!;

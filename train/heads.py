@@ -1,4 +1,4 @@
-"""Trains the draft heads 2..9 on the base model's own text (train/generate.py).
+"""Trains the draft heads 2..9 on the base model's own text (train/generate.py, or adapt/ for any architecture).
 
   python train/heads.py --gguf FILE --distill DIR --out models/smollm2-135m/heads.safetensors
 
@@ -29,8 +29,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 import copies
-from base import Base
-from generate import TAPS
+from embeddings import Embeddings
 from heads_data import Data, Found, Labels
 
 EPS = 1e-5
@@ -182,6 +181,8 @@ def arguments():
     a.add_argument("--train-vocab", type=int, default=8192)
     a.add_argument("--draft-vocab", type=int, default=12288)
     a.add_argument("--epochs", type=float, default=2.0)
+    a.add_argument("--minutes", type=float, default=0, help="end by then, however far the epochs are; 0: never")
+    a.add_argument("--taps", default="9,19", help="blocks whose output is in the shards, beside the final state")
     a.add_argument("--batch", type=int, default=512)
     a.add_argument("--lr", type=float, default=2e-3)
     a.add_argument("--decay", type=float, default=0.9, help="loss weight of head j: decay ** j")
@@ -217,19 +218,23 @@ def train(args, base, data, heads, labels, table):
         dict(params=scalars, weight_decay=0.0, scale=SCALARS),
     ]
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(0.9, 0.98))
-    checkpoint, first = Path(args.out + ".ckpt"), 0
+    checkpoint, first, before = Path(args.out + ".ckpt"), 0, 0.0
     if checkpoint.exists():
         state = torch.load(checkpoint)
         heads.load_state_dict(state["heads"])
         optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
+        first, before = state["step"], state.get("seconds", 0.0)
     generator = torch.Generator().manual_seed(args.seed)
     order = torch.cat([at[torch.randperm(len(at), generator=generator)] for _ in range(math.ceil(args.epochs))])
-    saved = time.time()
+    began = saved = time.time()
     for step in tqdm(range(first, steps), initial=first, total=steps, unit="step", mininterval=10):
         warm = min(1.0, (step + 1) / 100)
+        seconds = before + time.time() - began
+        through = max(step / steps, seconds / (60 * args.minutes) if args.minutes else 0.0)
+        if through >= 1:
+            break
         for group in optimizer.param_groups:
-            group["lr"] = args.lr * group["scale"] * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+            group["lr"] = args.lr * group["scale"] * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * through)))
         rows = order[step * args.batch : (step + 1) * args.batch]
         hidden, found = data.features(rows), Found(data, rows)
         u = heads.inner(hidden, base.embedding[data.tokens[rows + 1].long()])
@@ -245,7 +250,8 @@ def train(args, base, data, heads, labels, table):
         optimizer.step()
         optimizer.zero_grad()
         if time.time() - saved > 60 or step + 1 == steps:
-            torch.save(dict(heads=heads.state_dict(), optimizer=optimizer.state_dict(), step=step + 1), checkpoint)
+            state = dict(heads=heads.state_dict(), optimizer=optimizer.state_dict(), step=step + 1, seconds=seconds)
+            torch.save(state, checkpoint)
             saved = time.time()
         if (step + 1) % 1000 == 0:
             tqdm.write(f"step {step + 1}\n" + report(*evaluate(heads, data, labels, table, base.embedding, held[:4096])))
@@ -256,17 +262,18 @@ def main():
     args = arguments()
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     torch.manual_seed(args.seed)
-    base, data = Base(args.gguf), Data(args.distill, args.resident)
+    base, data = Embeddings(args.gguf), Data(args.distill, args.resident)
     c = base.config
-    heads = Heads(c.width, len(TAPS) + 1, args.inner, args.count)
+    taps = args.taps.split(",")
+    heads = Heads(c.width, len(taps) + 1, args.inner, args.count)
     if args.init:
         warm_start(heads, args.init)
     small = Labels(data, c.vocab, args.train_vocab)
-    positions, held = train(args, base, data, heads, small, base.embedding[small.ids].contiguous())
+    positions, held = train(args, base, data, heads, small, base.output[small.ids].contiguous())
     full = Labels(data, c.vocab, args.draft_vocab)
-    accuracy, efficiency = evaluate(heads, data, full, base.embedding[full.ids].contiguous(), base.embedding, held)
+    accuracy, efficiency = evaluate(heads, data, full, base.output[full.ids].contiguous(), base.embedding, held)
     print(report(accuracy, efficiency))
-    meta = {"taps": ",".join(map(str, TAPS)), "heads": str(args.count), "draft_vocab": str(args.draft_vocab)}
+    meta = {"taps": args.taps, "heads": str(args.count), "draft_vocab": str(args.draft_vocab)}
     export(args.out, heads, full.ids, meta)
     record = dict(
         command="python train/heads.py "

@@ -1,9 +1,10 @@
-"""What train/heads.py learns from: the shards of train/generate.py with their copy sources, and targets."""
+"""What train/heads.py learns from: the shards of train/generate.py or adapt/ with their copy sources, and targets."""
 
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from tqdm import tqdm
 
 import copies
@@ -32,14 +33,14 @@ class Data:
     """All shards; features [N, F*D] bf16 on disk unless `resident`, tokens [N], sequence end per position [N]."""
 
     def __init__(self, root, resident=False):
-        files = sorted(p for p in Path(root).glob("*.npz") if "part" not in p.name)
+        files = sorted(p for p in Path(root).iterdir() if p.suffix in (".npz", ".safetensors") and "part" not in p.name)
         names = ("tokens", "top_ids", "top_logp", "end", "greedy", "held", "source_at", "source_match")
         parts = {key: [] for key in (*names, "text", "text_start", "bonus_at")}
         self.shards, self.shard_start = [], []
         start = text_start = 0
         for path in tqdm(files, desc="shards", unit="shard"):
-            z = np.load(path)
-            offsets, prompt_offsets = z["offsets"], z["prompt_offsets"]
+            z = np.load(path) if path.suffix == ".npz" else load_file(path)
+            offsets, prompt_offsets = z["offsets"].astype(np.int64), z["prompt_offsets"].astype(np.int64)
             lengths, before = np.diff(offsets), np.diff(prompt_offsets)
             for key in ("tokens", "top_ids"):
                 parts[key].append(z[key].astype(np.int32))
@@ -47,7 +48,7 @@ class Data:
             self.shard_start.append(start)
             parts["top_logp"].append(z["top_logp"])
             parts["end"].append(np.repeat(offsets[1:] + start, lengths))
-            parts["greedy"].append(np.repeat(z["greedy"], lengths))
+            parts["greedy"].append(np.repeat(z["greedy"].astype(bool), lengths))
             parts["held"].append(np.repeat(z["prompt_of"] % 25 == 7, lengths))
             at, match = copies.sources(z["prompts"], prompt_offsets, z["tokens"], offsets)
             parts["source_at"].append(at)

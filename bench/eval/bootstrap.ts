@@ -8,7 +8,7 @@ export type Interval = readonly [low: number, high: number];
 const RESAMPLES = 1000;
 
 /** Uniform numbers in [0, 1) from a uint32 seed: the "mulberry32" generator. */
-export function seededRandom(seed: number): () => number {
+function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

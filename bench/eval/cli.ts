@@ -49,7 +49,8 @@ async function main(options: EvalOptions): Promise<void> {
 
 async function runTrace(options: EvalOptions, path: string): Promise<RowResult[]> {
   const trace = await readTrace(path);
-  const bundle = await loadBundle(await ensureBundle(trace.header.bundle), trace.header.bundle);
+  const dir = await ensureBundle(options.replayed ?? trace.header.bundle);
+  const bundle = await loadBundle(dir, basename(dir));
   checkTrace(trace, bundle.manifest);
   const maxTokens = Math.min(options.maxTokens ?? trace.header.maxTokens, trace.header.maxTokens);
   const kept = keepGenerations(trace.generations, options);

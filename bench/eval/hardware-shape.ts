@@ -54,6 +54,7 @@ export function neuralWeights({ architecture, graphs, precision }: BundleManifes
 async function draftVocabSize({ name, graphs }: BundleManifest): Promise<number> {
   if (graphs.heads === null) return 0;
   const source = await readSource(name);
+  if (source.heads === null) throw new Error(`bundle ${name} has no draft heads`);
   const heads = await readSafetensors(join(MODELS_DIR, name, source.heads));
   return heads.get("draft_ids").values.length;
 }

@@ -105,7 +105,10 @@ function refined(name: string, manifest: BundleManifest, options: MethodOptions)
   const order = module.calibrated ? (usual.order ?? 2) : (number ?? usual.order ?? 2);
   const wanted = options.alpha ?? usual.alpha ?? 0;
   // A bundle without packs still has its prompts' own n-grams, which weigh nothing else.
-  const without = manifest.packs.length === 0 && (module.calibrated || (wanted === 0 && packName === undefined));
+  const unweighted = wanted === 0 && packName === undefined;
+  const without = module.calibrated
+    ? unweighted || manifest.packs.length === 0
+    : unweighted && manifest.packs.length === 0;
   const pack =
     module.usesPack && !headsOnly && !without ? findPack(name, order, manifest, packName ?? options.pack) : null;
   const alpha = module.usesPack && pack === null ? 0 : wanted;

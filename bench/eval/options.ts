@@ -20,7 +20,7 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --calibration FILE  in place of the bundle's, for tree
   --auto-nodes        drafts as large as pays here, as the served API has them (always whole); for live runs
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
-  --replay FILE       replay the methods over a stored trace: no model, no prompts
+  --replay FILE       replay the methods over a stored trace: no model, no prompts; with --bundle FILE if it is of a file of yours
   --rtt MS --step-ms MS  with --replay: also what drafting at the edge, beside the model, and auto would give there
   --provider P        cpu or webgpu;  --threads N  model threads
   --seed N            of the confidence intervals (1)
@@ -48,6 +48,8 @@ export interface EvalOptions {
   readonly seed: number;
   readonly saveTrace: string | null;
   readonly replay: string | null;
+  /** The model of the trace, where its name alone does not lead to it. */
+  readonly replayed: string | null;
   /** What placements are compared for; null: they are not. */
   readonly distance: Distance | null;
   readonly provider: Provider | null;
@@ -116,6 +118,7 @@ export function parseEvalOptions(argv: readonly string[]): EvalOptions | null {
     seed: count("--seed", values.seed) ?? 1,
     saveTrace: values["save-trace"] ?? null,
     replay,
+    replayed: values.bundle ?? null,
     distance: distanceOf(values.rtt, values["step-ms"], replay !== null),
     provider: providerOf(values.provider),
     threads: count("--threads", values.threads, 256),

@@ -31,7 +31,7 @@ export function oracleRescorer(promptLength: number, truth: ArrayLike<TokenId>, 
 
 const LOOKUP_NGRAM = 3;
 /** Tokens copied. */
-export const LOOKUP_COPY = 10;
+const LOOKUP_COPY = 10;
 
 /** A lattice without candidates, for a drafter that needs none: its rows say how deep a draft may be. */
 export const BLANK_LATTICE = createLattice(LOOKUP_COPY, 1, new Uint32Array(LOOKUP_COPY), new Float32Array(LOOKUP_COPY));

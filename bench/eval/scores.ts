@@ -23,7 +23,7 @@ export function scoreAnswer(kind: ScoreKind, answer: string, references: readonl
 }
 
 /** SQuAD's own normalisation (Rajpurkar et al. 2016): lower case, no punctuation, no articles, single spaces. */
-export function normaliseAnswer(text: string): string {
+function normaliseAnswer(text: string): string {
   const words = text
     .toLowerCase()
     .replace(/[!-/:-@[-`{-~]/g, "")

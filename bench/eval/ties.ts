@@ -23,7 +23,7 @@ export interface Difference {
  * A provider may sum in another order when several rows share a pass. A gap between two logits below this
  * is what that alone can turn over; a larger one is a fault.
  */
-export const TIE_LOGITS = 0.01;
+const TIE_LOGITS = 0.01;
 
 const PLAIN: Method = { name: "ar", draft: { type: "plain" }, heads: 0, topK: 1, maxNodes: 0 };
 

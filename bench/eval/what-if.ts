@@ -39,8 +39,8 @@ export function whatIf(
   methods: Readonly<Record<string, Pick<MethodSummary, "block_efficiency">>>,
 ): WhatIf {
   const estimates = { roundTripMs: rttMs, stepMs, draftMs: 0, gain: 0 };
-  const chosen = placeOf("edge", estimates);
-  const rates = (tokensPerStep: number): PlacementRates => {
+  const rates = (tokensPerStep: number, plain = false): PlacementRates => {
+    const chosen = placeOf("edge", estimates, plain);
     const edge = round((1000 * tokensPerStep) / (stepMs + rttMs), 1);
     const gpu = round((1000 * tokensPerStep) / stepMs, 1);
     return { tokens_per_step: round(tokensPerStep), edge, gpu, auto: chosen === "edge" ? edge : gpu, chosen };
@@ -52,7 +52,7 @@ export function whatIf(
     rtt_ms: rttMs,
     step_ms: stepMs,
     break_even_gain: round(rttMs / stepMs),
-    methods: { plain: rates(1), ...Object.fromEntries(drafted) },
+    methods: { plain: rates(1, true), ...Object.fromEntries(drafted) },
   };
 }
 

@@ -7,7 +7,7 @@ import { WEIGHTS } from "../../shared/rescore/features.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 import { type Case, HEADS, prng, sampleText } from "./inputs.ts";
 
-export const NODES = [16, 32, 63];
+const NODES = [16, 32, 63];
 /** Tokens of the prompt that the trees may copy from. */
 const PROMPT = 500;
 

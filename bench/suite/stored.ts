@@ -171,4 +171,4 @@ export function tunedAlpha(tune: StoredTune | null, method: string, category: st
   return chosen?.best_alpha ?? null;
 }
 
-export const MIN_TUNE_PROMPTS = 5;
+const MIN_TUNE_PROMPTS = 5;

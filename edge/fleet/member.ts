@@ -1,10 +1,7 @@
 import type { Load, PassCosts, StepEngine } from "../../shared/engine.ts";
+import { afterFailure, CLOSED, stateOf } from "./circuit.ts";
 import { KnownPrefixes } from "./prefixes.ts";
-import type { Candidate } from "./rank.ts";
-
-/** First and longest time that a gpu-worker which could not be reached is left alone, ms. */
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 15_000;
+import { aged, type Candidate } from "./rank.ts";
 
 /** A gpu-worker as one edge knows it. */
 export class Member {
@@ -12,10 +9,10 @@ export class Member {
   readonly engine: StepEngine;
   readonly prefixes = new KnownPrefixes();
   #load: Load | null = null;
+  #toldAt = 0;
   #costs: PassCosts | null = null;
   #fresh = 0;
-  #pauseMs = 0;
-  #downUntil = Number.NEGATIVE_INFINITY;
+  #circuit = CLOSED;
 
   constructor(url: string, engine: StepEngine) {
     this.url = url;
@@ -25,12 +22,11 @@ export class Member {
   candidate(marks: readonly number[], now: number): Candidate {
     return {
       url: this.url,
-      load: this.#load,
+      load: this.#load && aged(this.#load, now - this.#toldAt),
       fresh: this.#fresh,
       costs: this.#costs,
       knownTokens: this.prefixes.tokens(marks),
-      // One caller finds out whether it is back, which may take long where it hangs.
-      down: now < this.#downUntil || (this.#pauseMs > 0 && this.#fresh > 0),
+      state: this.#state(now),
     };
   }
 
@@ -45,27 +41,32 @@ export class Member {
 
   /** It is there, whatever it said. */
   answered(): void {
-    this.#pauseMs = 0;
-    this.#downUntil = Number.NEGATIVE_INFINITY;
+    this.#circuit = CLOSED;
   }
 
   /** It is there, and this busy. */
-  told({ load }: { readonly load: Load }, costs: PassCosts | null = null): void {
+  told({ load }: { readonly load: Load }, now: number, costs: PassCosts | null = null): void {
     this.#load = load;
+    this.#toldAt = now;
     this.#fresh = 0;
     this.answered();
     if (costs !== null) this.#costs = costs;
   }
 
-  /** It could not be reached, or was lost: what it knew is gone where it has to start again. */
-  failed(now: number): void {
-    // All its sessions tell of the same failure.
-    if (now >= this.#downUntil) {
-      this.#pauseMs = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pauseMs * 2));
-      this.#downUntil = now + this.#pauseMs;
-    }
+  /**
+   * It could not be reached, or was lost, which took `costMs` to find out; left out: as long as it has been silent. What it
+   * knew is gone where it has to start again.
+   */
+  failed(now: number, costMs = now - this.#toldAt): void {
+    this.#circuit = afterFailure(this.#circuit, now, costMs);
     this.#load = null;
     this.#fresh = 0;
     this.prefixes.forget();
+  }
+
+  /** One session finds out whether it is back, which may take long where it hangs; the others take it to be down. */
+  #state(now: number): Candidate["state"] {
+    const state = stateOf(this.#circuit, now);
+    return state === "half-open" && this.#fresh > 0 ? "open" : state;
   }
 }

@@ -71,7 +71,7 @@ export class PooledEngine implements StepEngine {
         const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
         return this.#rounds({ ...spec, prompt: text, answered }, signal, { ms: resumeMs, worth: ELSEWHERE });
       },
-      told: ({ member }, told) => member.told(told),
+      told: ({ member }, told) => member.told(told, this.#options.now()),
       lost: ({ member }) => member.failed(this.#options.now()),
     });
   }
@@ -103,10 +103,11 @@ export class PooledEngine implements StepEngine {
     let refusal: StepError | null = null;
     for (const url of rank(candidates, spec.prompt.length, random)) {
       const member = this.#members.get(url)!;
+      const sentAt = now();
       try {
         member.sent();
         const session = await member.engine.open(spec, signal, ahead);
-        member.told(session.opened, session.bundle.costs);
+        member.told(session.opened, now(), session.bundle.costs);
         member.prefixes.note(marks);
         return { member, session };
       } catch (error) {
@@ -114,7 +115,7 @@ export class PooledEngine implements StepEngine {
           member.unsent();
           throw error;
         }
-        if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now());
+        if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now(), now() - sentAt);
         else member.answered();
         if (refusal === null || (error.code === "overloaded" && refusal.code !== "overloaded")) refusal = error;
       }

@@ -1,4 +1,5 @@
 import { IDLE, type Load, type PassCosts } from "../../shared/engine.ts";
+import type { CircuitState } from "./circuit.ts";
 
 /** What is known of a gpu-worker when somebody has to be sent to one. */
 export interface Candidate {
@@ -11,8 +12,8 @@ export interface Candidate {
   readonly costs: PassCosts | null;
   /** Tokens of the prompt that it is likely to have computed before. */
   readonly knownTokens: number;
-  /** Whether it could not be reached lately. */
-  readonly down: boolean;
+  /** Whether it failed lately. */
+  readonly state: CircuitState;
 }
 
 /** Before a gpu-worker has told: what decides is the others' figures. */
@@ -23,6 +24,15 @@ const STEPS = 64;
 const FULL = 0.9;
 /** What that is worth avoiding, ms. */
 const FULL_MS = 2_000;
+
+/** Half of what a gpu-worker told of is taken to be over after so long, ms: about the time of an answer. */
+const HALF_LIFE_MS = 5_000;
+
+/** What a gpu-worker told `ageMs` ago, as likely now: nobody says when sessions end that other edges opened there. */
+export function aged({ running, waiting, kvUsed, passMs }: Load, ageMs: number): Load {
+  const left = 0.5 ** (Math.max(0, ageMs) / HALF_LIFE_MS);
+  return { running: running * left, waiting: waiting * left, kvUsed: kvUsed * left, passMs };
+}
 
 /** Expected delay of a session there beyond what it would have alone with an idle worker that knows its prompt, ms. */
 export function expectedDelayMs({ load, fresh, costs, knownTokens }: Candidate, promptTokens: number): number {
@@ -37,12 +47,16 @@ export function expectedDelayMs({ load, fresh, costs, knownTokens }: Candidate, 
 }
 
 /**
- * Gpu-workers in the order in which to try them: the one expected to answer first, first; those that could not be
- * reached lately last. `tie` breaks ties, so that edges that know nothing spread.
+ * Gpu-workers in the order in which to try them: the one expected to answer first, first; those that failed lately last.
+ * One that may be back is tried at its place, but only as the first: whoever has lost time with one goes where there is no
+ * doubt. `tie` breaks ties, so that edges that know nothing spread.
  */
 export function rank(candidates: readonly Candidate[], promptTokens: number, tie: () => number): string[] {
-  return candidates
+  const ordered = candidates
     .map((candidate) => ({ ...candidate, delay: expectedDelayMs(candidate, promptTokens), tie: tie() }))
-    .sort((a, b) => Number(a.down) - Number(b.down) || a.delay - b.delay || a.tie - b.tie)
-    .map(({ url }) => url);
+    .sort((a, b) => Number(a.state === "open") - Number(b.state === "open") || a.delay - b.delay || a.tie - b.tie);
+  const [first, ...rest] = ordered;
+  const doubt = { closed: 0, "half-open": 1, open: 2 };
+  rest.sort((a, b) => doubt[a.state] - doubt[b.state]);
+  return [...(first === undefined ? [] : [first]), ...rest].map(({ url }) => url);
 }

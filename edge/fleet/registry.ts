@@ -32,6 +32,23 @@ function urlFault(text: string): string | null {
   return null;
 }
 
+/** A gpu-worker of the configuration, and the one model it serves; null: it may be asked for any. */
+export interface FixedWorker {
+  readonly url: string;
+  readonly model: string | null;
+}
+
+const MODEL = /^([A-Za-z0-9._-]+)=(.*)$/s;
+
+/** `URL` or `MODEL=URL`. */
+export const fixedWorker = z
+  .string()
+  .transform((text): FixedWorker => {
+    const [, model = null, url = text] = MODEL.exec(text) ?? [];
+    return { url, model };
+  })
+  .pipe(z.object({ url: workerUrl, model: z.string().nullable() }));
+
 /** What POST /fleet/workers takes. */
 export const registration = z.strictObject({ url: workerUrl, model: z.string().min(1).max(LIMITS.modelNameLength) });
 
@@ -40,8 +57,8 @@ const FRESH_MS = 2_000;
 const ANSWER_MS = 1_000;
 
 export interface FleetOptions {
-  /** Gpu-workers that are always there, whatever they serve. */
-  readonly fixed: readonly string[];
+  /** Gpu-workers that are always there. */
+  readonly fixed: readonly FixedWorker[];
   /** null: none registers. */
   readonly registry: Registry | null;
   /** ms, monotonic. */
@@ -72,7 +89,9 @@ export class FleetList {
       }
       this.#askedAt = now();
     }
-    const serving = this.#registered.filter((worker) => model === null || worker.model === model);
-    return [...new Set([...fixed, ...serving.map(({ url }) => url)])];
+    const serving = [...fixed, ...this.#registered].filter((worker) => {
+      return model === null || worker.model === null || worker.model === model;
+    });
+    return [...new Set(serving.map(({ url }) => url))];
   }
 }

@@ -52,7 +52,7 @@ function intersection(a: readonly CodeRange[], b: readonly CodeRange[]): CodeRan
 }
 
 /** An expression as the body of a rule. */
-export function bodyOf(expression: Expression, spelling: Spelling): string {
+function bodyOf(expression: Expression, spelling: Spelling): string {
   switch (expression.kind) {
     case "literal":
       return spelling.text(expression.text);

@@ -43,8 +43,6 @@ const MAX_DEPTH = 64;
 const MAX_ITEMS = 4096;
 const MAX_OPTIONS = 1000;
 
-export const SCHEMA_KEYWORDS: readonly string[] = [...STRUCTURE, ...Object.keys(BY_TYPE)];
-
 /** Writes a JSON schema as a grammar: every text of the grammar is valid. */
 export class SchemaWriter {
   readonly #root: unknown;
@@ -184,7 +182,7 @@ function impliedTypes(schema: SchemaAt["schema"]): readonly Type[] | null {
   return types.size === 0 ? null : [...types];
 }
 
-export function isOfType(value: unknown, type: Type): boolean {
+function isOfType(value: unknown, type: Type): boolean {
   if (type === "null") return value === null;
   if (type === "array") return Array.isArray(value);
   if (type === "object") return isRecord(value);

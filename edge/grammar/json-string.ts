@@ -27,8 +27,6 @@ const FORMATS: Readonly<Record<string, string>> = {
   uri: `https?://${LABEL}(?:\\.${LABEL})+(?:/[A-Za-z0-9._~-]*)*`,
 };
 
-export const STRING_FORMATS: readonly string[] = Object.keys(FORMATS);
-
 /** Strings that the schema allows. */
 export function stringBody(at: SchemaAt, json: JsonValues, rules: Rules): string {
   const { pattern, format } = at.schema;

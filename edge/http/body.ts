@@ -11,7 +11,7 @@ export async function readJson(request: Request): Promise<unknown> {
   if (!ACCEPTED_TYPES.has(type) && !type.endsWith("+json")) {
     throw new StepError("unsupported_media_type", `Send application/json, not '${type}'.`);
   }
-  const text = decodeUtf8(await readBytes(request));
+  const text = decodeUtf8(await readBytes(request, LIMITS.bodyBytes));
   try {
     return JSON.parse(text);
   } catch {
@@ -26,7 +26,8 @@ const ACCEPTED_TYPES: ReadonlySet<string> = new Set([
   "application/x-www-form-urlencoded",
 ]);
 
-async function readBytes(request: Request): Promise<Uint8Array> {
+/** The body of at most `most` bytes. Throws StepError: body_too_large, client_closed. */
+export async function readBytes(request: Request, most: number): Promise<Uint8Array<ArrayBuffer>> {
   if (request.body === null) return new Uint8Array(0);
   const reader = request.body.getReader();
   const parts: Uint8Array[] = [];
@@ -37,9 +38,9 @@ async function readBytes(request: Request): Promise<Uint8Array> {
     });
     if (done) break;
     length += value.length;
-    if (length > LIMITS.bodyBytes) {
+    if (length > most) {
       await reader.cancel();
-      throw new StepError("body_too_large", `The body exceeds ${LIMITS.bodyBytes} bytes.`);
+      throw new StepError("body_too_large", `The body exceeds ${most} bytes.`);
     }
     parts.push(value);
   }

@@ -53,9 +53,11 @@ export class StreamSlots {
   readonly #limits: StreamLimits;
   readonly #now: () => number;
   readonly #held = new Set<Place>();
+  readonly #what: string;
 
-  /** `now`: ms, monotonic. */
-  constructor(limits: StreamLimits, now: () => number) {
+  /** `now`: ms, monotonic. `what` runs in these places. */
+  constructor(limits: StreamLimits, now: () => number, what = "completions") {
+    this.#what = what;
     this.#limits = limits;
     this.#now = now;
   }
@@ -67,7 +69,9 @@ export class StreamSlots {
   take(caller: Pick<Caller, "id">): () => void {
     const { perCaller, total } = this.#limits;
     if (this.#count(caller) >= perCaller) {
-      throw new RateLimited(`At most ${perCaller} completions of one caller may run at once.`, { "retry-after": "1" });
+      throw new RateLimited(`At most ${perCaller} ${this.#what} of one caller may run at once.`, {
+        "retry-after": "1",
+      });
     }
     if (this.#held.size >= total) throw new StepError("overloaded", "The server is busy.");
     const place: Place = { callerId: caller.id, expiresAt: 0 };

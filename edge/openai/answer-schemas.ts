@@ -1,9 +1,12 @@
 import * as z from "zod";
 import { PLACEMENTS } from "../../shared/decode/placement.ts";
-import { TOKEN_SOURCES } from "../../shared/decode/receipt.ts";
+import { TOKEN_SOURCES, type TokenSource } from "../../shared/decode/receipt.ts";
 import { ERRORS } from "../../shared/errors.ts";
 
-/** What is answered, for the OpenAPI document. Tests hold real answers and every event of real streams against it. */
+/**
+ * What is answered: OpenAI's bodies with two additions, `metrics` and `speculation`. The OpenAPI document and the types
+ * of what is written are made from it, and tests hold real answers and every event of real streams against it.
+ */
 
 export const errorBody = z.strictObject({
   error: z.strictObject({
@@ -16,7 +19,9 @@ export const errorBody = z.strictObject({
 
 const usage = z.strictObject({
   prompt_tokens: z.int(),
-  completion_tokens: z.int(),
+  completion_tokens: z
+    .int()
+    .meta({ description: "What the model wrote and kept: its end token too, not what follows a stop string." }),
   total_tokens: z.int(),
   prompt_tokens_details: z.strictObject({ cached_tokens: z.int() }),
   completion_tokens_details: z.strictObject({
@@ -26,38 +31,58 @@ const usage = z.strictObject({
   }),
 });
 
+export type Usage = z.infer<typeof usage>;
+
 const place = z.enum(["edge", "gpu"]);
 const counts = z.array(z.int());
 
+/** vLLM's names and formulas. */
+const speculativeDecoding = z.strictObject({
+  mean_acceptance_length: z.number().meta({ description: "1 + accepted / steps" }),
+  draft_acceptance_rate: z.number().meta({ description: "accepted / drafted" }),
+  acceptance_histogram: counts.meta({ description: "[j]: steps that accepted j drafted tokens" }),
+  acceptance_histogram_by_draft_length: z
+    .record(z.string(), counts)
+    .meta({ description: "The same by how many were drafted." }),
+  num_spec_steps: z.int(),
+  num_accepted_draft_tokens: z.int(),
+  num_draft_tokens: z.int(),
+  num_spec_tokens: z.int().meta({ description: "Most nodes that a step may draft." }),
+  per_step_accepted: counts.optional().meta({ description: "With speculation.trace." }),
+  per_step_drafted: counts.optional().meta({ description: "With speculation.trace." }),
+});
+
+const fromSources = Object.fromEntries(TOKEN_SOURCES.map((source) => [source, z.int()])) as Record<
+  TokenSource,
+  z.ZodInt
+>;
+
+const receipt = z.strictObject({
+  steps: z.int(),
+  block_efficiency: z
+    .strictObject({
+      unrefined: z.number().meta({ description: "The likeliest candidate of every head, from where each step stood." }),
+      refined: z.number().meta({ description: "What was drafted." }),
+      best: z.number().meta({ description: "The best path through the heads' candidates." }),
+    })
+    .meta({ description: "Tokens per step." }),
+  tokens: z.strictObject(fromSources).meta({ description: "Of the steps' tokens, how many came from where." }),
+  per_step: z
+    .array(z.tuple([z.int(), z.int(), z.int()]))
+    .meta({ description: "Tokens committed, or that would have been: unrefined, refined, best." }),
+});
+
+export type ReceiptBody = z.infer<typeof receipt>;
+
 const metrics = z.strictObject({
-  speculative_decoding: z
-    .strictObject({
-      mean_acceptance_length: z.number(),
-      draft_acceptance_rate: z.number(),
-      acceptance_histogram: counts,
-      acceptance_histogram_by_draft_length: z.record(z.string(), counts),
-      num_spec_steps: z.int(),
-      num_accepted_draft_tokens: z.int(),
-      num_draft_tokens: z.int(),
-      num_spec_tokens: z.int(),
-      per_step_accepted: counts.optional(),
-      per_step_drafted: counts.optional(),
-    })
-    .nullable(),
-  block_efficiency: z.number(),
-  receipt: z
-    .strictObject({
-      steps: z.int(),
-      block_efficiency: z.strictObject({ unrefined: z.number(), refined: z.number(), best: z.number() }),
-      tokens: z.strictObject(Object.fromEntries(TOKEN_SOURCES.map((source) => [source, z.int()]))),
-      per_step: z.array(z.tuple([z.int(), z.int(), z.int()])),
-    })
-    .optional(),
+  speculative_decoding: speculativeDecoding.nullable().meta({ description: "null where speculation is off." }),
+  block_efficiency: z.number().meta({ description: "Tokens per model call after the prefill; plain decoding: 1." }),
+  receipt: receipt.optional().meta({ description: "With speculation.receipt." }),
   placement: z.strictObject({
-    chosen: place,
+    chosen: place.meta({ description: "Who drafted last." }),
     mode: z.enum(PLACEMENTS),
-    steps: z.strictObject({ edge: z.int(), gpu: z.int() }),
-    round_trip_ms: z.number().nullable(),
+    steps: z.strictObject({ edge: z.int(), gpu: z.int() }).meta({ description: "Who drafted how many." }),
+    round_trip_ms: z.number().nullable().meta({ description: "What that was chosen by; null: not seen." }),
     step_ms: z.number().nullable(),
     draft_ms: z.number(),
     gain: z.number(),
@@ -68,21 +93,45 @@ const metrics = z.strictObject({
     ttft_ms: z.number(),
     total_ms: z.number(),
     tokens_per_second: z.number(),
-    step_ms: z.strictObject({ p50: z.number(), p95: z.number() }),
-    round_trip_ms: z.strictObject({ p50: z.number() }),
+    step_ms: z
+      .strictObject({ p50: z.number(), p95: z.number() })
+      .meta({ description: "As the edge sees it: engine and wire." }),
+    round_trip_ms: z.strictObject({ p50: z.number() }).meta({ description: "The wire's share of it." }),
   }),
 });
 
-const trace = z.strictObject({
-  step: z.int(),
-  accepted: z.array(z.string()),
-  bonus: z.string().nullable(),
-  drafted: z.array(z.strictObject({ id: z.int(), text: z.string(), parent: z.int(), accepted: z.boolean() })),
-  rejected: z.int(),
-  place,
-  step_ms: z.number(),
-  model_ms: z.number(),
+export type Metrics = z.infer<typeof metrics>;
+
+/** What of a draft is shown of each node. */
+const draftedNode = z.strictObject({
+  id: z.int(),
+  text: z
+    .string()
+    .meta({ description: "The token by itself: incomplete bytes written \\xNN, control tokens by name." }),
+  parent: z.int().meta({ description: "Index into this list; -1: the last committed token." }),
+  accepted: z.boolean(),
 });
+
+/**
+ * One step. In a stream each content chunk then carries exactly one, also where no text is shown yet. All `accepted` and
+ * `bonus` texts joined are the completion, and what a stop string cuts off; a character spread over several tokens is in
+ * the text of the token that completes it, so that a text may be "".
+ */
+const trace = z.strictObject({
+  step: z.int().meta({ description: "0: the prefill, which commits one bonus token." }),
+  accepted: z.array(z.string()).meta({ description: "Drafted tokens that were confirmed, in order." }),
+  bonus: z
+    .string()
+    .nullable()
+    .meta({ description: "The model's own token after them; null where the completion ended before it." }),
+  drafted: z.array(draftedNode).meta({ description: "The whole draft." }),
+  rejected: z.int().meta({ description: "Drafted tokens that were not accepted." }),
+  place: place.meta({ description: "Who drafted." }),
+  step_ms: z.number().meta({ description: "As the edge sees it." }),
+  model_ms: z.number().meta({ description: "Of that, the model's." }),
+});
+
+export type StepTrace = z.infer<typeof trace>;
 
 const tokenLogProb = { token: z.string(), logprob: z.number(), bytes: counts };
 const entries = z.array(z.strictObject({ ...tokenLogProb, top_logprobs: z.array(z.strictObject(tokenLogProb)) }));

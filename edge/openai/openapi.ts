@@ -66,12 +66,28 @@ function paths() {
     "/v1/models/{id}": {
       get: {
         ...getOperation("One model"),
-        parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
+        parameters: [inPath("id")],
       },
     },
     "/v1/memory": {
       get: getOperation("How much is remembered of this API key's texts"),
       delete: getOperation("Removes all of it"),
+    },
+    "/v1/packs": {
+      get: getOperation("n-gram packs that this API key has uploaded"),
+      delete: getOperation("Removes all of them"),
+    },
+    "/v1/packs/{name}": {
+      get: { ...getOperation("One of them, by name or hash"), parameters: [inPath("name")] },
+      put: {
+        ...getOperation("Uploads a pack, in place of the one of that name"),
+        parameters: [inPath("name")],
+        requestBody: {
+          required: true,
+          content: { "application/octet-stream": { schema: { type: "string", format: "binary" } } },
+        },
+      },
+      delete: { ...getOperation("Removes it"), parameters: [inPath("name")] },
     },
     "/fleet/workers": {
       get: getOperation("Gpu-workers registered now; with the gpu-workers' key, as all of this path"),
@@ -89,6 +105,10 @@ function paths() {
     "/metrics": { get: getOperation("The gpu-workers' metrics, for Prometheus; needs a key", "text/plain") },
     "/openapi.json": { get: getOperation("This document") },
   };
+}
+
+function inPath(name: string) {
+  return { name, in: "path", required: true, schema: { type: "string" } };
 }
 
 function fieldsText(refused: readonly string[], ignored: readonly string[]): string {

@@ -5,7 +5,7 @@ const TEXT_FRAME = 1_024;
 /** The same of a frame with `metrics`, whose histograms are longer or shorter as drafts were accepted. */
 const METRICS_FRAME = 16_384;
 /** Bytes of a frame that a step's text may take: what is left holds everything else. */
-export const TEXT_ROOM = 512;
+const TEXT_ROOM = 512;
 
 const utf8 = new TextEncoder();
 

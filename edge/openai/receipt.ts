@@ -1,21 +1,5 @@
 import { type ReceiptBook, type StepReceipt, TOKEN_SOURCES, type TokenSource } from "../../shared/decode/receipt.ts";
-
-/** `metrics.receipt`: for the very tokens of this answer, in tokens per step, what refinement was worth. */
-export interface ReceiptBody {
-  readonly steps: number;
-  readonly block_efficiency: {
-    /** The likeliest candidate of every head, from where each step stood. */
-    readonly unrefined: number;
-    /** What was drafted. */
-    readonly refined: number;
-    /** The best path through the heads' candidates. */
-    readonly best: number;
-  };
-  /** Of the steps' tokens, how many came from where. */
-  readonly tokens: Readonly<Record<TokenSource, number>>;
-  /** [steps] tokens committed, or that would have been: unrefined, refined, best. */
-  readonly per_step: readonly (readonly [number, number, number])[];
-}
+import type { ReceiptBody } from "./answer-schemas.ts";
 
 /** Of all choices of a request, one after the other. */
 export function receiptBody(books: readonly ReceiptBook[]): ReceiptBody {
@@ -30,7 +14,7 @@ export function receiptBody(books: readonly ReceiptBook[]): ReceiptBody {
   return {
     steps: steps.length,
     block_efficiency: { unrefined: perStep("unrefined"), refined: perStep("refined"), best: perStep("best") },
-    tokens: tokens as Record<TokenSource, number>,
-    per_step: steps.map(({ unrefined, refined, best }) => [unrefined, refined, best] as const),
+    tokens: tokens as ReceiptBody["tokens"],
+    per_step: steps.map(({ unrefined, refined, best }) => [unrefined, refined, best]),
   };
 }

@@ -1,7 +1,7 @@
 import type { FinishReason } from "../../shared/decode/advance.ts";
+import type { Metrics, Usage } from "./answer-schemas.ts";
 import type { ChatLogProbs } from "./logprobs.ts";
 import type { ResponseParams } from "./response-params.ts";
-import type { Metrics, Usage } from "./responses.ts";
 
 /** Shapes of the Responses API. */
 

@@ -1,53 +1,11 @@
 import type { Placement } from "../../shared/decode/placement.ts";
 import type { CallPart } from "../text/tool-calls.ts";
+import type { Metrics, StepTrace, Usage } from "./answer-schemas.ts";
 import { callBodies, callDelta, type ToolCall, type WireFinish } from "./call-bodies.ts";
 import type { ChatLogProbs, CompletionLogProbs } from "./logprobs.ts";
-import type { ReceiptBody } from "./receipt.ts";
-import { type DecodeStats, quantile } from "./stats.ts";
-import type { StepTrace } from "./trace.ts";
+import { type DecodeStats, quantile, round } from "./stats.ts";
 
-/**
- * Wire shapes. Both APIs answer in OpenAI's form, with three additions:
- *
- * `metrics` in the full object, and in a stream in its last chunk: the usage chunk where
- * `stream_options.include_usage` is set, else the chunk with `finish_reason`.
- *
- *   metrics: {
- *     speculative_decoding: null                      // speculation.enabled = false
- *       | { mean_acceptance_length,                   // 1 + accepted / steps (vLLM's names and formulas)
- *           draft_acceptance_rate,                    // accepted / drafted
- *           acceptance_histogram,                     // [j] = steps that accepted j drafted tokens
- *           acceptance_histogram_by_draft_length,     // {"<drafted>": [as above]}
- *           num_spec_steps, num_accepted_draft_tokens, num_draft_tokens,
- *           num_spec_tokens,                          // most nodes a step may draft
- *           per_step_accepted?, per_step_drafted? },  // with speculation.trace
- *     block_efficiency,                               // tokens per model call after prefill; plain decoding: 1
- *     placement: { chosen: "edge" | "gpu",            // who drafted last, and who every step
- *                  mode, steps: {edge, gpu},
- *                  round_trip_ms, step_ms, draft_ms, gain },  // what that was chosen by; null: not seen
- *     receipt?: receipt.ts,                           // with speculation.receipt
- *     timings: { queue_ms, prefill_ms, ttft_ms, total_ms, tokens_per_second,
- *                step_ms: {p50, p95},                 // as the edge sees it: engine and wire
- *                round_trip_ms: {p50} }               // the wire's share of it
- *   }
- *
- * `speculation` with `speculation.trace: true`: in a stream one object per content chunk, which then
- * carries exactly one step (also where no text is shown yet); in the full object `speculation.steps`.
- *
- *   speculation: {
- *     step,                    // 0: the prefill, which commits one bonus token; then 1, 2, ...
- *     accepted: [text, ...],   // drafted tokens that were confirmed, in order
- *     bonus: text | null,      // the model's own token after them; null where the completion ended before it
- *     drafted: [{ id, text, parent, accepted }],
- *                              // the whole draft; parent: index into this array, -1 = the last committed token
- *     rejected,                // drafted tokens that were not accepted
- *     step_ms, model_ms        // as the edge sees it; of that, the model
- *   }
- *
- *   All `accepted` and `bonus` texts joined are the completion (plus what a stop string cuts off). A
- *   character spread over several tokens is in the text of the token that completes it, so a text may be
- *   "". `drafted[].text` is each token by itself, incomplete bytes written \xNN, control tokens by name.
- */
+/** What the bodies of one request have in common; answer-schemas.ts says what is in them. */
 export interface ResponseContext {
   readonly api: "chat" | "completions";
   readonly id: string;
@@ -58,19 +16,6 @@ export interface ResponseContext {
   readonly includeUsage: boolean;
 }
 
-export interface Usage {
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-  readonly total_tokens: number;
-  readonly prompt_tokens_details: { readonly cached_tokens: number };
-  readonly completion_tokens_details: {
-    readonly reasoning_tokens: number;
-    readonly accepted_prediction_tokens: number;
-    readonly rejected_prediction_tokens: number;
-  };
-}
-
-/** completion_tokens count what the model generated and kept: the end-of-sequence token, not what follows a stop. */
 export function usageOf(promptTokens: number, stats: DecodeStats): Usage {
   return {
     prompt_tokens: promptTokens,
@@ -97,7 +42,7 @@ export function metricsOf(
   placement: Placement["chosen"],
   maxNodes: number,
   detailed: boolean,
-) {
+): Metrics {
   return {
     speculative_decoding: maxNodes === 0 ? null : speculativeMetrics(stats, maxNodes, detailed),
     block_efficiency: round(stats.blockEfficiency),
@@ -126,8 +71,6 @@ function placementMetrics({ steps, stepsAtGpu }: DecodeStats, { place, mode, est
     gain: round(gain),
   };
 }
-
-export type Metrics = ReturnType<typeof metricsOf> & { readonly receipt?: ReceiptBody };
 
 function speculativeMetrics(stats: DecodeStats, maxNodes: number, detailed: boolean) {
   const byLength: Record<string, number[]> = {};
@@ -249,9 +192,4 @@ function head(context: ResponseContext, chunk: boolean) {
     model: context.model,
     system_fingerprint: context.fingerprint,
   };
-}
-
-/** Three decimals: microseconds where the unit is ms. */
-export function round(value: number): number {
-  return Math.round(value * 1000) / 1000;
 }

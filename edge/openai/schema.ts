@@ -32,7 +32,9 @@ const rescorerParams = Object.fromEntries(
 const rescorer = z
   .strictObject({
     type: z.enum(RESCORER_TYPES).nullish(),
-    model: z.string().min(1).nullish().meta({ description: "Name of an n-gram pack of the bundle." }),
+    model: z.string().min(1).nullish().meta({
+      description: "Name of an n-gram pack of the bundle, or name or hash of one that this API key has uploaded.",
+    }),
     ...rescorerParams,
     memory: z.boolean().nullish().meta({
       description: "Copies of this API key's earlier texts take part, too, and this one is remembered. Default false.",

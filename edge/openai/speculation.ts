@@ -1,9 +1,9 @@
+import type { RunRequest } from "../../shared/decode/drafting-session.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import {
   availableRescorers,
   engineWork,
-  NO_WORK,
   type RescorerSpec,
   type RescorerType,
   rescorerModule,
@@ -11,6 +11,7 @@ import {
   settings,
 } from "../../shared/rescore/index.ts";
 import type { EngineWork } from "../../shared/rescore/module.ts";
+import type { StoredPack } from "../packs/pack-store.ts";
 import { invalid } from "./check.ts";
 import type { SpeculationParams } from "./params.ts";
 
@@ -28,37 +29,70 @@ export interface DraftPlan {
   readonly engine: EngineWork;
   /** Whether the tenant's earlier texts take part. */
   readonly memory: boolean;
-  /** The pack `rescorer` looks at, if it does. */
+  /** The bundle's pack that `rescorer` looks at, if it does. */
   readonly pack: PackEntry | null;
+  /** In its place, the tenant's own. */
+  readonly ownPack: StoredPack | null;
+  /** What drafts are made from at a gpu-worker, which has no tenant's pack. */
+  readonly elsewhere: Pick<RunRequest, "rescorer" | "pack">;
+}
+
+/** What of a request bears upon how it drafts, beside `speculation`. */
+export interface Drafted {
+  /** The tenant's pack that `rescorer.model` names; null: it names one of the bundle's. */
+  readonly own: StoredPack | null;
+  /** Whether there is a prediction: then drafts copy from the request's own tokens unless it says otherwise. */
+  readonly predicted: boolean;
 }
 
 /**
- * Checks `speculation` against the bundle and fills in its defaults; where there is a prediction, drafts copy from the
- * request's own tokens unless it says otherwise. Throws StepError (400) naming the
- * field that asks for more than the bundle has.
+ * Checks `speculation` against the bundle and fills in its defaults. Throws StepError (400) naming the field that asks for
+ * more than the bundle has.
  */
-export function planDraft(asked: SpeculationParams, manifest: BundleManifest, predicted = false): DraftPlan {
+export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { own, predicted }: Drafted): DraftPlan {
   const { defaults } = manifest;
   const params = predicted ? withCopies(asked, manifest) : asked;
   atMost("speculation.heads", params.heads, manifest.latticeHeads);
   atMost("speculation.top_k", params.topK, manifest.topK);
   const type = params.rescorer.type ?? defaultType(manifest);
   // A misspelt pack is an error even where this request would not use it.
-  const pack = findPack(params.rescorer.model, manifest);
+  const shipped = own === null ? findPack(params.rescorer.model, manifest) : findPack(null, manifest);
+  const pack = own ?? shipped;
   atMost("speculation.rescorer.order", params.rescorer.params.order ?? null, pack?.order ?? LIMITS.ngramOrder);
   const heads = Math.min(params.heads ?? defaults.heads, manifest.latticeHeads);
-  const rescorer = specOf(type, params.rescorer, manifest, pack);
+  const drafting = specOf(type, params.rescorer, manifest, pack);
+  const rescorer: RescorerSpec = params.enabled ? drafting : { type: "none" };
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
+  const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
+  if (own !== null && looked) checkOwn(own, rescorer, manifest);
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
     maxNodes: params.enabled ? (params.maxNodes ?? mostNodes(settings(rescorer), heads, params.heads === null)) : 0,
     autoNodes: params.enabled && params.maxNodes === null && (params.heads === null || calibrated),
     rescorer,
-    engine: params.enabled ? engineWork(rescorer) : NO_WORK,
+    engine: engineWork(rescorer),
     memory: params.enabled && usesMemory(rescorer, params.rescorer),
-    pack: usesPack && "alpha" in rescorer && rescorer.alpha !== 0 ? pack : null,
+    pack: looked && own === null ? shipped : null,
+    ownPack: looked ? own : null,
+    elsewhere: looked ? runnable(rescorer, shipped) : { rescorer, pack: null },
   };
+}
+
+/** Throws StepError (400) where the model cannot use the tenant's pack. */
+function checkOwn(own: StoredPack, { type }: RescorerSpec, { name, tokenizer, calibration }: BundleManifest): void {
+  if (own.tokenizer !== tokenizer.sha256) {
+    throw invalid("speculation.rescorer.model", `pack ${own.name} was made for another tokenizer than that of ${name}`);
+  }
+  if (type === "tree" && calibration?.pack === null) {
+    throw invalid("speculation.rescorer.model", `'tree' of model ${name} knows no packs; 'ngram' takes any`);
+  }
+}
+
+/** The same with the bundle's pack, or without any. */
+function runnable(rescorer: RescorerSpec, shipped: PackEntry | null): DraftPlan["elsewhere"] {
+  if (shipped !== null) return { rescorer, pack: shipped.sha256 };
+  return { rescorer: rescorerSpec(rescorer.type, { ...settings(rescorer), alpha: 0 }), pack: null };
 }
 
 /** Of a bundle whose default rescorer cannot copy, n-grams of the request alone do. */
@@ -86,13 +120,20 @@ function specOf(
   type: RescorerType,
   { params: wanted, memory }: SpeculationParams["rescorer"],
   manifest: BundleManifest,
-  pack: PackEntry | null,
+  pack: Pick<PackEntry, "order"> | null,
 ): RescorerSpec {
-  const { needs, defaults, usesPack } = rescorerModule(type);
+  const { needs, defaults, usesPack, calibrated } = rescorerModule(type);
   const missing = needs(manifest);
   if (missing !== null) throw invalid("speculation.rescorer.type", `model ${manifest.name} has no ${missing}`);
   const usual = defaults(manifest);
   const params = { ...usual, ...(memory ? { prompt: true } : {}), ...wanted };
+  const { calibration } = manifest;
+  if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
+    throw invalid(
+      "speculation.rescorer.alpha",
+      `model ${manifest.name} has no calibration with a pack; only alpha 0 works`,
+    );
+  }
   if (usesPack && pack === null && params.alpha !== 0) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }

@@ -61,3 +61,8 @@ export function quantile(values: readonly number[], q: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? 0;
 }
+
+/** Three decimals: microseconds where the unit is ms. */
+export function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
+}

@@ -1,28 +1,10 @@
 import type { StepEvent } from "../../shared/decode/run.ts";
 import { EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { TokenId } from "../../shared/ids.ts";
 import type { TokenTable } from "../../shared/token-table.ts";
 import { tokenText } from "../text/detokenize.ts";
 import type { TextStep } from "../text/transcript.ts";
-import { round } from "./responses.ts";
-
-/** The `speculation` object of one step; responses.ts documents it. */
-export interface StepTrace {
-  readonly step: number;
-  readonly accepted: readonly string[];
-  readonly bonus: string | null;
-  readonly drafted: readonly {
-    readonly id: TokenId;
-    readonly text: string;
-    readonly parent: number;
-    readonly accepted: boolean;
-  }[];
-  readonly rejected: number;
-  /** Who drafted. */
-  readonly place: "edge" | "gpu";
-  readonly step_ms: number;
-  readonly model_ms: number;
-}
+import type { StepTrace } from "./answer-schemas.ts";
+import { round } from "./stats.ts";
 
 export function traceOf(table: TokenTable, event: StepEvent, step: TextStep): StepTrace {
   const { tree, accepted: path } = event.verified ?? { tree: EMPTY_TREE, accepted: [] };

@@ -7,9 +7,11 @@ import { readJson } from "../http/body.ts";
 import { asStepError, type ErrorBody, errorBody, isFault } from "../http/errors.ts";
 import { checkRate } from "../http/limits.ts";
 import { DONE, eventFrame, frame, KEEP_ALIVE_MS, SSE_HEADERS, sseStream } from "../http/sse.ts";
+import type { Metrics } from "../openai/answer-schemas.ts";
 import { type CompletionParams, parseChat, parseCompletion } from "../openai/params.ts";
 import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
-import { type Metrics, serverTiming } from "../openai/responses.ts";
+import { serverTiming } from "../openai/responses.ts";
+import { TenantPacks } from "../packs/tenant-packs.ts";
 import { prepare, type Tenant } from "../prepare.ts";
 import { Responding } from "../respond.ts";
 
@@ -81,11 +83,13 @@ export async function completionsRoute<P extends CompletionParams>(
   }
 }
 
-async function callerAsTenant(c: AppContext, { memory, logError }: Services): Promise<Tenant> {
+async function callerAsTenant(c: AppContext, { memory, packs, loadedPacks, logError }: Services): Promise<Tenant> {
   const caller = c.get("caller");
+  const { memoryName } = caller;
   return {
     name: await tenantOf(caller),
-    memory: caller.memoryName === null ? null : (memory?.(caller.memoryName) ?? null),
+    memory: memoryName === null ? null : (memory?.(memoryName) ?? null),
+    packs: memoryName === null || packs === null ? null : new TenantPacks(memoryName, packs(memoryName), loadedPacks),
     logError: (error) => logError(c.get("requestId"), error),
   };
 }

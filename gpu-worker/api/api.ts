@@ -48,6 +48,7 @@ export function createApi({ engine, drafting, metrics, bundleDir, maxStreams, lo
     limiter: null,
     registry: null,
     memory: null,
+    packs: null,
     now: () => performance.now(),
     date: () => Date.now(),
     logError: (id, error) => log(`${id}: ${error instanceof Error ? error.stack : String(error)}`),

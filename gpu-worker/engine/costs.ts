@@ -37,6 +37,24 @@ export function passMs(costs: PassCosts, work: PassWork): number {
   );
 }
 
+/** What time is worth in a pass, ms. */
+export interface Rates {
+  /** A pass over the roots alone, by step: what an accepted token saves. */
+  readonly token: number;
+  /** One more row. */
+  readonly row: number;
+  /** A lattice. */
+  readonly lattice: number;
+}
+
+/** Of a pass over steps of sessions that have these lengths. */
+export function ratesOf(costs: PassCosts, lengths: readonly number[]): Rates {
+  const steps = Math.max(1, lengths.length);
+  const context = lengths.reduce((sum, length) => sum + length / 1024, 0);
+  const token = passMs(costs, { rows: steps, wanted: steps, context, heads: 0 }) / steps;
+  return { token, row: costs.row + costs.wanted + (costs.context * context) / steps, lattice: costs.heads };
+}
+
 /** Passes that are remembered: some seconds of serving. */
 const MEMORY = 400;
 /** A pass that takes longer than this many times its prediction is likely somebody else's doing, and counts less. */

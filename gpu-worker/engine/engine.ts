@@ -2,14 +2,16 @@ import { CERTAIN, EMPTY_TREE, type Pruned, prune } from "../../shared/draft-tree
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { type PassResult, type Runner, type RunnerItem, RunnerLost } from "../runner.ts";
-import { CostModel, type PassWork, passMs, workOf } from "./costs.ts";
+import { CostModel, type PassWork, type Rates, ratesOf, workOf } from "./costs.ts";
 import type { EngineEvents } from "./events.ts";
 import { Gathering } from "./gathering.ts";
+import { LatticeValue } from "./lattice-value.ts";
 import type { Holder } from "./memory-plan.ts";
 import { ENGINE_LIMITS, type EngineLimits, type EngineOptions } from "./options.ts";
 import { PageTables } from "./page-tables.ts";
 import { type Plan, type PlannedItem, schedule, type Work } from "./schedule.ts";
 import { EngineSession, refuseSpec, type SessionHost } from "./session.ts";
+import { Trust } from "./trust.ts";
 
 /** What the engine needs of the model it schedules. */
 export interface EngineModel {
@@ -26,8 +28,10 @@ export interface EngineModel {
 
 /** A session that was in this many passes that the model did not survive is given up. */
 const MAX_CRASHES = 2;
-/** A lattice that does not pay is tried again after this many steps without. */
-const PROBE_STEPS = 16;
+/** Steps of all sessions over which the outcomes of drafts are averaged. */
+const GAIN_STEPS = 256;
+/** Promised tokens of all sessions over which is seen what becomes of them. */
+const TRUST_TOKENS = 256;
 /** Passes over which their time is averaged. */
 const LOAD_PASSES = 16;
 
@@ -36,6 +40,8 @@ export class SessionEngine implements StepEngine, SessionHost {
   readonly #model: EngineModel;
   readonly #limits: EngineLimits;
   readonly now: () => number;
+  readonly lattices = new LatticeValue(GAIN_STEPS);
+  readonly trust = new Trust(TRUST_TOKENS);
   readonly #events: Partial<EngineEvents>;
   readonly #costs: CostModel;
   readonly #tables: PageTables;
@@ -193,7 +199,11 @@ export class SessionEngine implements StepEngine, SessionHost {
     };
     const chosen = new Set(waiting);
     const others = [...this.#sessions.values()].filter((session) => !chosen.has(session) && session.pages.length > 0);
-    const wishes = waiting.map((session): Work => ({ ...holderOf(session), ...this.#wish(session) }));
+    const rates = ratesOf(
+      this.#costs.costs,
+      waiting.map(({ length }) => length),
+    );
+    const wishes = waiting.map((session): Work => ({ ...holderOf(session), ...this.#wish(session, rates) }));
     const decoding = [...this.#sessions.values()].some((session) => session.rooted);
     const plan = schedule(wishes, others.map(holderOf), {
       rows: this.#model.maxRows,
@@ -204,35 +214,25 @@ export class SessionEngine implements StepEngine, SessionHost {
     return { plan, wishes: new Map(wishes.map((wish) => [wish.id, wish])) };
   }
 
-  #wish(session: EngineSession) {
-    const { length, missing, request } = session;
-    if (missing > 0) return { length, kind: "extend", rows: missing } as const;
+  #wish(session: EngineSession, rates: Rates) {
+    const { length, missing, request, spec, lattices, trust } = session;
+    const heads = spec.heads > 0 && (spec.fixed || lattices.pays(rates));
+    if (missing > 0) return { length, kind: "extend", rows: missing, heads } as const;
     const { chances } = request?.draft ?? EMPTY_TREE;
-    const wanted = session.spec.fixed ? chances.map(() => CERTAIN) : chances;
-    return { length, kind: "step", chances: wanted, heads: this.#headsPay(session) } as const;
-  }
-
-  /** Whether a lattice is worth its time: by what the steps after one have gained, tried again now and then. */
-  #headsPay({ spec, gains, stepsWithout }: EngineSession): boolean {
-    if (spec.heads === 0) return false;
-    if (spec.fixed || stepsWithout >= PROBE_STEPS) return true;
-    const { costs } = this.#costs;
-    const steps = Math.max(1, this.#waiting.size);
-    const tokenMs = passMs(costs, { rows: steps, wanted: steps, context: 0, heads: 0 }) / steps;
-    return (gains.with - gains.without) * tokenMs >= costs.heads;
+    const wanted = spec.fixed ? chances.map(() => CERTAIN) : chances;
+    return { length, kind: "step", chances: wanted, trust: trust.factor, heads } as const;
   }
 
   /** Gives a session its pages, tells the runner of it where that does not know it, and says what to do for it. */
   #itemOf({ id, rows, threshold }: PlannedItem, session: EngineSession, wishes: ReadonlyMap<number, Work>): Item {
     const { request, missing, spec } = session;
     const pages = this.#tables.extend(session, rows);
-    if (missing > 0) return { runner: { id, pages, work: { rows } }, pruned: null, threshold };
+    const { heads } = wishes.get(id)!;
+    if (missing > 0) return { runner: { id, pages, work: { rows }, heads }, pruned: null, threshold };
     const draft = request?.draft ?? EMPTY_TREE;
     const least = spec.fixed && threshold <= CERTAIN ? 0 : threshold;
     const pruned = prune(draft, least);
-    const wish = wishes.get(id);
-    const heads = wish?.kind === "step" && wish.heads;
-    return { runner: { id, pages, work: { draft: pruned.draft, heads } }, pruned, threshold: least };
+    return { runner: { id, pages, work: { draft: pruned.draft }, heads }, pruned, threshold: least };
   }
 
   /** Takes over the results of a pass. */

@@ -7,6 +7,8 @@ import { type Holder, MemoryPlan } from "./memory-plan.ts";
 export type Work = Holder & {
   /** Tokens in the cache. */
   readonly length: number;
+  /** Whether a lattice is made once a token was due. */
+  readonly heads: boolean;
 } & (
     | {
         /** Tokens to run through the model: a prompt, or a text that has to be computed again. */
@@ -17,8 +19,8 @@ export type Work = Holder & {
         readonly kind: "step";
         /** [drafted nodes] as in DraftTree. */
         readonly chances: Uint8Array;
-        /** Whether a lattice is made afterwards. */
-        readonly heads: boolean;
+        /** Tokens that come true for each that the chances promise. */
+        readonly trust: number;
       }
   );
 
@@ -104,11 +106,11 @@ function admit(steps: readonly Step[], { rows, costs }: Room, memory: MemoryPlan
     thresholds.set(step.id, chance);
     left -= nodes;
     ms += nodes * rowMs(step, costs);
-    expected += (nodes * chance) / CERTAIN;
+    expected += nodes * likelihood(step, chance);
   }
   for (const step of steps) {
     // Nodes that nobody drafted may be worth it, too: the threshold says from where on.
-    const worth = Math.max(1, Math.ceil((expected / ms) * rowMs(step, costs) * CERTAIN));
+    const worth = Math.max(1, Math.ceil(((expected / ms) * rowMs(step, costs) * CERTAIN) / step.trust));
     const threshold = thresholds.get(step.id)!;
     if (worth < threshold && nodesAt(step, worth) === nodesAt(step, threshold)) thresholds.set(step.id, worth);
   }
@@ -127,6 +129,11 @@ function rowMs({ length }: Step, costs: PassCosts): number {
   return costs.row + costs.wanted + (costs.context * length) / 1024;
 }
 
+/** How likely a node of this chance is to be accepted. */
+function likelihood({ trust }: Step, chance: number): number {
+  return chance === CERTAIN ? 1 : (chance * trust) / CERTAIN;
+}
+
 interface Level {
   readonly step: Step;
   readonly chance: number;
@@ -142,7 +149,7 @@ function levels(steps: readonly Step[], costs: PassCosts): Level[] {
     for (const chance of step.chances) if (chance > 0) counts.set(chance, (counts.get(chance) ?? 0) + 1);
     const ms = rowMs(step, costs);
     return [...counts].map(([chance, nodes]): Level => {
-      return { step, chance, nodes, perMs: chance === CERTAIN ? Infinity : chance / CERTAIN / ms };
+      return { step, chance, nodes, perMs: chance === CERTAIN ? Infinity : likelihood(step, chance) / ms };
     });
   });
   return all.sort((a, b) => (a.perMs === b.perMs ? b.chance - a.chance : b.perMs - a.perMs));

@@ -3,7 +3,9 @@ import { type DraftTree, depths, treeFault } from "../../shared/draft-tree.ts";
 import type { BundleInfo, CancelSignal, OpenSpec, StepResult, StepSession } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { Outcome } from "../runner.ts";
+import { LatticeValue } from "./lattice-value.ts";
 import { PrefixNames } from "./prefix.ts";
+import { Trust } from "./trust.ts";
 
 /** A request of a session's peer that waits for an outcome. */
 export interface Request {
@@ -20,13 +22,18 @@ export interface Request {
 export interface SessionHost {
   readonly bundle: BundleInfo;
   readonly now: () => number;
+  /** Of all sessions: what a new one begins with. */
+  readonly lattices: LatticeValue;
+  readonly trust: Trust;
   /** The session has a request. */
   wake(session: EngineSession): void;
   closed(session: EngineSession): void;
 }
 
-/** How many steps an acceptance is averaged over. */
+/** How many steps the outcomes of a session's drafts are averaged over. */
 const GAIN_STEPS = 16;
+/** Promised tokens over which is seen what becomes of them. */
+const TRUST_TOKENS = 64;
 /** How many steps the time until a peer comes back is averaged over. */
 const ABSENCES = 4;
 /** A peer is expected until this many times its usual absence. */
@@ -54,12 +61,8 @@ export class EngineSession implements StepSession {
   request: Request | null = null;
   /** Tokens of the prompt that lay in the cache when it began; null before. */
   found: number | null = null;
-  /** Whether the last reply had a lattice. */
-  hadLattice = false;
-  /** Steps since the last lattice. */
-  stepsWithout = 0;
-  /** Average number of accepted nodes of steps after a lattice, and of others. */
-  readonly gains = { with: 1, without: 0 };
+  readonly lattices: LatticeValue;
+  readonly trust: Trust;
   isClosed = false;
   /** When the last request came or was answered. */
   touchedAt: number;
@@ -75,6 +78,8 @@ export class EngineSession implements StepSession {
     this.text = [...spec.prompt];
     this.names = new PrefixNames(spec.tenant);
     this.#host = host;
+    this.lattices = new LatticeValue(GAIN_STEPS, host.lattices);
+    this.trust = new Trust(TRUST_TOKENS, host.trust);
     this.touchedAt = host.now();
   }
 
@@ -143,11 +148,11 @@ export class EngineSession implements StepSession {
     const committed = outcome.accepted.map((node) => draft!.tokens[node]!);
     this.text.push(...committed, outcome.bonus);
     if (draft !== null) {
-      const kind = this.hadLattice ? "with" : "without";
-      this.gains[kind] += (committed.length - this.gains[kind]) / GAIN_STEPS;
+      const outcomes = { verified: draft.tokens.length, accepted: committed.length };
+      this.#host.lattices.drafted(outcomes, this.lattices.drafted(outcomes));
+      for (const trust of [this.trust, this.#host.trust]) trust.observe(draft, outcome.accepted);
     }
-    this.hadLattice = outcome.lattice.heads > 0;
-    this.stepsWithout = this.hadLattice ? 0 : this.stepsWithout + 1;
+    this.lattices.made(outcome.lattice.heads > 0);
     const { request } = this;
     // Closed while the pass ran.
     if (request === null) return;
@@ -177,11 +182,11 @@ export class EngineSession implements StepSession {
   }
 }
 
-export function closedError(): StepError {
+function closedError(): StepError {
   return new StepError("client_closed", "The session was closed.");
 }
 
-export function contextExceeded({ contextTokens }: BundleInfo): StepError {
+function contextExceeded({ contextTokens }: BundleInfo): StepError {
   return new StepError("context_length_exceeded", `The model's context holds ${contextTokens} tokens.`, "prompt");
 }
 

@@ -43,6 +43,9 @@ const areas = [
   "hidden",
   "states",
   "drafts",
+  "places",
+  "windowed",
+  "variants",
   "arena",
 ] as const;
 const MEMORY_PAGES = ((areas.length + 4) * AREA) >> 16;
@@ -111,6 +114,10 @@ function fill(memory: SharedArrayBuffer, at: Places, { width, heads, kvHeads, he
     Int32Array.from({ length: ROWS }, (_, i) => i * 7),
   );
   ints(
+    at.places,
+    Int32Array.from({ length: ROWS }, (_, i) => 30 + i),
+  );
+  ints(
     at.slots,
     Int32Array.from({ length: ROWS }, (_, i) => 700 - i),
   );
@@ -135,7 +142,7 @@ function fill(memory: SharedArrayBuffer, at: Places, { width, heads, kvHeads, he
 /** Every function has a place of its own for what it returns, so that all of it is there to be compared in the end. */
 function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places, shape: Shape): void {
   const { width, heads, kvHeads, headDim, ffn, pages } = shape;
-  kernel.configure(width, heads, kvHeads, headDim, ffn, pages, at.arena, at.rotary, CONTEXT, 1e-5, headDim, 64);
+  kernel.configure(width, heads, kvHeads, headDim, ffn, pages, at.arena, CONTEXT, 1e-5, headDim, 64);
   const starts = new Int32Array(memory, at.starts, 3);
   const inShards = (columns: number) => starts.set([0, columns / 2, columns]);
   const { sums, offsets, columnScales, scales, x, bytes, byteScales, scratch } = at;
@@ -154,11 +161,14 @@ function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places, shape: 
     at.positions,
     at.slots,
     0.05,
+    0,
+    0,
+    at.rotary,
     scratch,
     at.queries,
     at.queryScales,
   );
-  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.attended, scratch);
+  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.attended, scratch, 0, 0, 0, 0);
   kernel.quantise(0, ROWS, at.attended, heads * headDim, bytes, byteScales);
   inShards(width);
   kernel.addAndNormalise(
@@ -170,15 +180,62 @@ function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places, shape: 
     offsets,
     columnScales,
     scales,
+    0,
     x,
     bytes + (AREA >> 1),
     byteScales + 4 * ROWS,
   );
   inShards(ffn);
-  kernel.gate(0, ROWS, ROWS, sums, at.starts, offsets, columnScales, scales, scratch, at.gated, byteScales + 8 * ROWS);
-  kernel.logits(0, ROWS, ROWS, sums, at.starts, ffn, offsets, columnScales, scales, at.best, at.floats);
+  const products = [0, ROWS, ROWS, sums, at.starts, offsets, columnScales, scales] as const;
+  kernel.gate(...products, 0, scratch, at.gated, byteScales + 8 * ROWS);
+  kernel.logits(0, ROWS, ROWS, sums, at.starts, ffn, offsets, columnScales, scales, at.best, at.floats, 0);
   kernel.moveSlot(1, 5, 300);
+  exerciseVariants(kernel, memory, at, shape);
   exerciseDrafts(kernel, memory, at, shape);
+}
+
+/** What other models than Llama need of the same functions, and a function of theirs. */
+function exerciseVariants(kernel: Kernel, memory: SharedArrayBuffer, at: Places, shape: Shape): void {
+  const { width, heads, kvHeads, headDim, ffn } = shape;
+  const starts = new Int32Array(memory, at.starts, 3);
+  const inShards = (columns: number) => starts.set([0, columns / 2, columns]);
+  const { sums, offsets, columnScales, scales, scratch, positions, slots } = at;
+  const products = [0, ROWS, ROWS, sums, at.starts, offsets, columnScales, scales] as const;
+  // The angles are floats like any others, here and below.
+  const floats = at.rotary;
+  const window = 10;
+  const masksApart = 8;
+  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.windowed, scratch, window, at.places, masksApart, 3);
+  inShards(width);
+  const power = width & -width;
+  kernel.addNormalised(...products, floats, floats, floats, power, scratch, at.variants);
+  const [gated, steps] = [at.variants + (AREA >> 2), at.variants + (AREA >> 1)];
+  inShards(ffn);
+  kernel.gate(...products, 1, scratch, gated, steps);
+  const [best, logits] = [steps + 1024, steps + 2048];
+  kernel.logits(0, ROWS, ROWS, sums, at.starts, ffn, offsets, columnScales, scales, best, logits, 0.4);
+  const [queries, queryScales] = [steps + (AREA >> 3), steps + (AREA >> 2)];
+  const places = [positions, slots] as const;
+  inShards((heads + 2 * kvHeads) * headDim);
+  kernel.splitHeads(
+    0,
+    ROWS,
+    ROWS,
+    0,
+    sums,
+    at.starts,
+    offsets,
+    columnScales,
+    scales,
+    ...places,
+    0.05,
+    floats,
+    floats,
+    0,
+    scratch,
+    queries,
+    queryScales,
+  );
 }
 
 /** The draft heads' functions. */

@@ -8,7 +8,6 @@ export interface Kernel {
     ffn: number,
     pages: number,
     arena: number,
-    rotary: number,
     context: number,
     epsilon: number,
     headBlock: number,
@@ -24,9 +23,26 @@ export interface Kernel {
     offsets: number,
     columnScales: number,
     scales: number,
+    bias: number,
     x: number,
     bytes: number,
     byteScales: number,
+  ): void;
+  addNormalised(
+    from: number,
+    to: number,
+    rows: number,
+    sums: number,
+    starts: number,
+    offsets: number,
+    columnScales: number,
+    scales: number,
+    bias: number,
+    weights: number,
+    turn: number,
+    power: number,
+    scratch: number,
+    x: number,
   ): void;
   splitHeads(
     from: number,
@@ -41,6 +57,9 @@ export interface Kernel {
     positions: number,
     slots: number,
     queryScale: number,
+    bias: number,
+    norms: number,
+    angles: number,
     scratch: number,
     queries: number,
     queryScales: number,
@@ -54,6 +73,10 @@ export interface Kernel {
     queryScales: number,
     out: number,
     scratch: number,
+    window: number,
+    positions: number,
+    masksApart: number,
+    cap: number,
   ): void;
   quantise(from: number, to: number, source: number, count: number, bytes: number, byteScales: number): void;
   gate(
@@ -65,6 +88,7 @@ export interface Kernel {
     offsets: number,
     columnScales: number,
     scales: number,
+    bell: number,
     scratch: number,
     bytes: number,
     byteScales: number,
@@ -81,6 +105,7 @@ export interface Kernel {
     scales: number,
     best: number,
     floats: number,
+    cap: number,
   ): void;
   features(
     from: number,

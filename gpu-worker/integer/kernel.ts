@@ -111,7 +111,6 @@ export async function startKernel(
     ffn,
     layout.pages,
     layout.arena,
-    layout.rotary,
     contextTokens,
     normEps,
     layout.headBlock,

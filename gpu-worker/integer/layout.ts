@@ -1,3 +1,4 @@
+import type { Traits } from "../../shared/manifest.ts";
 import { powerOfTwoIn } from "../../shared/rotation.ts";
 import { PAGE_TOKENS } from "../model.ts";
 
@@ -12,6 +13,7 @@ export interface IntegerShape {
   readonly vocabSize: number;
   readonly contextTokens: number;
   readonly normEps: number;
+  readonly traits: Traits;
   /** Blocks whose residual stream the heads read. */
   readonly taps: readonly number[];
   /** Bytes for the cache. */
@@ -20,6 +22,22 @@ export interface IntegerShape {
   readonly members: number;
   /** null: the model has no draft heads. */
   readonly drafts: DraftShape | null;
+}
+
+/** Those of Llama itself. */
+export function llamaTraits({ layers, headDim }: Pick<IntegerShape, "layers" | "headDim">): Traits {
+  return {
+    biases: false,
+    headNorms: false,
+    postNorms: false,
+    gelu: false,
+    attentionScale: 1 / Math.sqrt(headDim),
+    attentionCap: null,
+    logitCap: null,
+    window: null,
+    localRopeFrequencies: null,
+    blocks: Array.from({ length: layers }, () => ({ rotary: "global" as const, windowed: false })),
+  };
 }
 
 /** Sizes of the draft heads. */
@@ -64,7 +82,8 @@ export function pageBytes({ layers, kvHeads, headDim }: Pick<IntegerShape, "laye
 
 /** Places everything, the cache last. Throws Error where it does not fit into 4 GiB. */
 export function layOut(shape: IntegerShape) {
-  const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, contextTokens, taps, members, drafts } = shape;
+  const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, contextTokens, taps, members, drafts, traits } =
+    shape;
   let end = FIRST;
   const take = (bytes: number) => {
     const at = end;
@@ -72,32 +91,22 @@ export function layOut(shape: IntegerShape) {
     return at;
   };
   const qkv = (heads + 2 * kvHeads) * headDim;
-  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
-  const scratchBytes = Math.max(
-    ffn * 4,
-    qkv * 4 + headDim * 2,
-    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
-    4 * Math.max(...draftRows(shape)),
-  );
-  const columns = (count: number) => ({ scales: take(count * 4), offsets: take(count * 4) });
+  const perMember = scratchBytes(shape);
+  const columns: Columns = (count) => ({ scales: take(count * 4), offsets: take(count * 4) });
   const addresses = {
     control: take(4096),
     /** Shards of each kind of matrix. */
-    starts: {
-      qkv: take((members + 1) * 4),
-      width: take((members + 1) * 4),
-      ffn: take((members + 1) * 4),
-      output: take((members + 1) * 4),
-    },
+    starts: layOutStarts(members, take),
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
-    blocks: Array.from({ length: layers }, () => ({
-      qkv: columns(qkv),
-      attentionOut: columns(width),
-      gateUp: columns(2 * ffn),
-      down: columns(width),
-    })),
+    blocks: Array.from({ length: layers }, () => layOutBlock(shape, take, columns)),
     output: columns(vocabSize),
-    rotary: take(contextTokens * headDim * 4),
+    /** The basis of the stream, as the kernel's addNormalised takes it. */
+    turn: traits.postNorms ? take((width + (width / powerOfTwoIn(width)) ** 2) * 4) : 0,
+    /** Tables of angles. */
+    rotary: {
+      global: take(contextTokens * headDim * 4),
+      local: traits.localRopeFrequencies === null ? 0 : take(contextTokens * headDim * 4),
+    },
     tokens: take(MAX_ROWS * 4),
     positions: take(MAX_ROWS * 4),
     slots: take(MAX_ROWS * 4),
@@ -125,9 +134,10 @@ export function layOut(shape: IntegerShape) {
     items: take(MAX_ROWS * kvHeads * ITEM_INTS * 4),
     /** First item of each member. */
     itemStarts: take((members + 1) * 4),
-    masks: take(MAX_ROWS * 8),
+    /** Then as many as seen through a window. */
+    masks: take(2 * MAX_ROWS * 8),
     tables: take((MAX_ROWS + (MAX_ROWS * contextTokens) / PAGE_TOKENS) * 4),
-    scratch: Array.from({ length: members }, () => take(scratchBytes)),
+    scratch: Array.from({ length: members }, () => take(perMember)),
     drafts: drafts === null ? null : layOutDrafts(shape, drafts, take, columns),
   };
   const pages = Math.floor(Math.min(shape.kvBytes, MOST_BYTES - end) / pageBytes(shape));
@@ -140,20 +150,56 @@ export function layOut(shape: IntegerShape) {
     ffnBlock: powerOfTwoIn(ffn, FFN_BLOCK),
     draftBlock: drafts === null ? 0 : powerOfTwoIn(drafts.inner, FFN_BLOCK),
     headBlock: powerOfTwoIn(headDim),
+    widthPower: powerOfTwoIn(width),
     wasmPages: Math.ceil(end / WASM_PAGE),
   };
+}
+
+/** Of one member: rows of a product, a row of queries, keys and values, attention of one item, or a row of a draft head. */
+function scratchBytes(shape: IntegerShape): number {
+  const { width, heads, kvHeads, headDim, ffn, contextTokens } = shape;
+  const vectors = Math.ceil((ITEM_ROWS * heads) / kvHeads / 4) * 4;
+  return Math.max(
+    ffn * 4,
+    2 * width * 4,
+    (heads + 2 * kvHeads) * headDim * 4 + headDim * 2,
+    vectors * (12 + headDim * 12 + (contextTokens + PAGE_TOKENS) * 4 + 64) + 64,
+    4 * Math.max(...draftRows(shape)),
+  );
 }
 
 /** Places of the draft heads. */
 export type DraftLayout = ReturnType<typeof layOutDrafts>;
 
 type Take = (bytes: number) => number;
+type Columns = (count: number) => { readonly scales: number; readonly offsets: number };
+
+function layOutStarts(members: number, take: Take) {
+  const one = () => take((members + 1) * 4);
+  return { qkv: one(), width: one(), ffn: one(), output: one() };
+}
+
+function layOutBlock({ width, heads, kvHeads, headDim, ffn, traits }: IntegerShape, take: Take, columns: Columns) {
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  return {
+    qkv: columns(qkv),
+    attentionOut: columns(width),
+    gateUp: columns(2 * ffn),
+    down: columns(width),
+    /** 0: there is none, here and below. */
+    qkvBias: traits.biases ? take(qkv * 4) : 0,
+    attentionOutBias: traits.biases ? take(width * 4) : 0,
+    /** Of queries, then of keys. */
+    headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
+    postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
+  };
+}
 
 function layOutDrafts(
   { width, taps, members }: IntegerShape,
   { heads, topK, inner, vocabSize, gated }: DraftShape,
   take: Take,
-  columns: (count: number) => { scales: number; offsets: number },
+  columns: Columns,
 ) {
   const states = DRAFT_SESSIONS * heads;
   return {

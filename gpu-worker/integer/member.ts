@@ -2,7 +2,7 @@ import { assert } from "../../shared/assert.ts";
 import { CONTROL, PROGRAM } from "./barrier.ts";
 import { Drafts } from "./drafts.ts";
 import type { Kernel } from "./kernel-functions.ts";
-import { type IntegerShape, type Layout, LOGIT_ROWS } from "./layout.ts";
+import { type IntegerShape, type Layout, LOGIT_ROWS, MAX_ROWS } from "./layout.ts";
 import { Product } from "./product.ts";
 import { type MemberParts, Team } from "./team.ts";
 import { type IntegerWeights, matrixSizes } from "./weights.ts";
@@ -104,7 +104,7 @@ export class Member {
     let rows = this.#team.control[CONTROL.rows]!;
     let [from, to] = this.#team.share(rows);
     kernel.embed(from, to, at.tokens, at.embedding.values, at.embedding.scales, at.x);
-    kernel.addAndNormalise(from, to, rows, 0, 0, 0, 0, 0, at.x, at.bytes, at.byteScales);
+    kernel.addAndNormalise(from, to, rows, 0, 0, 0, 0, 0, 0, at.x, at.bytes, at.byteScales);
     this.#team.barrier.wait();
     for (let i = 0; i < layers; i++) {
       await this.#attend(i, rows);
@@ -128,12 +128,13 @@ export class Member {
   async #attend(i: number, rows: number): Promise<void> {
     const at = this.#at;
     const kernel = this.#kernel;
-    const { headDim } = this.#shape;
-    const { qkv } = at.blocks[i]!;
+    const { window, attentionScale, attentionCap, blocks } = this.#shape.traits;
+    const { rotary, windowed } = blocks[i]!;
+    const { qkv, qkvBias, headNorms } = at.blocks[i]!;
     const [from, to] = this.#team.share(rows);
     await this.#team.multiply(this.#blocks[i]!.qkv, rows, at.bytes, at.starts.qkv);
     // The softmax's exponents are of 2, and the transforms of queries and keys are not normalised.
-    const queryScale = Math.LOG2E / Math.sqrt(headDim) / at.headBlock;
+    const queryScale = (Math.LOG2E * attentionScale) / at.headBlock;
     kernel.splitHeads(
       from,
       to,
@@ -147,6 +148,9 @@ export class Member {
       at.positions,
       at.slots,
       queryScale,
+      qkvBias,
+      headNorms,
+      rotary === null ? 0 : at.rotary[rotary],
       this.#team.scratch,
       at.queries,
       at.queryScales,
@@ -162,6 +166,10 @@ export class Member {
       at.queryScales,
       at.attended,
       this.#team.scratch,
+      windowed ? (window ?? 0) : 0,
+      at.positions,
+      MAX_ROWS * 8,
+      (attentionCap ?? 0) * Math.LOG2E,
     );
     this.#team.barrier.wait();
   }
@@ -174,7 +182,7 @@ export class Member {
     kernel.quantise(from, to, at.attended, heads * headDim, at.bytes, at.byteScales);
     this.#team.barrier.wait();
     await this.#team.multiply(this.#blocks[i]!.attentionOut, rows, at.bytes, at.starts.width);
-    this.#add(from, to, rows, block.attentionOut);
+    this.#add(from, to, rows, block.attentionOut, block.attentionOutBias, block.postNorms?.attention ?? 0);
     this.#team.barrier.wait();
     await this.#team.multiply(this.#blocks[i]!.gateUp, rows, at.bytes, at.starts.ffn, 2);
     kernel.gate(
@@ -186,30 +194,25 @@ export class Member {
       block.gateUp.offsets,
       block.gateUp.scales,
       at.byteScales,
+      Number(this.#shape.traits.gelu),
       this.#team.scratch,
       at.bytes,
       at.byteScales,
     );
     this.#team.barrier.wait();
     await this.#team.multiply(this.#blocks[i]!.down, rows, at.bytes, at.starts.width);
-    this.#add(from, to, rows, block.down);
+    this.#add(from, to, rows, block.down, 0, block.postNorms?.feedForward ?? 0);
   }
 
-  #add(from: number, to: number, rows: number, { offsets, scales }: Columns): void {
+  /** Adds a product to the streams; `bias` and `postNorm`, addresses of vectors, may be 0. */
+  #add(from: number, to: number, rows: number, columns: Columns, bias: number, postNorm: number): void {
     const at = this.#at;
-    this.#kernel.addAndNormalise(
-      from,
-      to,
-      rows,
-      at.sums,
-      at.starts.width,
-      offsets,
-      scales,
-      at.byteScales,
-      at.x,
-      at.bytes,
-      at.byteScales,
-    );
+    const kernel = this.#kernel;
+    const product = [at.sums, at.starts.width, columns.offsets, columns.scales, at.byteScales, bias] as const;
+    const result = [at.x, at.bytes, at.byteScales] as const;
+    if (postNorm === 0) return kernel.addAndNormalise(from, to, rows, ...product, ...result);
+    kernel.addNormalised(from, to, rows, ...product, postNorm, at.turn, at.widthPower, this.#team.scratch, at.x);
+    kernel.addAndNormalise(from, to, rows, 0, 0, 0, 0, 0, 0, ...result);
   }
 
   /** The last `rows` rows' logits, some at a time. */
@@ -234,6 +237,7 @@ export class Member {
         at.byteScales + first * 4,
         at.best + first * 4,
         floats,
+        this.#shape.traits.logitCap ?? 0,
       );
       this.#team.barrier.wait();
       if (this.#team.id === 0) after(first, count);

@@ -5,24 +5,17 @@ import { assert } from "../../shared/assert.ts";
 import { Rotation } from "../../shared/rotation.ts";
 import { type Forward, type HeadsOutput, type Model, type ModelShape, PAGE_TOKENS, type Segment } from "../model.ts";
 import { CONTROL, PROGRAM } from "./barrier.ts";
+import { fillConstants } from "./constants.ts";
 import { draftShape, fillDraftConstants } from "./drafts.ts";
 import { kernelCode, startKernel } from "./kernel.ts";
 import type { Kernel } from "./kernel-functions.ts";
 import { LatticeArrays } from "./lattices.ts";
-import {
-  DRAFT_SESSIONS,
-  type DraftShape,
-  type IntegerShape,
-  type Layout,
-  layOut,
-  MAX_ROWS,
-  shardStarts,
-} from "./layout.ts";
+import { DRAFT_SESSIONS, type DraftShape, type IntegerShape, type Layout, layOut, MAX_ROWS } from "./layout.ts";
 import { Member } from "./member.ts";
 import { PassArrays } from "./pass-arrays.ts";
 import { productsSaturate } from "./product.ts";
 import type { ThreadData } from "./thread.ts";
-import { IntegerWeights, matrixSizes } from "./weights.ts";
+import { IntegerWeights } from "./weights.ts";
 
 export interface IntegerOptions {
   readonly shape: Omit<IntegerShape, "drafts"> & ModelShape;
@@ -218,47 +211,5 @@ async function readShared(path: string): Promise<SharedArrayBuffer> {
     return buffer;
   } finally {
     await file.close();
-  }
-}
-
-/** What no pass changes: embeddings, scales, offsets, angles, shards. */
-function fillConstants(
-  memory: ArrayBufferLike,
-  at: Layout,
-  shape: IntegerShape,
-  weights: IntegerWeights,
-  ropeFrequencies: readonly number[],
-): void {
-  const { vocabSize, width, ffn, layers, contextTokens, headDim, members } = shape;
-  const sizes = matrixSizes(shape);
-  new Int8Array(memory).set(weights.int8("embedding", vocabSize * width), at.embedding.values);
-  const floats = (to: number, values: Float32Array) => new Float32Array(memory, to, values.length).set(values);
-  const ints = (to: number, values: Int32Array) => new Int32Array(memory, to, values.length).set(values);
-  floats(at.embedding.scales, weights.float32("embedding.scales", vocabSize));
-  const columns = (to: Layout["output"], name: string, count: number) => {
-    floats(to.scales, weights.float32(`${name}.scales`, count));
-    ints(to.offsets, weights.int32(`${name}.offsets`, count));
-  };
-  for (let i = 0; i < layers; i++) {
-    const block = at.blocks[i]!;
-    columns(block.qkv, `blocks.${i}.qkv`, sizes.qkv.N);
-    columns(block.attentionOut, `blocks.${i}.attention_out`, width);
-    columns(block.gateUp, `blocks.${i}.gate_up`, 2 * ffn);
-    columns(block.down, `blocks.${i}.down`, width);
-  }
-  columns(at.output, "output", vocabSize);
-  ints(at.starts.qkv, shardStarts(sizes.qkv.N, members));
-  ints(at.starts.width, shardStarts(width, members));
-  ints(at.starts.ffn, shardStarts(ffn, members));
-  ints(at.starts.output, shardStarts(vocabSize, members));
-  const half = headDim / 2;
-  const cosines = new Float32Array(memory, at.rotary, contextTokens * half);
-  const sines = new Float32Array(memory, at.rotary + contextTokens * half * 4, contextTokens * half);
-  for (let p = 0; p < contextTokens; p++) {
-    for (let i = 0; i < half; i++) {
-      const angle = p * ropeFrequencies[i]!;
-      cosines[p * half + i] = Math.cos(angle);
-      sines[p * half + i] = Math.sin(angle);
-    }
   }
 }

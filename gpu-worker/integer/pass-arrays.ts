@@ -27,7 +27,7 @@ export class PassArrays {
     this.#wanted = new Int32Array(memory, layout.wanted, MAX_ROWS);
     this.#items = new Int32Array(memory, layout.items, MAX_ROWS * kvHeads * ITEM_INTS);
     this.#itemStarts = new Int32Array(memory, layout.itemStarts, members + 1);
-    this.#masks = new BigUint64Array(memory, layout.masks, MAX_ROWS);
+    this.#masks = new BigUint64Array(memory, layout.masks, 2 * MAX_ROWS);
     this.#tables = new Int32Array(memory, layout.tables, MAX_ROWS + (MAX_ROWS * contextTokens) / PAGE_TOKENS);
   }
 
@@ -50,7 +50,7 @@ export class PassArrays {
         this.#positions[rows + i] = length + depth[i]!;
         this.#slots[rows + i] = pages[Math.floor(at / PAGE_TOKENS)]! * PAGE_TOKENS + (at % PAGE_TOKENS);
       }
-      items = this.#addItems(segment, rows, tables, items);
+      items = this.#addItems(segment, depth, rows, tables, items);
       const first = segment.wanted === "all" ? 0 : segment.wanted === "last" ? tokens.length - 1 : tokens.length;
       for (let i = first; i < tokens.length; i++) {
         this.#wanted[logits.length] = rows + i;
@@ -64,8 +64,14 @@ export class PassArrays {
   }
 
   /** One item for each run of rows and key/value head. */
-  #addItems({ length, tokens, parents }: Segment, firstRow: number, tables: number, items: number): number {
-    const { kvHeads } = this.#shape;
+  #addItems(
+    { length, tokens, parents }: Segment,
+    depth: Uint16Array,
+    firstRow: number,
+    tables: number,
+    items: number,
+  ): number {
+    const { kvHeads, traits } = this.#shape;
     assert(parents === null || tokens.length <= TREE_ROWS, "a tree's rows fit a mask");
     for (let from = 0; from < tokens.length; from += ITEM_ROWS) {
       const count = Math.min(ITEM_ROWS, tokens.length - from);
@@ -83,6 +89,9 @@ export class PassArrays {
               ? 0n
               : this.#masks[firstRow + parent]!;
         this.#masks[firstRow + i] = before | own;
+        // Of a chain the slots are positions, so its window needs no mask.
+        if (traits.window === null || parents === null) this.#masks[MAX_ROWS + firstRow + i] = before | own;
+        else this.#masks[MAX_ROWS + firstRow + i] = nearest(parents, i, Math.min(traits.window, depth[i]! + 1));
       }
       const table = this.#layout.tables + tables * 4;
       const masks = this.#layout.masks + (firstRow + from) * 8;
@@ -113,4 +122,11 @@ export class PassArrays {
     }
     this.#itemStarts[members] = items;
   }
+}
+
+/** Bits of a tree's row and of those before it on its path, `count` in all. */
+function nearest(parents: Int16Array, row: number, count: number): bigint {
+  let mask = 0n;
+  for (let at = row, left = count; left > 0; at = parents[at]!, left--) mask |= 1n << BigInt(at);
+  return mask;
 }

@@ -1,7 +1,7 @@
 import * as all from "./all.ts";
 import type { Architecture } from "./architecture.ts";
 
-export type { Architecture, Projection, Sizes } from "./architecture.ts";
+export type { Architecture, Projection } from "./architecture.ts";
 
 const byName: ReadonlyMap<string, Architecture> = new Map(Object.values(all).map((one) => [one.name, one]));
 

@@ -11,7 +11,7 @@ type Attribute = number | string | { readonly float: number } | { readonly graph
 export const FLOAT = onnx.TensorProto.DataType.FLOAT;
 export const INT32 = onnx.TensorProto.DataType.INT32;
 export const INT64 = onnx.TensorProto.DataType.INT64;
-export const UINT8 = onnx.TensorProto.DataType.UINT8;
+const UINT8 = onnx.TensorProto.DataType.UINT8;
 
 const IR_VERSION = 10;
 const OPSET = 21;

@@ -1,7 +1,6 @@
-import { LIMITS } from "../../shared/limits.ts";
 import { hadamard, powerOfTwoIn, Rotation, randomSign } from "../../shared/rotation.ts";
 import { type StoredTensor, toFloats } from "../gguf.ts";
-import type { BlockConfig, LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
+import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
 import { type PendingTensor, type Written, writeSafetensors } from "../safetensors-writer.ts";
 import {
   type Bytes,
@@ -38,41 +37,21 @@ export async function writeIntegerModel(
   const rotation = new Rotation(width);
   const tensors: PendingTensor[] = [...lookUp("embedding", vocabSize, width, () => embedding(llama, rotation))];
   for (let i = 0; i < layers; i++) tensors.push(...layerTensors(llama, i, rotation));
-  tensors.push(...matrix("output", width, vocabSize, async () => output(llama, rotation)), {
-    name: "output_norm",
-    dtype: "F32",
-    shape: [width],
-    make: () => llama.outputNorm(),
-  });
+  tensors.push(
+    ...matrix("output", width, vocabSize, async () => output(llama, rotation)),
+    vector("output_norm", width, () => llama.outputNorm()),
+  );
   return await writeSafetensors(path, tensors, (done) => onProgress(done, tensors.length));
 }
 
-/** What the integer kernel has no program for; null: nothing. */
+/** What the integer kernel does not take; null: it takes the model. */
 export function integerFault(config: LlamaConfig): string | null {
   for (const [name, unit] of Object.entries(VECTORS) as [keyof typeof VECTORS, number][]) {
     if (config[name] % unit !== 0) {
       return `int8 needs a ${name} that is a multiple of ${unit}, not ${config[name]}`;
     }
   }
-  const reach = Math.min(config.contextTokens, LIMITS.contextTokens);
-  const parts: readonly (readonly [string, boolean])[] = [
-    ["gelu", config.activation !== "silu"],
-    ["scaled embeddings", config.embeddingScale !== 1],
-    ["capped scores", config.attentionCap !== null || config.logitCap !== null],
-    ["a scale of scores that is not of their heads", config.attentionScale !== 1 / Math.sqrt(config.headDim)],
-    ["norms of what a block adds", config.postNorms],
-    ["attention through a window", config.blocks.some(({ window }) => window !== null && window < reach)],
-    ["frequencies of some blocks' own", config.blocks.some(hasOwnFrequencies)],
-    ["norms of queries and keys", config.headNorms],
-    ["biases", config.biases],
-    ["blocks that do not rotate", config.blocks.some(({ ropeFrequencies }) => ropeFrequencies === null)],
-  ];
-  const missing = parts.filter(([, needed]) => needed).map(([name]) => name);
-  return missing.length === 0 ? null : `int8 does without ${missing.join(", ")}`;
-
-  function hasOwnFrequencies({ ropeFrequencies }: BlockConfig): boolean {
-    return ropeFrequencies !== null && ropeFrequencies !== config.ropeFrequencies;
-  }
+  return null;
 }
 
 /** [K, N] bytes, multiplied from the left, with [N] scales and offsets. */
@@ -83,6 +62,11 @@ export function matrix(name: string, K: number, N: number, make: () => Promise<B
     { name: `${name}.scales`, dtype: "F32", shape: [N], make: async () => (await made.get()).scales },
     { name: `${name}.offsets`, dtype: "I32", shape: [N], make: async () => (await made.take()).offsets },
   ];
+}
+
+/** A vector of so many floats. */
+function vector(name: string, length: number, make: () => Promise<Float32Array>): PendingTensor {
+  return { name, dtype: "F32", shape: [length], make };
 }
 
 /** [rows, columns] bytes to look rows up in, with [rows] scales. */
@@ -116,7 +100,8 @@ function dense(tensor: StoredTensor): Dense {
 async function embedding(llama: LlamaWeights, rotation: Rotation) {
   const table = dense(await llama.embedding());
   rotation.apply(table.values);
-  return rowsToBytes(table);
+  const { values, scales } = rowsToBytes(table);
+  return { values, scales: scales.map((scale) => scale * llama.config.embeddingScale) };
 }
 
 async function output(llama: LlamaWeights, rotation: Rotation): Promise<Bytes> {
@@ -129,6 +114,7 @@ function layerTensors(llama: LlamaWeights, index: number, rotation: Rotation): P
   const layer = once(() => llama.layer(index));
   const name = (part: string) => `blocks.${index}.${part}`;
   return [
+    ...vectors(llama.config, layer.get, name, rotation),
     ...matrix(name("qkv"), width, (heads + 2 * kvHeads) * headDim, async () =>
       toBytes(attentionInputs(await layer.get(), llama.config, rotation)),
     ),
@@ -143,6 +129,58 @@ function layerTensors(llama: LlamaWeights, index: number, rotation: Rotation): P
     }),
     ...matrix(name("down"), ffn, width, async () => toBytes(down(await layer.take(), llama.config, rotation))),
   ];
+}
+
+/** What a block has beside its matrices, in models that have it. */
+function vectors(
+  config: LlamaConfig,
+  layer: () => Promise<LlamaLayer>,
+  name: (part: string) => string,
+  rotation: Rotation,
+): PendingTensor[] {
+  const { width, heads, kvHeads, headDim, biases, headNorms, postNorms } = config;
+  const qkv = (heads + 2 * kvHeads) * headDim;
+  const tensors: PendingTensor[] = [];
+  if (biases) {
+    tensors.push(
+      vector(name("qkv_bias"), qkv, async () => inputBias((await layer()).qkvBias, config)),
+      vector(name("attention_out_bias"), width, async () => {
+        const bias = Float32Array.from((await layer()).attnOutputBias ?? new Float32Array(width));
+        if (!postNorms) rotation.apply(bias);
+        return bias;
+      }),
+    );
+  }
+  if (headNorms) {
+    tensors.push(
+      vector(name("head_norms"), 2 * headDim, async () => {
+        const norms = (await layer()).headNorms!;
+        return Float32Array.of(...norms.q, ...norms.k);
+      }),
+    );
+  }
+  if (postNorms) {
+    const norms = async () => (await layer()).postNorms!;
+    tensors.push(
+      vector(name("post_attention_norm"), width, async () => (await norms()).attention),
+      vector(name("post_feed_forward_norm"), width, async () => (await norms()).feedForward),
+    );
+  }
+  return tensors;
+}
+
+/** Of queries, keys and values, each in the basis that its matrix has here. */
+function inputBias(bias: Float32Array | null, { heads, kvHeads, headDim }: LlamaConfig): Float32Array {
+  const out = Float32Array.from(bias ?? new Float32Array((heads + 2 * kvHeads) * headDim));
+  const rotated = (heads + kvHeads) * headDim;
+  for (let i = 0; i < rotated; i++) out[i]! *= pairSign(i, headDim);
+  new Rotation(headDim).apply(out.subarray(rotated));
+  return out;
+}
+
+/** The rotary embedding turns i and i + headDim / 2 of a head into one another: they share a sign. */
+function pairSign(row: number, headDim: number): number {
+  return randomSign(row % (headDim / 2));
 }
 
 /** A matrix that reads the normalised residual stream: [rows, width]. */
@@ -162,24 +200,29 @@ export function writing(weights: Dense, rotation: Rotation): Dense {
 function attentionInputs({ q, k, v, attnNorm }: LlamaLayer, { headDim }: LlamaConfig, rotation: Rotation): Dense {
   const queries = dense(q);
   const keys = dense(k);
-  // The rotary embedding turns i and i + headDim / 2 into one another: they share a sign.
-  for (const part of [queries, keys]) scaleRows(part, (row) => randomSign(row % (headDim / 2)));
+  for (const part of [queries, keys]) scaleRows(part, (row) => pairSign(row, headDim));
   return reading(stackRows([queries, keys, writing(dense(v), new Rotation(headDim))]), attnNorm, rotation);
 }
 
-function attentionOutput({ attnOutput }: LlamaLayer, { headDim }: LlamaConfig, rotation: Rotation): Dense {
-  const weights = dense(attnOutput);
-  new Rotation(headDim).apply(weights.values);
-  return writing(weights, rotation);
+/** What the block adds to the stream: turned already, unless a norm in the model's own basis comes first. */
+function adding(weights: Dense, { postNorms }: LlamaConfig, rotation: Rotation): Dense {
+  return postNorms ? weights : writing(weights, rotation);
 }
 
-function down(layer: LlamaLayer, { ffn }: LlamaConfig, rotation: Rotation): Dense {
+function attentionOutput({ attnOutput }: LlamaLayer, config: LlamaConfig, rotation: Rotation): Dense {
+  const weights = dense(attnOutput);
+  new Rotation(config.headDim).apply(weights.values);
+  return adding(weights, config, rotation);
+}
+
+function down(layer: LlamaLayer, config: LlamaConfig, rotation: Rotation): Dense {
+  const { ffn } = config;
   const weights = dense(layer.down);
   scaleColumns(
     weights,
     Float32Array.from({ length: ffn }, (_, i) => randomSign(i)),
   );
-  return writing(afterTransform(weights), rotation);
+  return adding(afterTransform(weights), config, rotation);
 }
 
 /** A matrix that reads rows after a Hadamard transform of their blocks, in place. */

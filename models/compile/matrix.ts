@@ -25,7 +25,7 @@ interface Blocks {
   readonly scales: Float32Array;
 }
 
-/** Concatenates matrices of equal width by rows, row order permuted where asked. */
+/** A trained matrix that no graph holds yet. */
 export interface Weights {
   readonly rows: number;
   readonly columns: number;
@@ -45,8 +45,7 @@ export function weightsOf(tensor: StoredTensor): Weights {
   };
 }
 
-/** A trained matrix, row-major. */
-export function fromFloats(rows: number, columns: number, floats: () => Float32Array): Weights {
+function fromFloats(rows: number, columns: number, floats: () => Float32Array): Weights {
   return { rows, columns, floats, blocks: () => toBlocks(floats()) };
 }
 
@@ -70,6 +69,7 @@ export function pickRows(source: Weights, order: ArrayLike<number>): Weights {
   };
 }
 
+/** Matrices of equal width, one below the other. */
 export function stack(parts: readonly Weights[]): Weights {
   const columns = parts[0]!.columns;
   return {

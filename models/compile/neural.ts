@@ -7,7 +7,7 @@ import { addMatrix, dense, type Matrix, weightsOf } from "./matrix.ts";
 const EPSILON = 1e-5;
 
 /** Width of the recurrent state. */
-export function neuralSize(file: SafeTensors): number {
+function neuralSize(file: SafeTensors): number {
   return file.get("hidden.weight").shape[1]!;
 }
 

@@ -48,7 +48,7 @@ export interface DraftingSession extends StepSession {
    * Steps that the engine makes by itself from the last result on, until the completion ends, which the last block
    * says, or until `pause`. It runs ahead of its reader by a bounded number of tokens. The numbers of its blocks count
    * from 0; null is returned after the last one, where it got to otherwise. No step may be asked for meanwhile.
-   * Rejects with StepError, "unsupported" where the engine lacks the pack.
+   * An engine that lacks what drafts are made from returns at once. Rejects with StepError.
    */
   run(request: RunRequest, signal: CancelSignal): AsyncGenerator<Block, RunEnd | null>;
   /** Something for the drafts of a run, from what only this side knows; it may come too late. */

@@ -21,6 +21,8 @@ export interface PlacementEstimates {
 
 /** Share of a step that drafting at the edge may cost before it is weighed against what it gains. */
 const TOLERANCE = 0.1;
+/** Steps that are drafted at the edge after an engine could not draft by itself, before it is asked again. */
+const AWAY_STEPS = 64;
 /** The other place must be this much faster before the loop moves. */
 const HYSTERESIS = 0.05;
 /** Share of an estimated gain that is left after a step at the edge. */
@@ -31,9 +33,10 @@ const MEMORY = 8;
 /**
  * Where a step is made fastest: tokens per millisecond are (1 + gain) / (stepMs + roundTripMs) at the edge, where what
  * only the edge knows helps, and 1 / stepMs at the engine. The edge is preferred while round trip and drafting stay
- * below a tenth of a step.
+ * below a tenth of a step. `plain`: nothing is drafted, so a round trip, however short, is for nothing.
  */
-export function placeOf(now: Place, { roundTripMs, stepMs, draftMs, gain }: PlacementEstimates): Place {
+export function placeOf(now: Place, { roundTripMs, stepMs, draftMs, gain }: PlacementEstimates, plain: boolean): Place {
+  if (plain) return "gpu";
   if (roundTripMs === null || stepMs === null || stepMs <= 0) return now;
   const cost = (roundTripMs + draftMs) / stepMs;
   if (cost <= TOLERANCE) return "edge";
@@ -45,16 +48,20 @@ export function placeOf(now: Place, { roundTripMs, stepMs, draftMs, gain }: Plac
 /** One request's placement: as asked for, or chosen step by step from what is observed. */
 export class Placement {
   readonly #mode: PlacementMode;
+  readonly #plain: boolean;
   #place: Place;
   #estimates: PlacementEstimates;
   #made: number | null = null;
   #needed: number | null = null;
+  /** Steps for which the engine is not asked to draft. */
+  #away = 0;
 
-  /** `gain`: PlacementEstimates. */
-  constructor(mode: PlacementMode, gain = 0) {
+  /** `plain`: nothing is drafted. */
+  constructor(mode: PlacementMode, plain = false) {
     this.#mode = mode;
+    this.#plain = plain;
     this.#place = mode === "gpu" ? "gpu" : "edge";
-    this.#estimates = { roundTripMs: null, stepMs: null, draftMs: 0, gain };
+    this.#estimates = { roundTripMs: null, stepMs: null, draftMs: 0, gain: 0 };
   }
 
   /** The last choice, and what it was made by. */
@@ -76,8 +83,18 @@ export class Placement {
   /** Where the next step's draft is made. */
   choose(roundTripMs: number | null): Place {
     this.#estimates = { ...this.#estimates, roundTripMs };
-    if (this.#mode === "auto") this.#place = placeOf(this.#place, this.#estimates);
+    if (this.#mode === "auto") this.#place = placeOf(this.#place, this.#estimates, this.#plain);
+    if (this.#mode === "gpu") this.#place = "gpu";
+    if (this.#away > 0) {
+      this.#away--;
+      this.#place = "edge";
+    }
     return this.#place;
+  }
+
+  /** The engine lacks what its drafts would be made from: the edge makes them for a while, whatever was asked for. */
+  turnedAway(): void {
+    this.#away = AWAY_STEPS;
   }
 
   /** Steps that the engine made, and that would have been enough with drafts from the edge; null: nothing to compare. */

@@ -114,9 +114,11 @@ async function* follow(
   const gain = new HintGain();
   let at = now();
   let paused = false;
+  let blocks = 0;
   for await (const block of loop.run(session, run, signal)) {
     const event: StepEvent = { ...block, place: "gpu", wallMs: now() - at };
     at = now();
+    blocks++;
     placement.observe(event, 0);
     if (hints && event.finish === null) {
       placement.compare(gain.follow(block));
@@ -129,4 +131,5 @@ async function* follow(
     session.pause();
     paused = true;
   }
+  if (blocks === 0) placement.turnedAway();
 }

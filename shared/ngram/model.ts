@@ -73,6 +73,18 @@ export class NgramModel {
     return order >= this.order ? this : new NgramModel(this.shape, this.arrays, order);
   }
 
+  /** The state after `tokens`, which follow what `state` is the state after. */
+  after(state: LmState, tokens: ArrayLike<TokenId>): LmState {
+    // A state remembers order - 1 tokens: of a prompt only the end matters.
+    const first = Math.max(0, tokens.length - (this.order - 1));
+    let reached = first > 0 ? EMPTY_STATE : state;
+    for (let i = first; i < tokens.length; i++) {
+      this.score(reached, tokens[i]!);
+      reached = this.next;
+    }
+    return reached;
+  }
+
   /** log p(token | state), natural log; sets `next` and `matched`. A token outside the vocabulary scores as the rarest. */
   score(state: LmState, token: TokenId): LogProb {
     const { backoffTable, probTable, probs } = this.arrays;
@@ -203,11 +215,6 @@ export class NgramModel {
     let context = marks[block]! + ones(word & ((1 << bit) - 1));
     if ((entry & 32) !== 0) context += ones(marks[block + 1]!);
     return context < this.limit ? context : 0;
-  }
-
-  /** Whether `token` is in the vocabulary. */
-  has(token: TokenId): boolean {
-    return token < this.vocabSize;
   }
 
   /** At least the sum of backoff weights from any longer history down to a context of at most one token. */

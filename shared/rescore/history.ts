@@ -51,7 +51,6 @@ export class History {
 
   /** The prompt first, then what each step committed. */
   commit(tokens: ArrayLike<TokenId>, runnersUp: RunnersUp = NO_RUNNERS_UP): void {
-    const { model } = this;
     if (tokens.length === 0) return;
     this.before = tokens.length > 1 ? tokens[tokens.length - 2]! : this.newest;
     this.newest = tokens[tokens.length - 1]!;
@@ -63,14 +62,7 @@ export class History {
     }
     if (!this.prefilled && this.prediction.length > 0) this.predict(tokens);
     this.prefilled = true;
-    if (model === null) return;
-    // A state remembers order - 1 tokens, so only a prompt's end matters.
-    const first = Math.max(0, tokens.length - (model.order - 1));
-    if (first > 0) this.lmState = EMPTY_STATE;
-    for (let i = first; i < tokens.length; i++) {
-      model.score(this.lmState, tokens[i]!);
-      this.lmState = model.next;
-    }
+    if (this.model !== null) this.lmState = this.model.after(this.lmState, tokens);
   }
 
   /** The prediction, then the end of the text again, so that it is what the answer goes on from. */

@@ -13,6 +13,7 @@ import type { Workspace } from "./workspace.ts";
  * Nodes of one-token histories come first, numbered like their rows of bounds; then the empty history before the first
  * column, then the others as they are met. No function here takes or gives a fraction, which V8 would box.
  */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a scope of short functions over shared constants, see workspace.ts.
 export function createGraph(work: Workspace, scores: LmScores) {
   const { K, GROUP, NONE, ROOT_ROW, MAX_NODES } = work;
   const EMPTY = ROOT_ROW;

@@ -60,14 +60,7 @@ function latticeRescorer(spec: NgramParams, pack: NgramModel | null): Rescorer {
 
   return {
     commit(tokens: ArrayLike<TokenId>): void {
-      if (model === null || spec.alpha === 0) return;
-      // A state remembers order - 1 tokens, so only a prompt's end matters.
-      const first = Math.max(0, tokens.length - (model.order - 1));
-      if (first > 0) state = EMPTY_STATE;
-      for (let i = first; i < tokens.length; i++) {
-        model.score(state, tokens[i]!);
-        state = model.next;
-      }
+      if (model !== null && spec.alpha !== 0) state = model.after(state, tokens);
     },
 
     draft(lattice: Lattice, maxNodes: number): DraftTree {

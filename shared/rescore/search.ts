@@ -13,6 +13,7 @@ export const RANKS_PER_KEY = 32 / RANK_BITS;
 assert(LIMITS.topK <= 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
 
 /** The four passes of a p-best search; see PathSearch. */
+// biome-ignore lint/complexity/noExcessiveLinesPerFunction: a scope of short functions over shared constants, see workspace.ts.
 export function createSearch(work: Workspace) {
   const { K, GROUP, ranks, ahead, toGo, depth, edge, reached, best, alive, queue } = work;
   const scores = createLmScores(work);

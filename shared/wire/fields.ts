@@ -1,7 +1,7 @@
 import { StepError } from "../errors.ts";
 import { type TokenWidth, unpackFloat16, unpackFloat32, unpackTokens } from "./packed.ts";
 
-/** Reads a decoded array in order, checking each value; everything it returns is a copy. Throws StepError "bad_frame". */
+/** Reads a decoded array in order, checking each value. All it returns but `bytes` is a copy. Throws StepError "bad_frame". */
 export class Fields {
   readonly #values: readonly unknown[];
   #at = 0;

@@ -18,7 +18,7 @@ function mix(values: readonly number[]): number {
 }
 
 /** The toy model: the next token depends on the last two. */
-export function toyNext(tokens: readonly number[]): number {
+function toyNext(tokens: readonly number[]): number {
   return mix(tokens.slice(-2)) % VOCAB;
 }
 

@@ -1,20 +1,67 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { openApiDocument } from "../../edge/openai/openapi.ts";
 import { parseChat, parseCompletion } from "../../edge/openai/params.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "../../edge/openai/refuse.ts";
 import { parseResponse, RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "../../edge/openai/response-params.ts";
 import { chatBody, completionBody } from "../../edge/openai/schema.ts";
 import { anchor } from "../../scripts/guide.ts";
 import { ROOT } from "../../scripts/paths.ts";
+import { LIMITS } from "../../shared/limits.ts";
 import { RESCORER_TYPES, rescorerModule } from "../../shared/rescore/index.ts";
 import { type ParamName, wireName } from "../../shared/rescore/params.ts";
 
 const PAGES = [
-  "README.md",
+  ...["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"],
+  ...["bench/README.md", "models/README.md", "train/README.md"],
   ...readdirSync(join(ROOT, "docs")).flatMap((f) => (f.endsWith(".md") ? [`docs/${f}`] : [])),
 ];
 const pages = PAGES.map((path) => ({ path, text: readFileSync(join(ROOT, path), "utf8") }));
+
+const { topK, latticeHeads, draftNodes } = LIMITS;
+const PROTOCOL_BOUNDS = [
+  `committed tokens of a session, prompt included | ${LIMITS.contextTokens}`,
+  `credit of a run, tokens | ${LIMITS.runCredit} |`,
+  `drafted nodes per step | ${draftNodes} |`,
+  `lattice rows (heads 2..H) | ${latticeHeads} |`,
+  `candidates per head | ${topK} |`,
+  `alternatives per token | ${LIMITS.topLogProbs} |`,
+  `one frame | ${LIMITS.frameBytes >> 10} KiB |`,
+];
+const API_BOUNDS = [
+  `body | ${LIMITS.bodyBytes >> 20} MiB |`,
+  `messages | ${LIMITS.chatMessages}, with ${LIMITS.contentParts} text parts`,
+  `prompt and completion | the model's context, at most ${LIMITS.contextTokens} tokens |`,
+  `choices | ${LIMITS.choices}, of all prompts together, ${LIMITS.choicesAtOnce} of them`,
+  `biased tokens | ${LIMITS.biases} |`,
+  `stop strings | ${LIMITS.stopStrings}, of ${LIMITS.stopLength} characters each |`,
+  `tools | ${LIMITS.tools} |`,
+  `grammar | ${LIMITS.grammarBytes >> 10} KiB; \`guided.choice\`: ${LIMITS.guidedChoices} texts |`,
+  `alternatives per token | ${LIMITS.topLogProbs} |`,
+  `\`top_k\` | 1..${topK} |`,
+  `\`max_nodes\` | 0..${draftNodes} |`,
+  `\`rescorer.order\` | 2..${LIMITS.ngramOrder}, `,
+  `\`rescorer.p_best\` | 1..${LIMITS.pBest} |`,
+];
+
+const namesIn = (text: string): string[] => [...text.matchAll(/`([A-Z_]+)`/g)].map(([, name]) => name!);
+
+/** Of the environment or of the Worker's variables and secrets, by the programs and what starts them. */
+function variablesRead(): string[] {
+  const checked = ["gpu-worker/config.ts", "edge/config.ts"].flatMap((path) => [
+    ...readFileSync(join(ROOT, path), "utf8").matchAll(/^ {2}([A-Z_]+): (?:z\b|integer|hashes|webAddress)/gm),
+  ]);
+  const read = ["scripts", "models", "gpu-worker", "edge", "shared"].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
+      .filter((file) => /\.(ts|mjs)$/.test(file))
+      .flatMap((file) => [...readFileSync(join(ROOT, folder, file), "utf8").matchAll(/process\.env\.([A-Z_]+)\b/g)]),
+  );
+  // The shell's, and what scripts/run.mjs tells the reporter of tests.
+  const internal = new Set(["PATH", "HOME", "FOREDRAFT_TEST_COUNTS"]);
+  const names = new Set([...checked, ...read].map(([, name]) => name!));
+  return [...names].filter((name) => !internal.has(name)).sort();
+}
 
 describe("the documentation", () => {
   test("links only to files and headings that exist", () => {
@@ -35,7 +82,7 @@ describe("the documentation", () => {
   test("names only source files that exist", () => {
     const missing = pages.flatMap(({ path, text }) =>
       [...text.matchAll(/`((?:edge|gpu-worker|shared|models|train|bench|scripts|test)\/[\w./-]*)`/g)].flatMap(
-        ([, file = ""]) => (existsSync(join(ROOT, file)) ? [] : [`${path}: ${file}`]),
+        ([, file = ""]) => (existsSync(join(ROOT, file)) || /\bNAME\b/.test(file) ? [] : [`${path}: ${file}`]),
       ),
     );
     expect(missing).toEqual([]);
@@ -74,6 +121,28 @@ describe("the documentation", () => {
     const messages = [{ role: "user", content: "hi" }];
     for (const [, fields = ""] of rows) {
       expect(() => parseChat({ messages, ...JSON.parse(`{${fields}}`) }), fields).not.toThrow();
+    }
+  });
+
+  test("of deploying lists every variable that is read, and no other", () => {
+    const { text } = pages.find(({ path }) => path === "docs/deploy.md")!;
+    const listed = [...text.matchAll(/^\| ((?:`[A-Z_]+`(?:, )?)+) \|/gm)].flatMap(([, names = ""]) => namesIn(names));
+    // In a command rather than in a table.
+    const shown = [...text.matchAll(/secret put ([A-Z_]+)/g)].map(([, name]) => name!);
+    expect([...new Set([...listed, ...shown])].sort()).toEqual(variablesRead());
+  });
+
+  test("begins its changelog with the version that is served and packaged", () => {
+    const [, version] = /^## (\S+)/m.exec(pages.find(({ path }) => path === "CHANGELOG.md")!.text)!;
+    const packaged = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+    expect([version, openApiDocument().info.version]).toEqual([packaged.version, packaged.version]);
+  });
+
+  test("gives the bounds that hold", () => {
+    const bounds = { "docs/protocol.md": PROTOCOL_BOUNDS, "docs/api.md": API_BOUNDS };
+    for (const [path, rows] of Object.entries(bounds)) {
+      const { text } = pages.find((page) => page.path === path)!;
+      for (const row of rows) expect(text, path).toContain(`\n| ${row}`);
     }
   });
 

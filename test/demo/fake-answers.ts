@@ -1,4 +1,4 @@
-import type { StepTrace } from "../../edge/openai/trace.ts";
+import type { StepTrace } from "../../edge/openai/answer-schemas.ts";
 
 /** What the page asked of the API. */
 export interface Asked {

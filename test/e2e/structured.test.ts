@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ReceiptBody } from "../../edge/openai/receipt.ts";
+import type { ReceiptBody } from "../../edge/openai/answer-schemas.ts";
 import { schemaFault } from "../grammar/judge.ts";
 import { randomObject } from "../grammar/random-schema.ts";
 import { Random } from "../helpers/random.ts";

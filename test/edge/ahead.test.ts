@@ -1,31 +1,23 @@
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { type Connect, createGpuClient } from "../../edge/gpu-client.ts";
-import { type GpuServer, startServer } from "../../gpu-worker/server.ts";
+import { type Drafts, type GpuServer, startServer } from "../../gpu-worker/server.ts";
 import { decodeClient } from "../../shared/codec.ts";
 import { Placement, type PlacementMode } from "../../shared/decode/placement.ts";
 import { type DecodeRequest, decode, type StepEvent } from "../../shared/decode/run.ts";
 import type { OpenSpec, StepEngine } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine } from "../fakes/fake-engine.ts";
+import { PLAIN } from "../helpers/session.ts";
 
 /** The edge's client, and what decodes over it, before a real server over a toy model. */
 
 const KEY = "a key of the tests' own";
 const PROMPT = [1, 2, 3];
 const MAX_TOKENS = 24;
-const SPEC: OpenSpec = {
-  model: "fake",
-  prompt: Uint32Array.from(PROMPT),
-  heads: 4,
-  topK: 4,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "ann",
-};
+const SPEC: OpenSpec = { ...PLAIN, model: "fake", prompt: Uint32Array.from(PROMPT), heads: 4, topK: 4, tenant: "ann" };
 
 let server: GpuServer | null = null;
 afterEach(() => server?.close(0));
@@ -36,9 +28,9 @@ const TEXT: number[] = [];
 for (let i = 0; i < MAX_TOKENS; i++) TEXT.push(engine.next([...PROMPT, ...TEXT]));
 
 /** A client of a server of its own, and the kinds of messages it sends. */
-async function client(): Promise<{ readonly remote: StepEngine; readonly sent: string[] }> {
+async function client(drafting: Drafts = DRAFTING): Promise<{ readonly remote: StepEngine; readonly sent: string[] }> {
   server = await startServer({ host: "127.0.0.1", port: 0, key: KEY });
-  server.serve(engine, DRAFTING);
+  server.serve(engine, drafting);
   const url = `${server.url.replace("http", "ws")}/v1/step`;
   const sent: string[] = [];
   const connect: Connect = async () => {
@@ -126,4 +118,23 @@ test("a run that came with the opening can be paused, and the edge goes on", asy
   const { tokens, places } = await all(decode(remote, { ...rest, elsewhere: { ...elsewhere!, placement } }));
   expect(tokens).toEqual(TEXT);
   expect(places).toEqual(["gpu", "edge"]);
+});
+
+test.each(["gpu", "auto"] as const)("%s: an engine that cannot draft leaves it to the edge", async (mode) => {
+  let asked = 0;
+  const lacking: Drafts = {
+    ...DRAFTING,
+    rescorer: async () => {
+      asked++;
+      throw new StepError("unsupported", "no such pack");
+    },
+  };
+  const { remote, sent } = await client(lacking);
+  const far = { ...request(mode, {}) };
+  const placement = new Placement(mode, mode === "auto");
+  const { tokens, places } = await all(decode(remote, { ...far, elsewhere: { ...far.elsewhere!, placement } }));
+  expect(tokens).toEqual(TEXT);
+  expect(places).toEqual(["edge"]);
+  expect(asked).toBe(1);
+  expect(sent.filter((type) => type === "run")).toHaveLength(1);
 });

@@ -45,7 +45,7 @@ function deploy(
 
 const request = (speculation: object = {}) => parseCompletion({ prompt: "hello", speculation });
 
-const ANN: Tenant = { name: "ann", memory: null, logError: () => undefined };
+const ANN: Tenant = { name: "ann", memory: null, packs: null, logError: () => undefined };
 
 describe("a bundle's packs", () => {
   test("are loaded once, with the tokenizer and the manifest", async () => {
@@ -130,6 +130,18 @@ describe("speculation given explicitly", () => {
     expect(decoding).toMatchObject(expected);
     // Where the number of nodes is not chosen each step, the engine does not choose among them either.
     expect(decoding.spec.fixed).toBe(!expected.autoNodes);
+  });
+});
+
+test("a calibration without a pack's part takes no pack", async () => {
+  const { weights, ...rest } = randomCalibration(() => 0.5);
+  const kept = Object.fromEntries(Object.entries(weights).filter(([evidence]) => !evidence.includes("lm")));
+  const { bundles } = deploy({ general: packOf(1) }, { calibration: { ...rest, weights: kept } });
+  const tree = (alpha: number) => request({ rescorer: { type: "tree", alpha } });
+  await prepare(tree(0), { bundles, tenant: ANN });
+  await expect(prepare(tree(0.3), { bundles, tenant: ANN })).rejects.toMatchObject({
+    code: "invalid_request",
+    param: "speculation.rescorer.alpha",
   });
 });
 

@@ -1,58 +1,16 @@
-import { createHash } from "node:crypto";
 import type { Hono } from "hono";
 import { type AppDeps, type AppEnv, createApp } from "../../edge/app.ts";
 import { readConfig } from "../../edge/config.ts";
-import { createTokenizer } from "../../edge/text/tokenizer.ts";
 import type { BundleInfo } from "../../shared/engine.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { type Script, ScriptedEngine } from "./scripted-engine.ts";
+import { END, IM_END, IM_START, sha256, TOKENIZER, TOKENIZER_HASH, tokenizer, tokensOf } from "./toy-tokenizer.ts";
 
-/** A byte-level BPE of 256 byte tokens, a few merges and three control tokens, with a ChatML template. */
+export { END, IM_END, IM_START, sha256, TOKENIZER, TOKENIZER_HASH, tokenizer, tokensOf };
 
 const CHATML =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
-
-const MERGES = ["h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "Ġwor l", "Ġworl d"];
-
-export const END = 257;
-export const IM_START = 258;
-export const IM_END = 259;
-
-function byteAlphabet(): string[] {
-  const printable = (b: number) => (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-  let next = 256;
-  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(printable(b) ? b : next++));
-}
-
-function tokenizerFile(): Uint8Array<ArrayBuffer> {
-  const added = ["<|pad|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"];
-  const texts = [...byteAlphabet(), ...added, ...MERGES.map((merge) => merge.replace(" ", ""))];
-  const file = {
-    version: "1.0",
-    added_tokens: added.map((content, i) => ({
-      id: 256 + i,
-      content,
-      special: true,
-      lstrip: false,
-      rstrip: false,
-      single_word: false,
-      normalized: false,
-    })),
-    normalizer: null,
-    pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, trim_offsets: true, use_regex: true },
-    post_processor: null,
-    decoder: { type: "ByteLevel", add_prefix_space: true, trim_offsets: true, use_regex: true },
-    model: { type: "BPE", vocab: Object.fromEntries(texts.map((text, id) => [text, id])), merges: MERGES },
-  };
-  return new TextEncoder().encode(JSON.stringify(file));
-}
-
-export const TOKENIZER = tokenizerFile();
-export const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
-export const TOKENIZER_HASH = sha256(TOKENIZER);
-export const tokenizer = createTokenizer(TOKENIZER);
-export const tokensOf = (text: string): number[] => tokenizer.encodeMarked(text);
 
 const COSTS = { pass: 4, row: 0.5, wanted: 0.25, context: 1, heads: 1.5 };
 
@@ -148,6 +106,7 @@ export function testApp(options: TestAppOptions = {}): TestApp {
     engineInfo: async () => info,
     registry: null,
     memory: null,
+    packs: null,
     engineMetrics: async () => [],
     readFile: async (path) => files.get(path) ?? null,
     assets: async () => new Response("asset", { status: 200 }),

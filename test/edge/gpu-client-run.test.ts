@@ -4,42 +4,14 @@ import type { StepSocket } from "../../edge/step-link.ts";
 import { decodeClient, encodeServer } from "../../shared/codec.ts";
 import { canDraft, type DraftingSession, type RunRequest } from "../../shared/decode/drafting-session.ts";
 import { chain } from "../../shared/draft-tree.ts";
-import { IDLE, type OpenSpec, type StepResult } from "../../shared/engine.ts";
-import { EMPTY_LATTICE } from "../../shared/lattice.ts";
+import { IDLE } from "../../shared/engine.ts";
 import type { ClientMessage, Echo, ServerMessage } from "../../shared/messages.ts";
 import { NO_RUNNERS_UP } from "../../shared/runners-up.ts";
+import { PLAIN, PLAIN_RUN, plainResult } from "../helpers/session.ts";
 import { INFO } from "./fixture.ts";
 
-const SPEC: OpenSpec = {
-  model: "toy",
-  prompt: Uint32Array.of(1),
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "",
-};
-const RUN: RunRequest = {
-  rescorer: { type: "none" },
-  pack: null,
-  maxNodes: 0,
-  autoNodes: false,
-  limits: { maxTokens: 4_000, eosTokens: [] },
-  guided: false,
-  verified: false,
-};
-const TIMING = { queueMs: 0, modelMs: 1, engineMs: 0 };
-const RESULT: StepResult = {
-  accepted: [],
-  bonus: 4,
-  lattice: EMPTY_LATTICE,
-  logProbs: null,
-  threshold: 0,
-  timing: TIMING,
-  load: IDLE,
-};
+const RUN: RunRequest = { ...PLAIN_RUN, limits: { maxTokens: 4_000, eosTokens: [] } };
+const RESULT = plainResult(4);
 const still = () => new AbortController().signal;
 
 /** The edge's end of a socket whose other end is this test. */
@@ -72,7 +44,7 @@ const blockOf = (index: number, tokens: number, echo: Echo | null = null): Serve
     verified: null,
     cachedTokens: 0,
     finish: null,
-    timing: TIMING,
+    timing: RESULT.timing,
   },
   echo,
 });
@@ -91,7 +63,7 @@ async function open(): Promise<DraftingSession> {
     async () => socket,
     DEADLINES,
     () => now,
-  ).open(SPEC, still());
+  ).open(PLAIN, still());
   await vi.waitFor(() => expect(socket.sent).toHaveLength(1));
   socket.tell("message", { type: "opened", bundle: INFO, cachedTokens: 0, result: RESULT });
   const session = await opening;
@@ -218,7 +190,7 @@ describe("silence", () => {
   });
 
   test("before there is a session means that the engine is not available", async () => {
-    const opening = createGpuClient(async () => socket).open(SPEC, still());
+    const opening = createGpuClient(async () => socket).open(PLAIN, still());
     const refused = expect(opening).rejects.toMatchObject({ code: "engine_unavailable" });
     await vi.advanceTimersByTimeAsync(DEADLINES.silenceMs);
     await refused;

@@ -3,7 +3,7 @@ import { replayCases } from "../../bench/eval/cases.ts";
 import { traceCompletion } from "../../bench/eval/complete.ts";
 import { evaluate } from "../../bench/eval/evaluate.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
-import type { ReceiptBody } from "../../edge/openai/receipt.ts";
+import type { ReceiptBody } from "../../edge/openai/answer-schemas.ts";
 import { manifestOf, testApp, tokensOf } from "./fixture.ts";
 
 const MAX_TOKENS = 24;

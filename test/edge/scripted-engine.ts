@@ -12,7 +12,7 @@ import {
 import { StepError } from "../../shared/errors.ts";
 import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
-import { IM_END, tokensOf } from "./fixture.ts";
+import { IM_END, tokensOf } from "./toy-tokenizer.ts";
 
 export interface Script {
   /** The completion, whatever the prompt; then <|im_end|> unless `endless`. */

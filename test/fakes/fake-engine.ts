@@ -27,7 +27,7 @@ export interface FakeOptions extends ToyOptions {
   readonly threshold?: number;
 }
 
-export const FAKE_BUNDLE: BundleInfo = {
+const FAKE_BUNDLE: BundleInfo = {
   model: "fake",
   tokenizerHash: "00",
   vocabSize: 48,

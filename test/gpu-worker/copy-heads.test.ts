@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { CopySources, LONGEST_MATCH, mixCopies } from "../../gpu-worker/copy-heads.ts";
 import { chain } from "../../shared/draft-tree.ts";
-import { createLattice } from "../../shared/lattice.ts";
+import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import type { CopyHeads } from "../../shared/manifest.ts";
 import { Random } from "../helpers/random.ts";
 import { ToyModel, toyHash, toyLattice } from "./toy-model.ts";
@@ -12,6 +12,11 @@ function sourcesOf(text: readonly number[]): CopySources {
   for (const token of text) sources.push(token);
   sources.find();
   return sources;
+}
+
+/** Of `sources`, as everySource lists them. */
+function listed(sources: CopySources): [number, number][] {
+  return Array.from({ length: sources.count }, (_, s) => [sources.match[s]!, sources.at[s]!]);
 }
 
 /** [match length, index] of every earlier occurrence of the last token, as train/copies.py defines them. */
@@ -38,20 +43,57 @@ function params(heads: number, gate: number): CopyHeads {
   };
 }
 
+function randomParams(random: Random, heads: number): CopyHeads {
+  const row = (length: number) => Array.from({ length }, () => random.unit() * 4 - 2);
+  const perMatch = () => Array.from({ length: heads }, () => row(LONGEST_MATCH + 1));
+  return { match: perMatch(), age: row(heads), gateMatch: perMatch(), gateAgree: row(heads) };
+}
+
+/** [token, probability] of row j mixed with copies, likeliest first, from the definitions alone. */
+function mixture(lattice: Lattice, j: number, gate: number, text: readonly number[], given: CopyHeads) {
+  const sources = everySource(text).slice(0, 16);
+  const n = text.length - 1;
+  // What is beyond the text's end repeats it from the source on.
+  const follows = (index: number): number => {
+    const endless = [...text];
+    for (let at = n + 1; at <= n + 1 + j; at++) endless.push(endless[at - (n - index)]!);
+    return endless[index + 1 + j]!;
+  };
+  const weights = sources.map(([match, index]) =>
+    Math.exp(given.match[j]![match]! + given.age[j]! * Math.log(n - index)),
+  );
+  const total = weights.reduce((sum, weight) => sum + weight, 0);
+  const copies = new Map<number, number>();
+  for (const [s, [, index]] of sources.entries()) {
+    const token = follows(index);
+    copies.set(token, (copies.get(token) ?? 0) + weights[s]! / total);
+  }
+  const heads = new Map<number, number>();
+  for (let r = 0; r < lattice.k; r++)
+    heads.set(lattice.tokens[j * lattice.k + r]!, lattice.logProbs[j * lattice.k + r]!);
+  let share = 0;
+  if (sources.length > 0) {
+    const agree = Math.max(...copies.values());
+    share = 1 / (1 + Math.exp(-(gate + given.gateMatch[j]![sources[0]![0]]! + given.gateAgree[j]! * agree)));
+  }
+  const tokens = [...new Set([...heads.keys(), ...copies.keys()])];
+  const probability = (token: number) =>
+    (1 - share) * Math.exp(heads.get(token) ?? Number.NEGATIVE_INFINITY) + share * (copies.get(token) ?? 0);
+  return tokens.map((token) => [token, probability(token)] as const).sort((a, b) => b[1] - a[1]);
+}
+
 describe("the sources of the newest token", () => {
   test("are the longest matches, the newest of equal ones, at most 16", () => {
     const random = new Random(5);
     for (let round = 0; round < 200; round++) {
       const text = Array.from({ length: random.int(1, 60) }, () => random.int(0, 3));
-      const sources = sourcesOf(text);
-      const found = Array.from({ length: sources.count }, (_, s) => [sources.match[s]!, sources.at[s]!]);
-      expect(found).toEqual(everySource(text).slice(0, 16));
+      expect(listed(sourcesOf(text))).toEqual(everySource(text).slice(0, 16));
     }
   });
 
   test("stay right as a long text grows", () => {
     const text = Array.from({ length: 1000 }, (_, i) => (i * i) % 97);
-    expect(sourcesOf(text).count).toBe(Math.min(16, everySource(text).length));
+    expect(listed(sourcesOf(text))).toEqual(everySource(text).slice(0, 16));
   });
 
   test("propose what followed, periodically beyond the end", () => {
@@ -74,6 +116,25 @@ describe("mixing copies into a lattice", () => {
     expect(mixCopies(lattice, Float32Array.of(9), sourcesOf([1, 2, 3]), params(1, 9))).toBe(lattice);
   });
 
+  test("gives what the formulas of train/copies.py give, the likeliest first", () => {
+    const random = new Random(7);
+    for (let round = 0; round < 200; round++) {
+      const text = Array.from({ length: random.int(2, 40) }, () => random.int(0, 7));
+      const rows = toyLattice(round, 1, { ...new ToyModel().shape, latticeHeads: 3, topK: 4, vocabSize: 12 });
+      const gate = Float32Array.from({ length: 3 }, () => random.unit() * 6 - 3);
+      const given = randomParams(random, 3);
+      const mixed = mixCopies(rows, gate, sourcesOf(text), given);
+      for (let j = 0; j < 3; j++) {
+        const expected = mixture(rows, j, gate[j]!, text, given);
+        for (let r = j * 4; r < (j + 1) * 4; r++) {
+          const rank = r - j * 4;
+          expect(Math.exp(mixed.logProbs[r]!), `round ${round}`).toBeCloseTo(expected[rank]![1], 5);
+          expect(expected.find(([token]) => token === mixed.tokens[r])![1]).toBeCloseTo(expected[rank]![1], 5);
+        }
+      }
+    }
+  });
+
   test("keeps rows distinct, falling and at most certain", () => {
     const random = new Random(6);
     for (let round = 0; round < 100; round++) {
@@ -85,6 +146,7 @@ describe("mixing copies into a lattice", () => {
         const row = [...mixed.logProbs.subarray(j * 4, j * 4 + 4)];
         expect(row).toEqual(row.toSorted((a, b) => b - a));
         expect(Math.max(...row)).toBeLessThanOrEqual(0);
+        expect(new Set(mixed.tokens.subarray(j * 4, j * 4 + 4)).size).toBe(4);
       }
     }
   });
@@ -97,11 +159,10 @@ test("a session's lattice copies from its own committed text", async () => {
   let outcome = await session.extend(text.length);
   for (let step = 0; step < 40; step++) {
     text.push(outcome!.bonus);
-    const sources = sourcesOf(text);
-    if (sources.count > 0) {
+    const sources = everySource(text).slice(0, 16);
+    if (sources.length > 0) {
       // With the gates open all the way only copies are left at the top of each row.
-      const proposed = Array.from({ length: sources.count }, (_, s) => sources.proposal(s, 1));
-      expect(proposed).toContain(outcome!.lattice.tokens[0]);
+      expect(sources.map(([, index]) => text[index + 1])).toContain(outcome!.lattice.tokens[0]);
     } else {
       expect(outcome!.lattice).toEqual(toyLattice(toyHash(text.slice(0, -1)), text.at(-1)!, model.shape));
     }

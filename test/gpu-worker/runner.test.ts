@@ -133,7 +133,7 @@ test("sessions share a pass, and one call of the heads", async () => {
     const spec = { ...GREEDY, heads: id === 1 ? 0 : 3, topK: 4 };
     runner.open(id, { spec, text: Uint32Array.from(prompt), promptTokens: prompt.length }, [], 0);
   }
-  const items = prompts.map((prompt, id) => ({ id, pages: [10 + id], work: { rows: prompt.length } }));
+  const items = prompts.map((prompt, id) => ({ id, pages: [10 + id], work: { rows: prompt.length }, heads: true }));
   const { outcomes, lattices } = await runner.run(items);
   expect(outcomes.map((outcome) => outcome?.bonus)).toEqual(prompts.map((prompt) => toyNext(prompt, 16)));
   expect(outcomes.map((outcome) => outcome?.lattice.heads)).toEqual([3, 0, 3]);
@@ -148,9 +148,9 @@ test("a session that goes on from its text is as if it had never been away", asy
   const runner = new ModelRunner(new ToyModel());
   const spec = { ...GREEDY, heads: 3, topK: 4 };
   runner.open(7, { spec, text: Uint32Array.from(text), promptTokens: PROMPT.length }, [], 0);
-  const { outcomes } = await runner.run([{ id: 7, pages: [1], work: { rows: text.length - 1 } }]);
+  const { outcomes } = await runner.run([{ id: 7, pages: [1], work: { rows: text.length - 1 }, heads: true }]);
   expect(outcomes).toEqual([null]);
-  const again = await runner.run([{ id: 7, pages: [], work: { draft: EMPTY_TREE, heads: true } }]);
+  const again = await runner.run([{ id: 7, pages: [], work: { draft: EMPTY_TREE }, heads: true }]);
   expect(again.outcomes[0]).toEqual(next);
 });
 

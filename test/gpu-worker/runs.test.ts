@@ -11,19 +11,10 @@ import { type BlockMessage, type ClientMessage, PROTOCOL_VERSION, type ServerMes
 import { openSocket } from "../contract/ws-client.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
+import { PLAIN } from "../helpers/session.ts";
 
 const KEY = "a key for these tests";
-const SPEC: OpenSpec = {
-  model: "fake",
-  prompt: Uint32Array.of(1, 2, 3),
-  heads: 4,
-  topK: 4,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: true,
-  tenant: "",
-};
+const SPEC: OpenSpec = { ...PLAIN, model: "fake", prompt: Uint32Array.of(1, 2, 3), heads: 4, topK: 4, fixed: true };
 const REQUEST: RunRequest = {
   rescorer: { type: "none" },
   pack: null,
@@ -136,7 +127,7 @@ describe("a run", () => {
     expect(last()).toMatchObject({ end: { steps: 0 } });
   });
 
-  test("is told what the bundle lacks", async () => {
+  test("for which the bundle lacks something is paused at once, and the peer drafts", async () => {
     const lacking: Drafts = {
       ...DRAFTING,
       rescorer: async () => {
@@ -146,9 +137,13 @@ describe("a run", () => {
     const { got, send, until, last } = await start({}, {}, lacking);
     send(OPEN);
     await until(() => got.length === 1);
-    send(run(100));
-    await until(() => last()?.type === "failed");
-    expect(last()).toMatchObject({ code: "unsupported" });
+    send({ type: "step", index: 0, draft: EMPTY_TREE });
+    await until(() => got.length === 2);
+    send(run(100, {}, 1));
+    await until(() => last()?.type === "paused");
+    expect(last()).toMatchObject({ end: { steps: 1, result: { bonus: plain(2)[1] } } });
+    send({ type: "step", index: 1, draft: EMPTY_TREE });
+    await until(() => last()?.type === "stepped");
   });
 
   test("that gets no credit for too long is ended", async () => {

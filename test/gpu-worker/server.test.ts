@@ -11,20 +11,11 @@ import { type FailedMessage, PROTOCOL_VERSION } from "../../shared/messages.ts";
 import { ask, openSocket } from "../contract/ws-client.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
+import { PLAIN } from "../helpers/session.ts";
 import { metric } from "./metric.ts";
 
 const KEY = "a key for these tests";
-const SPEC: OpenSpec = {
-  model: "fake",
-  prompt: Uint32Array.of(1, 2, 3),
-  heads: 2,
-  topK: 4,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "",
-};
+const SPEC: OpenSpec = { ...PLAIN, model: "fake", prompt: Uint32Array.of(1, 2, 3), heads: 2, topK: 4 };
 const OPEN = { type: "open", version: PROTOCOL_VERSION, spec: SPEC } as const;
 const STEP = { type: "step", index: 0, draft: EMPTY_TREE } as const;
 const never = new AbortController().signal;

@@ -6,8 +6,9 @@ import { ModelRunner, RunnerLost } from "../../gpu-worker/runner.ts";
 import { assert } from "../../shared/assert.ts";
 import type { BundleInfo, OpenSpec } from "../../shared/engine.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { PLAIN } from "../helpers/session.ts";
 
-export const TOY_SHAPE: ModelShape = {
+const TOY_SHAPE: ModelShape = {
   vocabSize: 16,
   contextTokens: 600,
   latticeHeads: 3,
@@ -94,7 +95,7 @@ function slotOf(pages: Int32Array, token: number): number {
   return pages[Math.floor(token / PAGE_TOKENS)]! * PAGE_TOKENS + (token % PAGE_TOKENS);
 }
 
-export const TOY_INFO: BundleInfo = {
+const TOY_INFO: BundleInfo = {
   ...TOY_SHAPE,
   model: "toy",
   tokenizerHash: "",
@@ -103,17 +104,7 @@ export const TOY_INFO: BundleInfo = {
   neural: false,
 };
 
-export const TOY_SPEC: OpenSpec = {
-  model: "toy",
-  prompt: Uint32Array.of(1, 2, 3),
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "",
-};
+export const TOY_SPEC: OpenSpec = { ...PLAIN, prompt: Uint32Array.of(1, 2, 3) };
 
 /** The engine over toy models: a model that is lost is replaced by a new one with an empty cache. */
 export class ToyEngine implements EngineModel {

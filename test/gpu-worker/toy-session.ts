@@ -1,6 +1,6 @@
 import { PAGE_TOKENS } from "../../gpu-worker/model.ts";
 import type { NeuralModel } from "../../gpu-worker/neural.ts";
-import { ModelRunner, type Outcome, type RunnerSpec } from "../../gpu-worker/runner.ts";
+import { ModelRunner, type Outcome, type RunnerItem, type RunnerSpec } from "../../gpu-worker/runner.ts";
 import type { DraftTree } from "../../shared/draft-tree.ts";
 import { ToyModel } from "./toy-model.ts";
 
@@ -28,23 +28,23 @@ export class ToySession {
 
   /** The next `rows` tokens of the prompt; the outcome comes with the last of them. */
   async extend(rows: number): Promise<Outcome | null> {
-    const outcome = await this.#run(rows, { rows });
+    const outcome = await this.#run(rows, { rows }, true);
     this.#length += rows;
     return outcome;
   }
 
   async step(draft: DraftTree, heads = true): Promise<Outcome> {
-    const outcome = (await this.#run(draft.tokens.length + 1, { draft, heads }))!;
+    const outcome = (await this.#run(draft.tokens.length + 1, { draft }, heads))!;
     this.#length += outcome.accepted.length + 1;
     return outcome;
   }
 
-  async #run(rows: number, work: { rows: number } | { draft: DraftTree; heads: boolean }): Promise<Outcome | null> {
+  async #run(rows: number, work: RunnerItem["work"], heads: boolean): Promise<Outcome | null> {
     const needed = Math.ceil((this.#length + rows) / PAGE_TOKENS) - this.#pages;
     // Neither the first ones nor in order.
     const pages = Array.from({ length: Math.max(0, needed) }, (_, i) => ((this.#pages + i) * 7 + 3) % this.model.pages);
     this.#pages += pages.length;
-    const { outcomes } = await this.runner.run([{ id: 0, pages, work }]);
+    const { outcomes } = await this.runner.run([{ id: 0, pages, work, heads }]);
     return outcomes[0] ?? null;
   }
 }

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { defaultCacheDir } from "../../gpu-worker/config.ts";
+import { llamaTraits } from "../../gpu-worker/integer/layout.ts";
 import { IntegerModel } from "../../gpu-worker/integer/model.ts";
 import { buildBase } from "../../models/compile/base.ts";
 import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
@@ -230,7 +231,7 @@ describe("random heads", () => {
     await writeIntegerHeads(headsPath, weights, file, HEADS.topK);
     const heads = { latticeHeads: HEADS.count, topK: HEADS.topK, copyHeads: headsInfo(file).copy, taps: HEADS.taps };
     const model = await IntegerModel.load({
-      shape: { ...sizes, ...heads, contextTokens: 64, kvBytes: 1 << 20, members },
+      shape: { ...sizes, ...heads, traits: llamaTraits(sizes), contextTokens: 64, kvBytes: 1 << 20, members },
       ropeFrequencies: [...ropeFrequencies],
       weightsPath,
       headsPath,

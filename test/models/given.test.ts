@@ -10,6 +10,9 @@ import { parseMethod } from "../../bench/eval/methods.ts";
 import { createLocalEngine } from "../../gpu-worker/local.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { sha256 } from "../../models/cache.ts";
+import { integerFault } from "../../models/compile/integer.ts";
+import { GgufFile } from "../../models/gguf.ts";
+import { readLlama } from "../../models/llama.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 
 const SMALL = join(import.meta.dirname, "small");
@@ -74,7 +77,8 @@ describe.each(MODELS)("a GGUF file without heads, %s", (name) => {
     const manifest = await manifestOf(bundle);
     expect(manifest).toMatchObject({ name, latticeHeads: 0, graphs: { heads: null, neural: null } });
     expect(basename(bundle)).toBe(name);
-    expect(notices).toHaveLength(manifest.precision === "fp32" ? 1 : 0);
+    expect(manifest.precision).toBe("int8");
+    expect(notices).toEqual([]);
     const engine = await createLocalEngine(bundle, { kvLimitBytes: 16 << 20, threads: 1 });
     const phrase = [40, 71, 90, 33, 120, 77];
     const prompt = Uint32Array.from([...phrase, 50, ...phrase, 60, ...phrase]);
@@ -87,7 +91,8 @@ describe.each(MODELS)("a GGUF file without heads, %s", (name) => {
         [],
       );
     const plain = await run("ar");
-    for (const method of ["ngram-4-prompt", "ngram-4-4best-prompt"]) {
+    expect(manifest.defaults.rescorer).toMatchObject({ type: "tree", alpha: 0, prompt: true });
+    for (const method of ["tree-16", "ngram-4-prompt", "ngram-4-4best-prompt"]) {
       const drafted = await run(method);
       expect(drafted.output, method).toEqual(plain.output);
       expect(drafted.counters.draftedTokens, method).toBeGreaterThan(0);
@@ -129,11 +134,10 @@ describe("a file that cannot be served", () => {
     await expect(ensureBundle(await make(), quiet)).rejects.toThrow(words);
   });
 
-  it("does not take integers for what the kernel cannot do", async () => {
-    const path = join(SMALL, "gemma2.gguf");
-    await expect(ensureBundle(path, { ...quiet, precision: "int8" })).rejects.toThrow(
-      /int8 does without gelu, .*--precision fp32/,
-    );
+  it("does not take integers for sizes that the kernel cannot do", async () => {
+    const { config } = await readLlama(await GgufFile.open(join(SMALL, "gemma2.gguf")));
+    expect(integerFault(config)).toBeNull();
+    expect(integerFault({ ...config, vocabSize: 32_001 })).toMatch(/vocabSize .* multiple of 4, not 32001/);
   });
 });
 

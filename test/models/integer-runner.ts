@@ -1,7 +1,9 @@
 import { defaultCacheDir } from "../../gpu-worker/config.ts";
+import { llamaTraits } from "../../gpu-worker/integer/layout.ts";
 import { IntegerModel } from "../../gpu-worker/integer/model.ts";
 import type { Segment } from "../../gpu-worker/model.ts";
 import type { LlamaSizes } from "../../models/llama.ts";
+import type { Traits } from "../../shared/manifest.ts";
 import type { Forward, PlainRunner } from "./base-runner.ts";
 
 /** Any pages in any order, enough for every test. */
@@ -17,14 +19,27 @@ export class IntegerRunner implements PlainRunner {
     this.#model = model;
   }
 
-  /** @param weightsPath as models/compile/integer.ts writes it */
-  static async open(weightsPath: string, config: LlamaSizes, taps: readonly number[]): Promise<IntegerRunner> {
+  /** @param weightsPath as models/compile/integer.ts writes it @param traits null: as Llama */
+  static async open(
+    weightsPath: string,
+    config: LlamaSizes,
+    taps: readonly number[],
+    traits: Traits | null = null,
+  ): Promise<IntegerRunner> {
     const { layers, width, heads, kvHeads, headDim, ffn, vocabSize, normEps, ropeFrequencies } = config;
     const sizes = { layers, width, heads, kvHeads, headDim, ffn, vocabSize, normEps };
     const none = { latticeHeads: 0, topK: 0, copyHeads: null };
     const contextTokens = PAGES.length * PAGE_TOKENS;
     const model = await IntegerModel.load({
-      shape: { ...sizes, ...none, contextTokens, taps, kvBytes: 16 << 20, members: 1 },
+      shape: {
+        ...sizes,
+        ...none,
+        traits: traits ?? llamaTraits(sizes),
+        contextTokens,
+        taps,
+        kvBytes: 16 << 20,
+        members: 1,
+      },
       ropeFrequencies: [...ropeFrequencies],
       weightsPath,
       cacheDir: defaultCacheDir(),

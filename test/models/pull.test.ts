@@ -67,6 +67,7 @@ function source(urls?: readonly string[]): BundleSource {
     notice: null,
     gguf: { sha256: SHA256, bytes: WEIGHTS.length, urls: [...(urls ?? [url])] },
     heads: "heads.safetensors",
+    folder: null,
     precision: "fp32",
     contextTokens: 64,
     topK: 4,

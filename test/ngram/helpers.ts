@@ -18,7 +18,7 @@ export function prng(seed: number): () => number {
 }
 
 /** Documents with Zipf-like tokens in which some pairs recur, so that every order has something to say. */
-export function toyTokens(random: () => number, vocabSize: number, documents: number, length: number): Uint16Array {
+function toyTokens(random: () => number, vocabSize: number, documents: number, length: number): Uint16Array {
   const out: number[] = [];
   for (let d = 0; d < documents; d++) {
     let last = 0;

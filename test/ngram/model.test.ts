@@ -36,6 +36,8 @@ describe.each([
       expect(model.matched).toBeLessThanOrEqual(asked);
       state = model.next;
       history.push(token);
+      expect(model.after(EMPTY_STATE, history)).toBe(state);
+      expect(model.after(cut, [token])).toBe(state);
     }
   });
 

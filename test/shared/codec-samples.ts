@@ -36,7 +36,7 @@ const ADJUST: Adjustments = {
   presence: 2,
 };
 
-export const BUNDLE: BundleInfo = {
+const BUNDLE: BundleInfo = {
   model: "tiny",
   tokenizerHash: "00ff",
   vocabSize: 49_152,

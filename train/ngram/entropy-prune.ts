@@ -44,7 +44,7 @@ export function pruningCosts(
 }
 
 /** Entries cheaper than `threshold` go, unless a kept longer n-gram has them as prefix or suffix. */
-export function keepAbove(table: NgramTable, costs: readonly Float32Array[], threshold: number): Uint8Array[] {
+function keepAbove(table: NgramTable, costs: readonly Float32Array[], threshold: number): Uint8Array[] {
   const keep = costs.map((level) => {
     const flags = new Uint8Array(level.length);
     for (let i = 0; i < level.length; i++) if (level[i]! >= threshold) flags[i] = 1;

@@ -146,7 +146,7 @@ function smooth({ counts, kept, prefixes, prefixKept, numbers, own, level, below
 }
 
 /** D_k = k - (k + 1) Y n_{k+1} / n_k with Y = n_1 / (n_1 + 2 n_2), over counts of counts. */
-export function estimateDiscounts(counts: NgramCounts, boundary: number): Discounts {
+function estimateDiscounts(counts: NgramCounts, boundary: number): Discounts {
   const n = [0, 0, 0, 0, 0];
   for (let i = 0; i < counts.count; i++) {
     const count = counts.counts[i]!;

@@ -18,7 +18,7 @@ import type { NgramTable } from "./table.ts";
 const MARGIN = 1e-4;
 
 /** Which entries, per order below the top, are contexts: they have children, or a backoff weight, or a longer context ends in them. */
-export function markContexts(table: NgramTable): Uint8Array[] {
+function markContexts(table: NgramTable): Uint8Array[] {
   const marks = table.levels
     .slice(0, -1)
     .map(({ count, firstChild, logBackoffs }) =>

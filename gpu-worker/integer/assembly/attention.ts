@@ -1,5 +1,5 @@
 import { keyScalesOf, keysOf, PAGE, valueScalesOf } from "./cache";
-import { coefficient, largest, leastExponent, magic, nearest, scaleBy } from "./math";
+import { capped, coefficient, largest, leastExponent, magic, nearest, scaleBy } from "./math";
 import { mix, put, SPAN, tileOf } from "./mix";
 import { headDim, heads, kvHeads } from "./shape";
 
@@ -12,6 +12,9 @@ import { headDim, heads, kvHeads } from "./shape";
  *   row, rows, head, visible, total, table, masks
  * Row i of it sees the slots [0, visible), and of [visible, total), at most 64, those whose bits are set in the i-th
  * uint64 at `masks`. `table` is the session's page table, int32 each.
+ *
+ * Through a window a row sees no slot below its position - window + 1, and the bits are others, `masksApart` bytes
+ * after those: a slot below `visible` holds the token of its own number's position, one of a draft tree need not.
  */
 const ITEM_BYTES: usize = 28;
 
@@ -20,14 +23,29 @@ const WEIGHT: f32 = 32767;
 /** What a likelihood relative to the largest is counted in for the softmax's denominator. */
 const UNIT: f32 = 262144;
 
+/**
+ * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay.
+ */
 export function attend(
   from: i32, to: i32, layer: i32, items: usize, queries: usize, queryScales: usize, out: usize, scratch: usize,
+  window: i32, positions: usize, masksApart: usize, cap: f32,
 ): void {
   for (let item = from; item < to; item++) {
     const at = items + <usize>item * ITEM_BYTES;
     const group = heads / kvHeads;
-    const rows = load<i32>(at, 4), head = load<i32>(at, 8), visible = load<i32>(at, 12), total = load<i32>(at, 16);
-    const table = <usize>load<u32>(at, 20), masks = <usize>load<u32>(at, 24);
+    const rows = load<i32>(at, 4), head = load<i32>(at, 8);
+    let visible = load<i32>(at, 12), total = load<i32>(at, 16);
+    let table = <usize>load<u32>(at, 20), masks = <usize>load<u32>(at, 24);
+    const places = positions + (<usize>load<i32>(at) << 2);
+    // Slots of whole pages that no row of the run sees are as if they were not there.
+    let skipped = 0;
+    if (window != 0) {
+      skipped = lowestSeen(places, rows, window, visible) / PAGE * PAGE;
+      table += <usize>(skipped / PAGE) << 2;
+      visible -= skipped;
+      total -= skipped;
+      masks += masksApart;
+    }
     const count = (total + PAGE - 1) / PAGE;
     const vectors = rows * group;
     const first = load<i32>(at) * heads + head * group;
@@ -48,6 +66,11 @@ export function attend(
     score(layer, head, table, count, pointers, scales, vectors, scores, stride);
     for (let i = 0; i < vectors; i++) {
       const row = scores + <usize>i * stride;
+      if (cap != 0) limit(row, count, cap);
+      if (window != 0) {
+        const unseen = load<i32>(places + (<usize>(i / group) << 2)) - window + 1 - skipped;
+        for (let slot = 0; slot < unseen; slot++) store<f32>(row + (<usize>slot << 2), -Infinity);
+      }
       mask(row, visible, total, count * PAGE, load<u64>(masks + (<usize>(i / group) << 3)));
       store<f32>(factors + (<usize>i << 2), weigh(layer, head, table, count, row));
     }
@@ -58,6 +81,19 @@ export function attend(
         load<f32>(factors + (<usize>i << 2)), out + (<usize>(query * headDim) << 2));
     }
   }
+}
+
+/** The lowest slot that one of the rows at these positions sees, at most `most`. */
+function lowestSeen(positions: usize, rows: i32, window: i32, most: i32): i32 {
+  let lowest = most;
+  for (let i = 0; i < rows; i++) lowest = min(lowest, load<i32>(positions + (<usize>i << 2)) - window + 1);
+  return max(lowest, 0);
+}
+
+function limit(scores: usize, count: i32, cap: f32): void {
+  const most = f32x4.splat(cap), inverse = f32x4.splat(1 / cap);
+  const end = scores + (<usize>count << 6);
+  for (let p = scores; p < end; p += 16) v128.store(p, capped(v128.load(p), most, inverse));
 }
 
 /** Products of the query vectors and every key, [vectors][stride / 4] float32. */

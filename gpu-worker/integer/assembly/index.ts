@@ -5,5 +5,6 @@
 export { attend } from "./attention";
 export { moveSlot } from "./cache";
 export { activate, features, likeliest, states } from "./drafts";
+export { addNormalised } from "./post";
 export { addAndNormalise, embed, gate, logits, quantise, splitHeads } from "./rows";
 export { configure } from "./shape";

@@ -21,6 +21,11 @@ const TABLE = memory.data<f32>([
   // Signs of the first two steps of a Hadamard transform.
   0, -0.0, 0, -0.0,
   0, 0, -0.0, -0.0,
+  // Of gelu, approximated by tanh: the exponent of 2 is x (a + b x^2). Then what tanh's exponent is of x, and 2.
+  -2.3022082, -2.3022082, -2.3022082, -2.3022082,
+  -0.10294324, -0.10294324, -0.10294324, -0.10294324,
+  2.8853901, 2.8853901, 2.8853901, 2.8853901,
+  2, 2, 2, 2,
 ], 16);
 
 @inline
@@ -73,6 +78,23 @@ export function power(t: v128): v128 {
 export function silu(x: v128): v128 {
   const t = f32x4.pmin(constant(8), f32x4.pmax(constant(7), f32x4.mul(x, constant(9))));
   return f32x4.div(x, f32x4.add(coefficient(0), power(t)));
+}
+
+/** x * sigmoid(1.5957691 (x + 0.044715 x^3)) */
+@inline
+export function gelu(x: v128): v128 {
+  const exponent = f32x4.mul(x, f32x4.add(constant(12), f32x4.mul(constant(13), f32x4.mul(x, x))));
+  const t = f32x4.pmin(constant(8), f32x4.pmax(constant(7), exponent));
+  return f32x4.div(x, f32x4.add(coefficient(0), power(t)));
+}
+
+/** cap * tanh(x / cap), of which the inverse is given, too. */
+@inline
+export function capped(x: v128, cap: v128, inverse: v128): v128 {
+  const exponent = f32x4.mul(f32x4.mul(x, inverse), constant(14));
+  const t = f32x4.pmin(constant(8), f32x4.pmax(constant(7), exponent));
+  const below = f32x4.div(constant(15), f32x4.add(coefficient(0), power(t)));
+  return f32x4.mul(cap, f32x4.sub(coefficient(0), below));
 }
 
 /** e^(x - most), where x is not above `most`; what is smaller than 2^-126 as that. */

@@ -1,7 +1,7 @@
 import { putKey, putValue } from "./cache";
-import { hadamard, largest, silu, sum } from "./math";
+import { capped, gelu, hadamard, largest, silu, sum } from "./math";
 import { largestOf, product, shard, toBytes, toWords } from "./product";
-import { context, epsilon, ffn, ffnBlock, headBlock, headDim, heads, kvHeads, rotary, width } from "./shape";
+import { context, epsilon, ffn, ffnBlock, headBlock, headDim, heads, kvHeads, width } from "./shape";
 
 /*
  * What lies between two matrix products of the base model, row by row.
@@ -26,12 +26,12 @@ export function embedding(token: i32, table: usize, scales: usize, target: usize
 }
 
 /**
- * x += product (unless `sums` is 0), then the root-mean-square normalised row as bytes (unless `bytes` is 0); the
- * norm's weights are in the matrices.
+ * x += product (unless `sums` is 0) and `bias` (unless it is 0), then the root-mean-square normalised row as bytes
+ * (unless `bytes` is 0); the norm's weights are in the matrices.
  */
 export function addAndNormalise(
   from: i32, to: i32, rows: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize, scales: usize,
-  x: usize, bytes: usize, byteScales: usize,
+  bias: usize, x: usize, bytes: usize, byteScales: usize,
 ): void {
   for (let row = from; row < to; row++) {
     const target = x + (<usize>(row * width) << 2);
@@ -42,7 +42,8 @@ export function addAndNormalise(
         let at = shard(sums, rows, row, c, next);
         for (; c < next; c += 4, at += 16) {
           const i = <usize>c << 2;
-          const update = product(at, offsets + i, columnScales + i, rowScale);
+          let update = product(at, offsets + i, columnScales + i, rowScale);
+          if (bias != 0) update = f32x4.add(update, v128.load(bias + i));
           v128.store(target + i, f32x4.add(v128.load(target + i), update));
         }
       }
@@ -69,12 +70,12 @@ export function quantise(from: i32, to: i32, source: usize, count: i32, bytes: u
 }
 
 /**
- * Gate and up, [ffn] each -> silu(gate) * up, transformed blockwise, as bytes. A shard of the sums has both for its
- * columns, gate first.
+ * Gate and up, [ffn] each -> silu(gate) * up, or gelu(gate) * up where `bell`, transformed blockwise, as bytes. A shard
+ * of the sums has both for its columns, gate first.
  */
 export function gate(
   from: i32, to: i32, rows: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize, scales: usize,
-  scratch: usize, bytes: usize, byteScales: usize,
+  bell: bool, scratch: usize, bytes: usize, byteScales: usize,
 ): void {
   const half = <usize>ffn << 2;
   for (let row = from; row < to; row++) {
@@ -87,7 +88,7 @@ export function gate(
         const i = <usize>c << 2;
         const g = product(at, offsets + i, columnScales + i, rowScale);
         const up = product(at + across, offsets + half + i, columnScales + half + i, rowScale);
-        v128.store(scratch + i, f32x4.mul(silu(g), up));
+        v128.store(scratch + i, f32x4.mul(bell ? gelu(g) : silu(g), up));
       }
     }
     hadamard(scratch, ffn, ffnBlock);
@@ -96,11 +97,35 @@ export function gate(
   }
 }
 
-/** Rotates the two halves of a head by its position's angles, then transforms it blockwise. */
+/**
+ * Normalises a head (unless `norm`, its weights, is 0), rotates its two halves by its position's angles (unless
+ * `angles` is 0), then transforms it blockwise.
+ */
 @inline
-function placed(head: usize, position: i32): void {
+function placed(head: usize, position: i32, norm: usize, angles: usize): void {
+  if (norm != 0) normalise(head, norm);
+  if (angles != 0) turn(head, position, angles);
+  hadamard(head, headDim, headBlock);
+}
+
+/** A head divided by its root mean square, times the norm's weights. */
+function normalise(head: usize, weights: usize): void {
+  const size = <usize>headDim << 2;
+  let squares = f32x4.splat(0);
+  for (let i: usize = 0; i < size; i += 16) {
+    const v = v128.load(head + i);
+    squares = f32x4.add(squares, f32x4.mul(v, v));
+  }
+  const inverse = f32x4.splat(1 / sqrt<f32>(sum(squares) / <f32>headDim + epsilon));
+  for (let i: usize = 0; i < size; i += 16) {
+    v128.store(head + i, f32x4.mul(f32x4.mul(v128.load(head + i), inverse), v128.load(weights + i)));
+  }
+}
+
+@inline
+function turn(head: usize, position: i32, angles: usize): void {
   const half = <usize>headDim << 1;
-  const cosines = rotary + <usize>position * half;
+  const cosines = angles + <usize>position * half;
   const sines = cosines + <usize>context * half;
   for (let i: usize = 0; i < half; i += 16) {
     const a = v128.load(head + i), b = v128.load(head + half + i);
@@ -108,20 +133,22 @@ function placed(head: usize, position: i32): void {
     v128.store(head + i, f32x4.sub(f32x4.mul(a, c), f32x4.mul(b, s)));
     v128.store(head + half + i, f32x4.add(f32x4.mul(b, c), f32x4.mul(a, s)));
   }
-  hadamard(head, headDim, headBlock);
 }
 
 /**
  * Columns [(heads + 2 kvHeads) headDim] -> queries as int16 [rows, heads, headDim] with a scale each, which has
- * the softmax's scale in it; keys and values go into the cache at the rows' slots.
+ * the softmax's scale in it; keys and values go into the cache at the rows' slots. `bias` [columns] is added first;
+ * `norms` are [headDim] weights for queries, then for keys; `angles` are a table of them (shape.ts). Each may be 0.
  */
 export function splitHeads(
   from: i32, to: i32, rows: i32, layer: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize,
-  scales: usize, positions: usize, slots: usize, queryScale: f32, scratch: usize, queries: usize, queryScales: usize,
+  scales: usize, positions: usize, slots: usize, queryScale: f32, bias: usize, norms: usize, angles: usize,
+  scratch: usize, queries: usize, queryScales: usize,
 ): void {
   const columns = (heads + 2 * kvHeads) * headDim;
   const words = scratch + (<usize>columns << 2);
   const headBytes = <usize>headDim << 2;
+  const keyNorm = norms == 0 ? 0 : norms + headBytes;
   for (let row = from; row < to; row++) {
     const rowScale = v128.load_splat<f32>(scales + (<usize>row << 2));
     for (let s = 0, c = load<i32>(starts); c < columns; s++) {
@@ -129,20 +156,22 @@ export function splitHeads(
       let at = shard(sums, rows, row, c, next);
       for (; c < next; c += 4, at += 16) {
         const i = <usize>c << 2;
-        v128.store(scratch + i, product(at, offsets + i, columnScales + i, rowScale));
+        let v = product(at, offsets + i, columnScales + i, rowScale);
+        if (bias != 0) v = f32x4.add(v, v128.load(bias + i));
+        v128.store(scratch + i, v);
       }
     }
     const position = load<i32>(positions + (<usize>row << 2));
     const slot = load<i32>(slots + (<usize>row << 2));
     let head = scratch;
     for (let h = 0; h < heads; h++, head += headBytes) {
-      placed(head, position);
+      placed(head, position, norms, angles);
       const query = row * heads + h;
       const step = toWords(head, headDim, queries + <usize>(query * headDim) * 2, largestOf(head, headDim));
       store<f32>(queryScales + (<usize>query << 2), step * queryScale);
     }
     for (let h = 0; h < kvHeads; h++, head += headBytes) {
-      placed(head, position);
+      placed(head, position, keyNorm, angles);
       const step = toWords(head, headDim, words, largestOf(head, headDim));
       putKey(layer, h, slot, words, step);
     }
@@ -154,12 +183,14 @@ export function splitHeads(
 }
 
 /**
- * The first of the likeliest tokens of each row, and, unless `floats` is 0, its logits [rows, columns] there.
+ * The first of the likeliest tokens of each row, and, unless `floats` is 0, its logits [rows, columns] there, which
+ * come to at most `cap` in size (0: to any).
  */
 export function logits(
   from: i32, to: i32, rows: i32, sums: usize, starts: usize, columns: i32, offsets: usize, columnScales: usize,
-  scales: usize, best: usize, floats: usize,
+  scales: usize, best: usize, floats: usize, cap: f32,
 ): void {
+  const limit = f32x4.splat(cap), inverse = f32x4.splat(1 / cap);
   for (let row = from; row < to; row++) {
     const rowScale = v128.load_splat<f32>(scales + (<usize>row << 2));
     const target = floats + <usize>row * (<usize>columns << 2);
@@ -170,7 +201,8 @@ export function logits(
       let at = shard(sums, rows, row, c, next);
       for (; c < next; c += 4, at += 16) {
         const i = <usize>c << 2;
-        const v = product(at, offsets + i, columnScales + i, rowScale);
+        let v = product(at, offsets + i, columnScales + i, rowScale);
+        if (cap != 0) v = capped(v, limit, inverse);
         if (floats != 0) v128.store(target + i, v);
         where = v128.bitselect(place, where, f32x4.gt(v, most));
         most = f32x4.pmax(most, v);

@@ -2,36 +2,43 @@ import { describe, expect, test } from "vitest";
 import { Member } from "../../../edge/fleet/member.ts";
 import { firstAnswer, PooledEngine, sleep } from "../../../edge/fleet/pooled-engine.ts";
 import { KnownPrefixes, marksOf } from "../../../edge/fleet/prefixes.ts";
-import { type Candidate, expectedDelayMs, rank } from "../../../edge/fleet/rank.ts";
+import { aged, type Candidate, expectedDelayMs, rank } from "../../../edge/fleet/rank.ts";
 import { IDLE, type OpenSpec, type StepEngine } from "../../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../../shared/errors.ts";
+import { PLAIN } from "../../helpers/session.ts";
 import { INFO } from "../fixture.ts";
 import { ScriptedEngine } from "../scripted-engine.ts";
 
-const SPEC: OpenSpec = {
-  model: "toy",
-  prompt: Uint32Array.from({ length: 130 }, (_, i) => i),
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "ann",
-};
+const SPEC: OpenSpec = { ...PLAIN, prompt: Uint32Array.from({ length: 130 }, (_, i) => i), tenant: "ann" };
 const still = () => new AbortController().signal;
-const IDLE_ONE: Candidate = { url: "a", load: IDLE, fresh: 0, costs: null, knownTokens: 0, down: false };
+const IDLE_ONE: Candidate = { url: "a", load: IDLE, fresh: 0, costs: null, knownTokens: 0, state: "closed" };
 
 describe("the order in which gpu-workers are tried", () => {
   test("is by expected delay, those that could not be reached last, ties by chance", () => {
     const busy = { ...IDLE_ONE, url: "busy", load: { running: 20, waiting: 4, kvUsed: 0.5, passMs: 10 } };
-    const down = { ...IDLE_ONE, url: "down", down: true };
+    const down: Candidate = { ...IDLE_ONE, url: "down", state: "open" };
     const full = { ...IDLE_ONE, url: "full", load: { ...IDLE, kvUsed: 0.95 } };
     const sent = { ...IDLE_ONE, url: "sent", fresh: 3 };
     expect(rank([down, full, busy, sent, IDLE_ONE], 10, () => 0.5)).toEqual(["a", "sent", "busy", "full", "down"]);
     const ties = [0.9, 0.1];
     expect(rank([IDLE_ONE, { ...IDLE_ONE, url: "b" }], 10, () => ties.shift()!)).toEqual(["b", "a"]);
     expect(rank([], 10, () => 0)).toEqual([]);
+  });
+
+  test("has one that may be back at its place as the first, and behind the others as the next", () => {
+    const maybe = (url: string): Candidate => ({ ...IDLE_ONE, url, state: "half-open" });
+    const busy = { ...IDLE_ONE, url: "busy", load: { ...IDLE, running: 9 } };
+    const down: Candidate = { ...IDLE_ONE, url: "down", state: "open" };
+    expect(rank([busy, maybe("b"), maybe("c"), down], 10, () => 0)).toEqual(["b", "busy", "c", "down"]);
+    expect(rank([down, maybe("b")], 10, () => 0)).toEqual(["b", "down"]);
+  });
+
+  test("goes by what is left of an old load", () => {
+    const load = { running: 8, waiting: 4, kvUsed: 0.5, passMs: 10 };
+    expect(aged(load, 0)).toEqual(load);
+    expect(aged(load, -5)).toEqual(load);
+    expect(aged(load, 5_000)).toEqual({ running: 4, waiting: 2, kvUsed: 0.25, passMs: 10 });
+    expect(aged(load, 600_000).running).toBeLessThan(1e-9);
   });
 
   test("weighs a known prompt against a queue", () => {
@@ -70,33 +77,54 @@ describe("known prefixes", () => {
 describe("a gpu-worker as an edge knows it", () => {
   const member = () => new Member("a", new ScriptedEngine({}, INFO));
 
+  const stateOf = (one: Member, now: number) => one.candidate([], now).state;
+
   test("is left alone for longer each time it fails, once for all that tell of it", () => {
     const one = member();
-    one.failed(0);
-    for (let i = 0; i < 10; i++) one.failed(500);
-    expect(one.candidate([], 999).down).toBe(true);
-    expect(one.candidate([], 1_000).down).toBe(false);
-    one.failed(1_000);
-    expect(one.candidate([], 2_999).down).toBe(true);
-    expect(one.candidate([], 3_000).down).toBe(false);
+    one.failed(0, 0);
+    for (let i = 0; i < 10; i++) one.failed(500, 0);
+    expect([999, 1_000].map((now) => stateOf(one, now))).toEqual(["open", "half-open"]);
+    one.failed(1_000, 0);
+    expect([2_999, 3_000].map((now) => stateOf(one, now))).toEqual(["open", "half-open"]);
+  });
+
+  test("is left alone for longer where finding out took longer: who hangs costs more than who refuses", () => {
+    const refused = member();
+    refused.failed(0, 3);
+    const hung = member();
+    hung.told({ load: IDLE }, 0);
+    hung.failed(4_000);
+    expect(stateOf(refused, 4_000)).toBe("half-open");
+    expect([23_999, 24_000].map((now) => stateOf(hung, now))).toEqual(["open", "half-open"]);
   });
 
   test("is tried by one caller at a time after it failed, until it tells something", () => {
     const one = member();
     one.sent();
-    expect(one.candidate([], 0).down).toBe(false);
-    one.failed(0);
-    expect(one.candidate([], 1_000).down).toBe(false);
+    expect(stateOf(one, 0)).toBe("closed");
+    one.failed(0, 0);
+    expect(stateOf(one, 1_000)).toBe("half-open");
     one.sent();
-    expect(one.candidate([], 1_000).down).toBe(true);
+    expect(stateOf(one, 1_000)).toBe("open");
     one.unsent();
-    expect(one.candidate([], 1_000).down).toBe(false);
+    expect(stateOf(one, 1_000)).toBe("half-open");
     one.sent();
     one.answered();
-    expect(one.candidate([], 1_000)).toMatchObject({ down: false, fresh: 1 });
-    one.told({ load: IDLE });
+    expect(one.candidate([], 1_000)).toMatchObject({ state: "closed", fresh: 1 });
+    one.told({ load: IDLE }, 1_000);
     one.sent();
-    expect(one.candidate([], 1_000).down).toBe(false);
+    expect(stateOf(one, 1_000)).toBe("closed");
+  });
+
+  test("that was busy once is not for ever: what it told ages", () => {
+    const one = member();
+    one.told({ load: { running: 32, waiting: 8, kvUsed: 0.96, passMs: 40 } }, 1_000);
+    const idle: Candidate = { ...IDLE_ONE, url: "idle", load: { ...IDLE, running: 1, passMs: 40 } };
+    const order = (now: number) => rank([one.candidate([], now), idle], 10, () => 0);
+    expect(order(1_000)).toEqual(["idle", "a"]);
+    expect(order(61_000)).toEqual(["a", "idle"]);
+    one.told({ load: { running: 32, waiting: 8, kvUsed: 0.96, passMs: 40 } }, 61_000);
+    expect(order(61_000)).toEqual(["idle", "a"]);
   });
 
   test("is there again once it tells something, and has forgotten prompts when it was lost", () => {
@@ -104,7 +132,7 @@ describe("a gpu-worker as an edge knows it", () => {
     const marks = marksOf("ann", SPEC.prompt);
     one.prefixes.note(marks);
     one.sent();
-    one.told({ load: { ...IDLE, running: 3 } }, INFO.costs);
+    one.told({ load: { ...IDLE, running: 3 } }, 0, INFO.costs);
     expect(one.candidate(marks, 0)).toMatchObject({
       fresh: 0,
       knownTokens: 128,
@@ -113,10 +141,10 @@ describe("a gpu-worker as an edge knows it", () => {
     });
     one.sent();
     expect(one.candidate(marks, 0).fresh).toBe(1);
-    one.failed(0);
-    expect(one.candidate(marks, 0)).toMatchObject({ fresh: 0, knownTokens: 0, load: null, down: true });
-    one.told({ load: IDLE });
-    expect(one.candidate(marks, 0).down).toBe(false);
+    one.failed(0, 0);
+    expect(one.candidate(marks, 0)).toMatchObject({ fresh: 0, knownTokens: 0, load: null, state: "open" });
+    one.told({ load: IDLE }, 0);
+    expect(one.candidate(marks, 0).state).toBe("closed");
   });
 });
 
@@ -184,6 +212,37 @@ describe("several engines as one", () => {
     await engine.open(SPEC, still());
     await engine.open(SPEC, still());
     expect(tried).toEqual(["a", "b", "b"]);
+  });
+
+  test("that hang cost their deadline once, not every session that comes after", async () => {
+    let now = 0;
+    const tried: string[] = [];
+    const hung = new Set(["a", "b", "c"]);
+    const engineAt = (url: string): StepEngine => ({
+      async open(spec, signal) {
+        tried.push(url);
+        if (!hung.has(url)) return await new ScriptedEngine({ text: "hello" }, INFO).open(spec, signal);
+        now += 5_000;
+        throw new StepError("engine_unavailable", "nothing was heard of it");
+      },
+    });
+    const workers = async () => ["a", "b", "c", "d"];
+    const pool = new PooledEngine({ workers, engineAt, now: () => now, random: () => 0, sleep, resumeMs: 1_000 });
+    const opened = async (first = 0) => {
+      tried.length = 0;
+      await pool.open({ ...SPEC, prompt: SPEC.prompt.with(0, first) }, still());
+      return [...tried];
+    };
+    expect(await opened()).toEqual(["a", "b", "c", "d"]);
+    for (let i = 0; i < 9; i++) {
+      now += 900;
+      expect(await opened()).toEqual(["d"]);
+    }
+    // One of them is tried again after a while, and whoever does it goes on where there is no doubt.
+    now += 30_000;
+    hung.delete("b");
+    expect(await opened(7)).toEqual(["a", "d"]);
+    expect(await opened(8)).toEqual(["b"]);
   });
 
   test("are asked for something by turns until one answers", async () => {

@@ -5,32 +5,12 @@ import { ResumingSession } from "../../../edge/fleet/resuming-session.ts";
 import type { Block } from "../../../shared/decode/block.ts";
 import type { DraftingSession, RunEnd, RunRequest } from "../../../shared/decode/drafting-session.ts";
 import { chain } from "../../../shared/draft-tree.ts";
-import { IDLE, type OpenSpec, type StepResult } from "../../../shared/engine.ts";
+import { IDLE, type StepResult } from "../../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../../shared/errors.ts";
-import { EMPTY_LATTICE } from "../../../shared/lattice.ts";
+import { PLAIN, PLAIN_RUN, plainResult } from "../../helpers/session.ts";
 import { INFO } from "../fixture.ts";
 
-const SPEC: OpenSpec = {
-  model: "toy",
-  prompt: Uint32Array.of(1),
-  heads: 0,
-  topK: 1,
-  sampling: { temperature: 0, topP: 1, seed: 0 },
-  logProbs: null,
-  neural: null,
-  fixed: false,
-  tenant: "",
-};
-const RUN: RunRequest = {
-  rescorer: { type: "none" },
-  pack: null,
-  maxNodes: 0,
-  autoNodes: false,
-  limits: { maxTokens: 1_000, eosTokens: [] },
-  guided: false,
-  verified: true,
-};
-const TIMING = { queueMs: 0, modelMs: 1, engineMs: 0 };
+const RUN: RunRequest = { ...PLAIN_RUN, verified: true };
 const still = () => new AbortController().signal;
 
 /** Counts on from the last token of its text, and is lost after `lasts` steps; before that no pause comes through. */
@@ -51,13 +31,13 @@ class Counting implements DraftingSession {
     this.#last = text[text.length - 1]!;
     this.#lasts = lasts;
     this.#code = code;
-    this.opened = this.#next([]);
+    this.opened = this.#next();
   }
 
   async step(index: number): Promise<StepResult> {
     if (index !== this.#steps) throw new Error(`step ${index} after ${this.#steps}`);
     if (this.#steps++ === this.#lasts) throw new StepError(this.#code, "lost");
-    return this.#next([]);
+    return this.#next();
   }
 
   async *run({ limits }: RunRequest): AsyncGenerator<Block, RunEnd | null> {
@@ -65,7 +45,7 @@ class Counting implements DraftingSession {
       const result = await this.step(this.#steps);
       const finish = left === 1 ? "length" : null;
       const committed = [{ token: result.bonus, kind: "bonus", logProbs: null }] as const;
-      yield { index: 0, committed, drafted: 0, verified: null, cachedTokens: 0, finish, timing: TIMING };
+      yield { index: 0, committed, drafted: 0, verified: null, cachedTokens: 0, finish, timing: result.timing };
       if (finish !== null) return null;
     }
     return { result: { ...this.opened, bonus: this.#last }, steps: this.#steps };
@@ -81,9 +61,8 @@ class Counting implements DraftingSession {
     this.closed++;
   }
 
-  #next(accepted: number[]): StepResult {
-    const bonus = ++this.#last;
-    return { accepted, bonus, lattice: EMPTY_LATTICE, logProbs: null, threshold: 0, timing: TIMING, load: IDLE };
+  #next(): StepResult {
+    return plainResult(++this.#last);
   }
 }
 
@@ -98,7 +77,7 @@ function stream(lasting: readonly number[], code?: ErrorCode) {
   };
   const lost: Placed[] = [];
   let until: Promise<void> = Promise.resolve();
-  const session = new ResumingSession(SPEC, place(SPEC.prompt), {
+  const session = new ResumingSession(PLAIN, place(PLAIN.prompt), {
     again: async (text) => {
       await until;
       return place(text);

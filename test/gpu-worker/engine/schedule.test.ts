@@ -9,7 +9,7 @@ const COSTS: PassCosts = { pass: 6, row: 0.3, wanted: 0.1, context: 0.3, heads: 
 const ROOM: Room = { rows: 512, pages: 10_000, costs: COSTS, passMs: 60 };
 const CHANCES = [230, 180, 140, 110, 90, 75, 60, 50, 42, 36, 30, 26, 22, 19, 16, 14, 12, 10, 8, 6];
 
-function step(id: number, chances: readonly number[] = CHANCES, length = 100): Work {
+function step(id: number, chances: readonly number[] = CHANCES, length = 100, trust = 1): Work {
   const pages = Math.ceil(length / 16);
   return {
     id,
@@ -21,12 +21,13 @@ function step(id: number, chances: readonly number[] = CHANCES, length = 100): W
     kind: "step",
     chances: Uint8Array.from(chances),
     heads: true,
+    trust,
   };
 }
 
 function extend(id: number, rows: number, length = 0): Work {
   const pages = Math.ceil(length / 16);
-  return { id, age: id, pages, own: pages, stale: false, length, kind: "extend", rows };
+  return { id, age: id, pages, own: pages, stale: false, length, kind: "extend", rows, heads: true };
 }
 
 function rowsOf(plan: Plan, id: number): number {
@@ -40,7 +41,7 @@ describe("drafted nodes", () => {
     const context = steps.reduce((sum, { length }, i) => sum + ((1 + nodes[i]!) * length) / 1024, 0);
     const rows = steps.length + nodes.reduce((a, b) => a + b, 0);
     for (const [i, work] of steps.entries()) {
-      if (work.kind === "step") for (let n = 0; n < nodes[i]!; n++) expected += work.chances[n]! / 255;
+      if (work.kind === "step") for (let n = 0; n < nodes[i]!; n++) expected += (work.trust * work.chances[n]!) / 255;
     }
     return expected / passMs(COSTS, { rows, wanted: rows, context, heads: steps.length });
   }
@@ -50,7 +51,7 @@ describe("drafted nodes", () => {
     for (let round = 0; round < 200; round++) {
       const steps = Array.from({ length: random.int(1, 3) }, (_, id) => {
         const chances = Array.from({ length: random.int(0, 5) }, () => random.int(1, 254)).sort((a, b) => b - a);
-        return step(id, chances, random.int(1, 3000));
+        return step(id, chances, random.int(1, 3000), random.int(5, 12) / 10);
       });
       const plan = schedule(steps, [], ROOM);
       const chosen = steps.map(({ id }) => rowsOf(plan, id) - 1);

@@ -44,25 +44,37 @@ beforeAll(async () => {
   scratch = memory.floats(40_000);
 });
 
-function attend(items: readonly Item[], layer = LAYER): void {
+/** What a row sees less, and how large its scores come; nothing and any. */
+const NO_LIMITS = { window: 0, positions: [] as readonly number[], cap: 0 };
+
+function attend(items: readonly Item[], layer = LAYER, limits = NO_LIMITS): void {
   attended.fill(Number.NaN);
   const described = items.flatMap(({ row, rows, head, visible, total, masks }) => {
     return [row, rows, head, visible, total, table.byteOffset, memory.masks(masks).byteOffset];
   });
   const places = [memory.ints(described), queries, queryScales, attended, scratch].map(({ byteOffset }) => byteOffset);
-  memory.kernel.attend(0, items.length, layer, ...(places as [number, number, number, number, number]));
+  const { window, positions, cap } = limits;
+  const seen = [window, memory.ints(positions).byteOffset, 0, cap] as const;
+  memory.kernel.attend(0, items.length, layer, ...(places as [number, number, number, number, number]), ...seen);
 }
 
 /** What the `i`-th row of an item reads for one query head of its group. */
-function definition({ row, head, visible, total, masks }: Item, i: number, member: number): number[] {
+function definition(
+  { row, head, visible, total, masks }: Item,
+  i: number,
+  member: number,
+  limits = NO_LIMITS,
+): number[] {
   const query = (row + i) * heads + head * group + member;
   const slots = range(total)
     .filter((token) => token < visible || ((masks[i]! >> BigInt(token - visible)) & 1n) === 1n)
+    .filter((token) => limits.window === 0 || token > limits.positions[row + i]! - limits.window)
     .map((token) => table[Math.floor(token / PAGE)]! * PAGE + (token % PAGE));
   const exponents = slots.map((slot) => {
     const key = memory.cache.key(LAYER, head, slot);
     const dot = key.values.reduce((sum, value, d) => sum + value * queries[query * headDim + d]!, 0);
-    return dot * key.scale * queryScales[query]!;
+    const exponent = dot * key.scale * queryScales[query]!;
+    return limits.cap === 0 ? exponent : limits.cap * Math.tanh(exponent / limits.cap);
   });
   const most = Math.max(...exponents);
   const shares = exponents.map((exponent) => (exponent - most > -30 ? 2 ** (exponent - most) : 0));
@@ -78,11 +90,11 @@ function definition({ row, head, visible, total, masks }: Item, i: number, membe
 /** Sixteen bits of weight, and an exponential that is off by three millionths. */
 const TOLERANCE = 3e-4;
 
-function expectDefinition(items: readonly Item[]): void {
+function expectDefinition(items: readonly Item[], limits = NO_LIMITS): void {
   for (const item of items) {
     for (const i of range(item.rows)) {
       for (const member of range(group)) {
-        const expected = definition(item, i, member);
+        const expected = definition(item, i, member, limits);
         const query = (item.row + i) * heads + item.head * group + member;
         const actual = attended.subarray(query * headDim, (query + 1) * headDim);
         const scale = Math.max(...expected.map(Math.abs));
@@ -134,6 +146,33 @@ describe("a row reads what it sees", () => {
     }
   });
 
+  test.each([
+    [1, 0, 5],
+    [8, 40, 1],
+    [8, 40, 16],
+    [8, 600, 17],
+    [8, 700, 600],
+    [5, 9, 100],
+  ])("%i rows of a chain after %i tokens, through a window of %i", (rows, visible, window) => {
+    const limits = { ...NO_LIMITS, window, positions: range(ROWS).map((row) => visible + row - 2) };
+    const items = range(kvHeads).map((head): Item => {
+      return { row: 2, rows, head, visible, total: visible + rows, masks: chain(rows) };
+    });
+    attend(items, LAYER, limits);
+    expectDefinition(items, limits);
+  });
+
+  test("with scores of a limited size", () => {
+    const limits = { ...NO_LIMITS, cap: 4 };
+    const items = [30, 600].map((visible): Item => {
+      return { row: 2, rows: 8, head: 1, visible, total: visible + 8, masks: chain(8) };
+    });
+    for (const item of items) {
+      attend([item], LAYER, limits);
+      expectDefinition([item], limits);
+    }
+  });
+
   test("itself alone gives its own value", () => {
     const item: Item = { row: 1, rows: 1, head: 1, visible: 0, total: 4, masks: [8n] };
     attend([item]);
@@ -159,6 +198,22 @@ test("the largest sums there are come out whole, also where 32 bits would not ho
       for (const value of attended.subarray(0, group * headDim)) expect(value / (largest * scale)).toBeCloseTo(1, 5);
     }
   }
+});
+
+test("through a window a row is the same bits whichever rows are in its run", () => {
+  const window = 24;
+  const limits = { ...NO_LIMITS, window, positions: range(ROWS).map((row) => 90 + row) };
+  const item = (row: number, rows: number): Item => {
+    return { row, rows, head: 0, visible: 90 + row, total: 90 + row + rows, masks: chain(rows) };
+  };
+  attend([item(0, 8)], LAYER, limits);
+  const together = Float32Array.from(attended.subarray(0, 8 * heads * headDim));
+  attend(
+    range(8).map((row) => item(row, 1)),
+    LAYER,
+    limits,
+  );
+  expect(attended.subarray(0, 8 * heads * headDim)).toEqual(together);
 });
 
 test("what a row does not see, and what another row sees, changes no bit of it", () => {

@@ -53,7 +53,7 @@ describe.each([[[0]], [[0, 8, 8, 24]]])("with columns in shards from %j on", (st
     const bytes = memory.bytes(ROWS * width);
     const byteScales = memory.floats(ROWS);
     const { kernel, epsilon } = memory;
-    kernel.addAndNormalise(0, ROWS, ROWS, ...addresses, x.byteOffset, bytes.byteOffset, byteScales.byteOffset);
+    kernel.addAndNormalise(0, ROWS, ROWS, ...addresses, 0, x.byteOffset, bytes.byteOffset, byteScales.byteOffset);
     for (let row = 0; row < ROWS; row++) {
       const sum = range(width).map((i) => f(before[row * width + i]! + at(row, i)));
       expect([...x.subarray(row * width, (row + 1) * width)]).toEqual(sum);
@@ -69,7 +69,7 @@ describe.each([[[0]], [[0, 8, 8, 24]]])("with columns in shards from %j on", (st
     const { at, addresses } = productOf(ffn, starts, 2);
     const [scratch, bytes, byteScales] = [memory.floats(ffn), memory.bytes(ROWS * ffn), memory.floats(ROWS)];
     const places = [scratch, bytes, byteScales].map(({ byteOffset }) => byteOffset) as [number, number, number];
-    memory.kernel.gate(0, ROWS, ROWS, ...addresses, ...places);
+    memory.kernel.gate(0, ROWS, ROWS, ...addresses, 0, ...places);
     for (let row = 0; row < ROWS; row++) {
       const gated = range(ffn).map((i) => (at(row, i) / (1 + Math.exp(-at(row, i)))) * at(row, ffn + i));
       const { values, step } = quantise(transformed(gated, ffnBlock));
@@ -84,14 +84,14 @@ describe.each([[[0]], [[0, 8, 8, 24]]])("with columns in shards from %j on", (st
     const best = memory.ints(new Array<number>(ROWS).fill(-1));
     const floats = memory.floats(ROWS * columns);
     const [sums, shards, ...rest] = addresses;
-    memory.kernel.logits(0, ROWS, ROWS, sums, shards, columns, ...rest, best.byteOffset, floats.byteOffset);
+    memory.kernel.logits(0, ROWS, ROWS, sums, shards, columns, ...rest, best.byteOffset, floats.byteOffset, 0);
     for (let row = 0; row < ROWS; row++) {
       const expected = range(columns).map((n) => at(row, n));
       expect([...floats.subarray(row * columns, (row + 1) * columns)]).toEqual(expected);
       expect(best[row]).toBe(expected.indexOf(Math.max(...expected)));
     }
     const again = memory.ints(new Array<number>(ROWS).fill(-1));
-    memory.kernel.logits(0, ROWS, ROWS, sums, shards, columns, ...rest, again.byteOffset, 0);
+    memory.kernel.logits(0, ROWS, ROWS, sums, shards, columns, ...rest, again.byteOffset, 0, 0);
     expect([...again]).toEqual([...best]);
   });
 });
@@ -103,12 +103,12 @@ test("addAndNormalise without a product normalises, without bytes adds", () => {
   const bytes = memory.bytes(ROWS * width);
   const byteScales = memory.floats(ROWS);
   const { kernel } = memory;
-  kernel.addAndNormalise(0, ROWS, ROWS, 0, 0, 0, 0, 0, x.byteOffset, bytes.byteOffset, byteScales.byteOffset);
+  kernel.addAndNormalise(0, ROWS, ROWS, 0, 0, 0, 0, 0, 0, x.byteOffset, bytes.byteOffset, byteScales.byteOffset);
   expect([...x]).toEqual(before);
   const { values } = quantise(before.slice(0, width));
   expect([...bytes.subarray(0, width)]).toEqual(values.map((value) => value + 128));
   const { at, addresses } = productOf(width, [0]);
-  kernel.addAndNormalise(0, ROWS, ROWS, ...addresses, x.byteOffset, 0, 0);
+  kernel.addAndNormalise(0, ROWS, ROWS, ...addresses, 0, x.byteOffset, 0, 0);
   expect([...x]).toEqual(before.map((value, i) => f(value + at(Math.floor(i / width), i % width))));
 });
 
@@ -123,7 +123,7 @@ test("of logits that are equal the lowest token is the best, wherever in a vecto
     const best = memory.ints([-1]);
     const places = [zeros, ones, ones, best].map(({ byteOffset }) => byteOffset) as [number, number, number, number];
     const shards = memory.ints([...starts, columns]);
-    memory.kernel.logits(0, 1, 1, sums.byteOffset, shards.byteOffset, columns, ...places, 0);
+    memory.kernel.logits(0, 1, 1, sums.byteOffset, shards.byteOffset, columns, ...places, 0, 0);
     expect(best[0], [...tied].join()).toBe(Math.min(...tied));
   }
 });
@@ -161,7 +161,9 @@ test("splitHeads: queries, and keys and values in the cache at the rows' slots",
   const [sums, shards, offsets, columnScales, scales] = addresses;
   const places = [memory.ints(positions).byteOffset, memory.ints(slots).byteOffset] as const;
   const out = [scratch.byteOffset, queries.byteOffset, queryScales.byteOffset] as const;
-  memory.kernel.splitHeads(0, ROWS, ROWS, 1, sums, shards, offsets, columnScales, scales, ...places, 0.25, ...out);
+  const plain = [0, 0, memory.angles.byteOffset] as const;
+  const products = [sums, shards, offsets, columnScales, scales] as const;
+  memory.kernel.splitHeads(0, ROWS, ROWS, 1, ...products, ...places, 0.25, ...plain, ...out);
   const before = memory.cache.content;
   for (let row = 0; row < ROWS; row++) {
     const head = (index: number) => range(headDim).map((d) => at(row, index * headDim + d));

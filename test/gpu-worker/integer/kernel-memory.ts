@@ -52,7 +52,7 @@ export class KernelMemory {
     this.angles = this.floats(context * headDim);
     this.cache = new Cache(buffer, arena.byteOffset, shape);
     const { width, heads, ffn, headBlock, ffnBlock } = shape;
-    const sizes = [width, heads, kvHeads, headDim, ffn, pages, arena.byteOffset, this.angles.byteOffset] as const;
+    const sizes = [width, heads, kvHeads, headDim, ffn, pages, arena.byteOffset] as const;
     kernel.configure(...sizes, context, EPSILON, headBlock, ffnBlock);
   }
 

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { type IntegerShape, layOut, pageBytes, shardStarts } from "../../../gpu-worker/integer/layout.ts";
+import { type IntegerShape, layOut, llamaTraits, pageBytes, shardStarts } from "../../../gpu-worker/integer/layout.ts";
 import { IntegerWeights } from "../../../gpu-worker/integer/weights.ts";
 
 const SHAPE: IntegerShape = {
@@ -12,6 +12,14 @@ const SHAPE: IntegerShape = {
   vocabSize: 100,
   contextTokens: 256,
   normEps: 1e-5,
+  // All that a model may have beside Llama.
+  traits: {
+    ...llamaTraits({ layers: 2, headDim: 16 }),
+    biases: true,
+    headNorms: true,
+    postNorms: true,
+    localRopeFrequencies: [],
+  },
   taps: [0],
   kvBytes: 1 << 20,
   members: 3,
@@ -38,14 +46,14 @@ function addressesOf(value: unknown): number[] {
 }
 
 test("nothing lies where something else does, and the cache takes what is left", () => {
-  const { pages, ffnBlock, headBlock, draftBlock, wasmPages, ...places } = layOut(SHAPE);
+  const { pages, ffnBlock, headBlock, widthPower, draftBlock, wasmPages, ...places } = layOut(SHAPE);
   const addresses = addressesOf(places);
   expect(new Set(addresses).size).toBe(addresses.length);
   expect(addresses.every((at) => at % 64 === 0 && at >= 1 << 16)).toBe(true);
   expect(Math.max(...addresses)).toBe(places.arena);
   expect(pages).toBe(Math.floor(SHAPE.kvBytes / pageBytes(SHAPE)));
   expect(wasmPages).toBe(Math.ceil((places.arena + pages * pageBytes(SHAPE)) / 65_536));
-  expect([ffnBlock, headBlock, draftBlock]).toEqual([64, 16, 64]);
+  expect([ffnBlock, headBlock, widthPower, draftBlock]).toEqual([64, 16, 64, 64]);
 });
 
 test("a page holds keys and values of eight bits and a scale of each", () => {

@@ -5,6 +5,7 @@ import {
   PLACEMENTS,
   Placement,
   type PlacementEstimates,
+  type PlacementMode,
   placeOf,
 } from "../../../shared/decode/placement.ts";
 
@@ -19,10 +20,10 @@ const ratio = ({ roundTripMs, stepMs, draftMs, gain }: PlacementEstimates) =>
 describe("where a step is made", () => {
   test("stays where it is while there is nothing to tell by", () => {
     for (const now of ["edge", "gpu"] as const) {
-      expect(placeOf(now, NONE)).toBe(now);
-      expect(placeOf(now, { ...NONE, stepMs: 10 })).toBe(now);
-      expect(placeOf(now, { ...NONE, roundTripMs: 10 })).toBe(now);
-      expect(placeOf(now, { ...NONE, roundTripMs: 10, stepMs: 0 })).toBe(now);
+      expect(placeOf(now, NONE, false)).toBe(now);
+      expect(placeOf(now, { ...NONE, stepMs: 10 }, false)).toBe(now);
+      expect(placeOf(now, { ...NONE, roundTripMs: 10 }, false)).toBe(now);
+      expect(placeOf(now, { ...NONE, roundTripMs: 10, stepMs: 0 }, false)).toBe(now);
     }
   });
 
@@ -32,14 +33,14 @@ describe("where a step is made", () => {
         for (const draftMs of [0, 0.05, 1, 5]) {
           for (const gain of [0, 0.05, 0.2, 1, 4]) {
             const estimates = { roundTripMs, stepMs, draftMs, gain };
-            const [fromEdge, fromGpu] = [placeOf("edge", estimates), placeOf("gpu", estimates)];
+            const [fromEdge, fromGpu] = [placeOf("edge", estimates, false), placeOf("gpu", estimates, false)];
             const label = JSON.stringify(estimates);
             if (roundTripMs + draftMs <= stepMs / 10) expect([fromEdge, fromGpu], label).toEqual(["edge", "edge"]);
             else if (ratio(estimates) < 0.97) expect([fromEdge, fromGpu], label).toEqual(["gpu", "gpu"]);
             else if (ratio(estimates) > 1.03) expect([fromEdge, fromGpu], label).toEqual(["edge", "edge"]);
             // What has just been chosen is chosen again.
-            expect(placeOf(fromEdge, estimates), label).toBe(fromEdge);
-            expect(placeOf(fromGpu, estimates), label).toBe(fromGpu);
+            expect(placeOf(fromEdge, estimates, false), label).toBe(fromEdge);
+            expect(placeOf(fromGpu, estimates, false), label).toBe(fromGpu);
           }
         }
       }
@@ -48,8 +49,17 @@ describe("where a step is made", () => {
 
   test("does not change to and fro where both are about as fast", () => {
     const even = { roundTripMs: 2, stepMs: 10, draftMs: 0, gain: 0.2 };
-    expect(placeOf("edge", even)).toBe("edge");
-    expect(placeOf("gpu", even)).toBe("gpu");
+    expect(placeOf("edge", even, false)).toBe("edge");
+    expect(placeOf("gpu", even, false)).toBe("gpu");
+  });
+
+  test("is beside the model wherever nothing is drafted: a round trip would only be waited for", () => {
+    for (const now of ["edge", "gpu"] as const) {
+      expect(placeOf(now, NONE, true)).toBe("gpu");
+      for (const roundTripMs of [0, 0.1, 0.5, 1, 10, 80]) {
+        expect(placeOf(now, { roundTripMs, stepMs: 10, draftMs: 0, gain: 1 }, true)).toBe("gpu");
+      }
+    }
   });
 });
 
@@ -59,6 +69,22 @@ describe("a request's placement", () => {
     placement.opened(COSTS);
     for (const roundTripMs of [null, 0, 80]) expect(placement.choose(roundTripMs)).toBe(mode);
     expect(placement.chosen).toMatchObject({ place: mode, mode });
+  });
+
+  test("of plain decoding is beside the model from the first token on, unless the edge is asked for", () => {
+    const beforehand = (mode: PlacementMode) =>
+      new Placement(mode, true).beforehand({ roundTripMs: null, costs: null });
+    expect(PLACEMENTS.map(beforehand)).toEqual(["edge", "gpu", "gpu"]);
+  });
+
+  test.each(["gpu", "auto"] as const)("%s is the edge for a while after the engine could not draft", (mode) => {
+    const placement = new Placement(mode);
+    placement.opened(COSTS);
+    expect(placement.choose(40)).toBe("gpu");
+    placement.turnedAway();
+    const places = Array.from({ length: 70 }, () => placement.choose(40));
+    expect(places.lastIndexOf("edge")).toBe(63);
+    expect(places.indexOf("gpu")).toBe(64);
   });
 
   test("begins at the edge, moves where the wire is long and comes back where it is short", () => {
