@@ -20,7 +20,8 @@ try {
   const [options] = await once(process, "message");
   guardGroup();
   const miniflare = new Miniflare(miniflareOptions(options));
-  const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
+  const { host, port, headers = {} } = options;
+  const front = await startFront({ host, port, headers, target: await miniflare.ready });
   answer({ url: front.url.origin });
 } catch (error) {
   answer({ error: error instanceof Error ? error.message : String(error) });

@@ -27,6 +27,8 @@ export interface EdgeOptions {
   readonly vars: Readonly<Record<string, string>>;
   /** Requests per period (s) in place of wrangler.toml's. */
   readonly rateLimit?: { readonly limit: number; readonly period: 10 | 60 };
+  /** Added to every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Keeps the Worker's log to itself. */
   readonly quiet?: boolean;
 }

@@ -39,12 +39,19 @@ export class ApiError extends Error {
 }
 
 /**
+ * The models served, and where else this page can be had, farther from them or nearer: ports of the same host.
+ *
  * @param {string} apiKey empty: none is sent
- * @returns {Promise<Model[]>}
+ * @returns {Promise<{ models: Model[], distances: { rttMs: string, port: string }[] }>}
  */
 export async function listModels(apiKey) {
   const response = await request("v1/models", { headers: authorization(apiKey) });
-  return (await response.json()).data;
+  const places = response.headers.get("x-distances")?.split(",") ?? [];
+  const distances = places.map((place) => {
+    const [rttMs = "", port = ""] = place.split("=");
+    return { rttMs, port };
+  });
+  return { models: (await response.json()).data, distances };
 }
 
 /**

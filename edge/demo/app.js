@@ -3,7 +3,7 @@ import { hideVerdict, replay, showVerdict } from "./comparison.js";
 import { Controls } from "./controls.js";
 import { Conversation } from "./conversation.js";
 import { showCurl } from "./curl.js";
-import { copyFrom, find, makeButton } from "./dom.js";
+import { copyFrom, fillSelect, find, makeButton } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { Figures } from "./figures.js";
 import { Inspector } from "./inspector.js";
@@ -20,6 +20,7 @@ const prompt = find("#prompt", HTMLTextAreaElement);
 const key = find("#key", HTMLInputElement);
 const error = find("#error", HTMLElement);
 const notice = find("#notice", HTMLElement);
+const distance = find("#distance", HTMLSelectElement);
 const status = find("#status", HTMLElement);
 const buttons = {
   run: find("#run", HTMLButtonElement),
@@ -198,8 +199,9 @@ function bodyFor(messages) {
 
 async function loadModels() {
   try {
-    const models = await listModels(key.value.trim());
+    const { models, distances } = await listModels(key.value.trim());
     controls.setModels(models);
+    showDistances(distances);
     const text = controls.model?.notice ?? "";
     notice.textContent = text;
     notice.hidden = text === "";
@@ -207,6 +209,16 @@ async function loadModels() {
   } catch (reason) {
     fail(reason instanceof ApiError ? reason : new Error("The list of models could not be read."));
   }
+}
+
+/** Another distance is another edge. @param {{ rttMs: string, port: string }[]} distances */
+function showDistances(distances) {
+  fillSelect(
+    distance,
+    distances.map(({ rttMs, port }) => [port, `${rttMs} ms`]),
+  );
+  distance.value = location.port;
+  find("#distance-field", HTMLElement).hidden = distances.length === 0;
 }
 
 /**
@@ -256,6 +268,10 @@ find("#share", HTMLButtonElement).addEventListener("click", ({ currentTarget }) 
 find("#show-curl", HTMLButtonElement).addEventListener("click", () => {
   const body = bodyFor([{ role: "user", content: controls.prompt }]);
   if (body !== null) showCurl(body, key.value !== "");
+});
+distance.addEventListener("change", () => {
+  // The settings stand in the address and come along.
+  location.port = distance.value;
 });
 startExplaining();
 if (matchMedia("(max-width: 60rem)").matches) find("#options", HTMLDetailsElement).open = false;

@@ -30,7 +30,9 @@ const TERMS = {
     "At the edge costs a round trip to the model for every block; beside the model costs one for the whole answer.",
   rescorer: "Heads guess independently, so their likeliest tokens often do not fit together; this finds those that do.",
   load: "So many copies of the request run at once, to see what is left under load. Only the first is shown.",
-  distance: "A round trip put into the wire between the edge and the model on this machine, for all who use it.",
+  distance:
+    "The round trip put into the wire between this edge and the model. Another distance is another edge on this machine; " +
+    "the page moves there with its settings.",
 };
 
 /** @typedef {keyof typeof TERMS} Term */

@@ -50,7 +50,7 @@ function settingsOf(type: RescorerType, manifest: BundleManifest) {
     summary,
     defaults: { ...(usesPack ? { model } : {}), ...paramsToWire(defaults(manifest)) },
     settings: {
-      ...(usesPack ? { model: packSetting(manifest) } : {}),
+      ...(usesPack && manifest.packs.length > 0 ? { model: packSetting(manifest) } : {}),
       ...Object.fromEntries(
         PARAM_NAMES.flatMap((name) => (name in properties ? [[wireName(name), properties[name]]] : [])),
       ),

@@ -12,6 +12,8 @@ export interface FakeServer {
   readonly asked: Asked[];
   /** Streams that the page left before their end. */
   readonly abandoned: () => number;
+  /** Told to the page: round trip in ms and port of edges, "0=8787,20=8788". */
+  distances: string | null;
   /** Streams that ran at once, at most. */
   readonly most: () => number;
   close(): Promise<void>;
@@ -48,7 +50,10 @@ export async function startFake({ stepMs }: FakeOptions): Promise<FakeServer> {
   let running = 0;
   let most = 0;
   const server = createServer(async (request, response) => {
-    if (request.url === "/v1/models") return json(response, 200, { object: "list", data: [MODEL] });
+    if (request.url === "/v1/models") {
+      if (fake.distances !== null) response.setHeader("x-distances", fake.distances);
+      return json(response, 200, { object: "list", data: [MODEL] });
+    }
     if (request.url === "/openapi.json") return json(response, 200, openApiDocument());
     if (request.url !== "/v1/chat/completions") return sendFile(request.url ?? "/", response);
     const body = (await readBody(request)) as Asked;
@@ -64,8 +69,9 @@ export async function startFake({ stepMs }: FakeOptions): Promise<FakeServer> {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;
-  return {
+  const fake: FakeServer = {
     url: `http://127.0.0.1:${port}`,
+    distances: null,
     asked,
     abandoned: () => abandoned,
     most: () => most,
@@ -74,6 +80,7 @@ export async function startFake({ stepMs }: FakeOptions): Promise<FakeServer> {
       return new Promise((resolve) => server.close(() => resolve()));
     },
   };
+  return fake;
 }
 
 function promptOf({ messages }: Asked): string {

@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { describe, expect, test } from "vitest";
 import { parseChat } from "../../edge/openai/params.ts";
 import { CHROMIUM } from "./browser.ts";
+import { startFake } from "./fake-server.ts";
 import { demoPages, follow, run, text } from "./page.ts";
 
 /** What the page asks of a fake API, by what the reader sets. */
@@ -184,6 +185,30 @@ describe.skipIf(CHROMIUM === null)("the demo page's settings", () => {
     expect(await text(page, ".pane-figures")).toMatch(/ · 4 streams together: \d+\.\d tokens\/s$/);
     await run(page, "refuse");
     expect(await text(page, ".pane-end")).toBe("Too many requests: try again later.");
+  });
+
+  test("move to an edge at another distance where the server has some, and come along", async () => {
+    const page = await demo.open();
+    expect(await page.locator("#distance-field").isVisible()).toBe(false);
+    const { port } = new URL(demo.server.url);
+    const other = await startFake({ stepMs: 1 });
+    const otherPort = new URL(other.url).port;
+    for (const server of [demo.server, other]) server.distances = `0=${port},40=${otherPort}`;
+    demo.allow(other.url);
+    const near = await demo.open();
+    expect(await near.locator("#distance option").allTextContents()).toEqual(["0 ms", "40 ms"]);
+    expect(await near.inputValue("#distance")).toBe(port);
+    await near.fill("#prompt", "Why?");
+    await near.selectOption("#distance", "40 ms");
+    await near.waitForURL(`${other.url}/**`);
+    await near.waitForFunction(() => document.querySelector<HTMLSelectElement>("[name=model]")?.value === "toy");
+    expect(await near.inputValue("#distance")).toBe(otherPort);
+    await near.click("#run");
+    await near.waitForSelector("#run:visible");
+    expect(other.asked[0]?.messages).toEqual([{ role: "user", content: "Why?" }]);
+    demo.server.distances = null;
+    await near.close();
+    await other.close();
   });
 
   test("make a curl line that a shell reads back as the request", async () => {
