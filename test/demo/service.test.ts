@@ -91,6 +91,7 @@ describe.skipIf(CHROMIUM === null)("the demo page over the whole service", () =>
 
   test("goes on from what it has read, and moves to an edge that is farther away", async () => {
     await page.selectOption("[name=form]", "free");
+    await page.fill("[name=max]", "24");
     await page.fill("#prompt", "Tell me about the sea and what swims in it, from the largest to the smallest.");
     await page.click("#run");
     await page.waitForSelector("#follow-text:visible");
