@@ -44,8 +44,11 @@ function render(text: string): string {
       },
       // Wide ones scroll by themselves, by keyboard too.
       table({ header, rows }) {
-        const row = (cells: typeof header, tag: string) =>
-          `<tr>${cells.map(({ tokens }) => `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`).join("")}</tr>`;
+        const cell = ({ text: label, tokens }: (typeof header)[number], tag: string) => {
+          const name = label === "" ? "td" : tag;
+          return `<${name}>${this.parser.parseInline(tokens)}</${name}>`;
+        };
+        const row = (cells: typeof header, tag: string) => `<tr>${cells.map((one) => cell(one, tag)).join("")}</tr>`;
         const head = header.some(({ text: label }) => label !== "") ? `<thead>${row(header, "th")}</thead>` : "";
         const body = `<tbody>${rows.map((cells) => row(cells, "td")).join("")}</tbody>`;
         return `<div class="wide" tabindex="0"><table>${head}${body}</table></div>\n`;

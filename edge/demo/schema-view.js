@@ -3,7 +3,7 @@ import { make } from "./dom.js";
 /**
  * @typedef {{ $ref?: string, type?: string | string[], description?: string, enum?: unknown[], const?: unknown, default?: unknown,
  *   anyOf?: Schema[], oneOf?: Schema[], items?: Schema, properties?: Record<string, Schema>, required?: string[],
- *   additionalProperties?: boolean | Schema, minimum?: number, maximum?: number, minLength?: number, maxLength?: number,
+ *   additionalProperties?: boolean | Schema, minimum?: number, maximum?: number, exclusiveMinimum?: number, minLength?: number, maxLength?: number,
  *   minItems?: number, maxItems?: number }} Schema
  * @typedef {Record<string, Schema>} Schemas
  */
@@ -42,14 +42,16 @@ function oneType(schema, schemas) {
     return `array${bounds(schema.minItems, schema.maxItems)} of ${schema.items === undefined ? "anything" : typeText(schema.items, schemas)}`;
   }
   if (type === "string") return `string${bounds(schema.minLength, schema.maxLength)}`;
-  if (type === "integer" || type === "number") return `${type}${bounds(schema.minimum, schema.maximum)}`;
+  if (type === "integer" || type === "number")
+    return `${type}${bounds(schema.minimum, schema.maximum, schema.exclusiveMinimum)}`;
   return type ?? "anything";
 }
 
-/** @param {number | undefined} low @param {number | undefined} high */
-function bounds(low, high) {
+/** @param {number | undefined} low @param {number | undefined} high @param {number} [above] */
+function bounds(low, high, above) {
   // What is no bound of this server but of JavaScript's integers is not worth a word.
-  const least = low === undefined || low <= Number.MIN_SAFE_INTEGER ? "" : String(low);
+  const lowest = above === undefined ? low : `above ${above}`;
+  const least = lowest === undefined || Number(lowest) <= Number.MIN_SAFE_INTEGER ? "" : String(lowest);
   const most = high === undefined || high >= Number.MAX_SAFE_INTEGER ? "" : String(high);
   if (least === "" && most === "") return "";
   return ` (${least}..${most})`;

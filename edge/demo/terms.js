@@ -14,7 +14,7 @@ const TERMS = {
     "such as the turns of a conversation so far (prefix cache).",
   receipt:
     "Counted afterwards on this very text: what each model call would have committed by the likeliest candidate of every " +
-    "head (unrefined), by what was drafted (refined), and by the best path the candidates held. Drafts that copy may beat it.",
+    "head (unrefined), by what was drafted (refined), and by the best path the candidates held. Copies and what a form forces may beat it.",
   sources:
     "Where the tokens of this answer came from: first or lower candidates of the draft heads, copies of the prompt and " +
     "the text so far, tokens the model had thought of before, what the answer’s form forces, the model’s own.",
