@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import type { AxeResults } from "axe-core";
 import type { BrowserContextOptions, Page } from "playwright-core";
 import { describe, expect, test } from "vitest";
@@ -37,7 +38,13 @@ async function findings(page: Page): Promise<string[]> {
 describe.skipIf(CHROMIUM === null)("the demo page", () => {
   const demo = demoPages();
 
+  let taken = 0;
+  /** Sideways, by contrast and by axe-core; with a picture for a reader where $SCREENSHOTS names a folder. */
   async function fits(page: Page): Promise<void> {
+    if (process.env.SCREENSHOTS !== undefined) {
+      const test = expect.getState().currentTestName?.replaceAll(/[^a-z]+/gi, "-");
+      await page.screenshot({ path: join(process.env.SCREENSHOTS, `${test}-${++taken}.png`), fullPage: true });
+    }
     expect(await sidewaysOverflow(page)).toBe(0);
     expect(await poorContrast(page)).toEqual([]);
     expect(await findings(page)).toEqual([]);
