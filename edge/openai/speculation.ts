@@ -64,7 +64,7 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
   const rescorer: RescorerSpec = params.enabled ? drafting : { type: "none" };
   const { calibrated, usesPack, mostNodes } = rescorerModule(rescorer.type);
   const looked = usesPack && "alpha" in rescorer && rescorer.alpha !== 0;
-  if (own !== null && looked) checkOwn(own, rescorer, manifest);
+  if (own !== null && looked) checkOwn(own, manifest);
   return {
     heads: params.enabled ? heads : 0,
     topK: Math.min(params.topK ?? defaults.topK, manifest.topK),
@@ -80,12 +80,9 @@ export function planDraft(asked: SpeculationParams, manifest: BundleManifest, { 
 }
 
 /** Throws StepError (400) where the model cannot use the tenant's pack. */
-function checkOwn(own: StoredPack, { type }: RescorerSpec, { name, tokenizer, calibration }: BundleManifest): void {
+function checkOwn(own: StoredPack, { name, tokenizer }: BundleManifest): void {
   if (own.tokenizer !== tokenizer.sha256) {
     throw invalid("speculation.rescorer.model", `pack ${own.name} was made for another tokenizer than that of ${name}`);
-  }
-  if (type === "tree" && calibration?.pack === null) {
-    throw invalid("speculation.rescorer.model", `'tree' of model ${name} knows no packs; 'ngram' takes any`);
   }
 }
 
@@ -131,7 +128,7 @@ function specOf(
   if (calibrated && calibration != null && params.alpha !== 0 && calibration.weights["heads+lm"] === undefined) {
     throw invalid(
       "speculation.rescorer.alpha",
-      `model ${manifest.name} has no calibration with a pack; only alpha 0 works`,
+      `model ${manifest.name} has no calibration with a pack; only alpha 0 works, or type 'ngram'`,
     );
   }
   if (usesPack && pack === null && params.alpha !== 0) {

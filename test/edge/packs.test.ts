@@ -83,7 +83,7 @@ describe("a tenant's packs", () => {
 describe("a request with a tenant's pack", () => {
   const { speculation } = parseCompletion({ prompt: "a", speculation: { rescorer: { type: "tree", model: "mine" } } });
   const shipped = { name: "general", path: "x", bytes: 1, sha256: "ab", order: 4, ngrams: 1 };
-  const calibration = { version: CALIBRATION_VERSION, command: "", pack: "general", weights: {} };
+  const calibration = { version: CALIBRATION_VERSION, command: "", pack: "general", weights: { "heads+lm": [] } };
   const plan = async (manifest: Partial<BundleManifest>, rescorer: object) => {
     const own = { ...(await checkPack("mine", FILE, [TOY])), created: 0 };
     const asked = { ...speculation, rescorer: { ...speculation.rescorer, ...rescorer } };
@@ -103,9 +103,12 @@ describe("a request with a tenant's pack", () => {
 
   test("is refused where the model's tokenizer is another one, or its trees know no packs", async () => {
     const other = { path: "tokenizer.json", bytes: 1, sha256: "00" };
-    const param = "speculation.rescorer.model";
-    await expect(plan({ tokenizer: other }, { type: "ngram" })).rejects.toMatchObject({ param });
-    await expect(plan({ calibration: { ...calibration, pack: null } }, {})).rejects.toMatchObject({ param });
+    await expect(plan({ tokenizer: other }, { type: "ngram" })).rejects.toMatchObject({
+      param: "speculation.rescorer.model",
+    });
+    await expect(plan({ calibration: { ...calibration, pack: null, weights: {} } }, {})).rejects.toMatchObject({
+      param: "speculation.rescorer.alpha",
+    });
     expect(await plan({ calibration }, {})).toMatchObject({ ownPack: { name: "mine" } });
   });
 });
