@@ -5,6 +5,8 @@ import { type Browser, chromium, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ensureBundle } from "../../models/bundle.ts";
 import { type Stack, startStack } from "../../scripts/stack.ts";
+import { type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
+import { type ParamName, wireName } from "../../shared/rescore/params.ts";
 import { CHROMIUM } from "./browser.ts";
 
 if (CHROMIUM === null) console.warn("Skipped: the demo page in workerd, because no Chromium was found.");
@@ -50,6 +52,26 @@ describe.skipIf(CHROMIUM === null)("the demo page over the whole service", () =>
     expect(await page.inputValue("[name=type]")).toBe(type);
     expect(await page.locator("[name=heads] option").count()).toBe(speculation.heads + 1);
     expect(await page.locator("[name=r-model] option").count()).toBe(speculation.packs.length);
+  });
+
+  test("has a field for every setting of every rescorer that the server lists", async () => {
+    const response = await fetch(`${stack.edge.url}/v1/models`);
+    const [{ speculation }] = ((await response.json()) as { data: [{ speculation: Settings }] }).data;
+    const usual = await page.inputValue("[name=type]");
+    for (const [type, { settings }] of Object.entries(speculation.rescorer_settings)) {
+      const expected = Object.keys(rescorerModule(type as RescorerType).paramsSchema.shape).map((name) =>
+        wireName(name as ParamName),
+      );
+      expect(
+        Object.keys(settings)
+          .filter((name) => name !== "model")
+          .sort(),
+      ).toEqual(expected.sort());
+      await page.selectOption("[name=type]", type);
+      const names = await page.locator("#settings [name]").evaluateAll((all) => all.map((f) => f.getAttribute("name")));
+      expect(names).toEqual(Object.keys(settings).map((name) => `r-${name}`));
+    }
+    await page.selectOption("[name=type]", usual);
   });
 
   test("shows drafted and accepted tokens of a real answer", async () => {
@@ -122,6 +144,10 @@ describe.skipIf(CHROMIUM === null)("the demo page over the whole service", () =>
     expect(complaints).toEqual([]);
   });
 });
+
+interface Settings {
+  readonly rescorer_settings: Readonly<Record<string, { readonly settings: object }>>;
+}
 
 interface Defaults {
   readonly heads: number;
