@@ -1,14 +1,15 @@
 import type { Stats } from "node:fs";
-import { copyFile, link, mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
-import { dirname, join, relative } from "node:path";
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
+import { basename, dirname, join, relative } from "node:path";
+import { guidePages } from "./guide.ts";
 import { ROOT } from "./paths.ts";
 
 /** Cloudflare refuses a larger static asset. */
 const ASSET_BYTES = 25 << 20;
 
 /**
- * Lays out what the edge serves: the demo page at the root, and of each bundle what the edge reads. Files
- * that are there already stay.
+ * Lays out what the edge serves: the demo page at the root, guide and report beside it, and of each bundle what the
+ * edge reads. Files that are there already stay.
  * @param bundles name -> compiled bundle directory
  * @param others whether other bundles lying there stay too, as another run may be serving them
  */
@@ -20,16 +21,22 @@ export async function assembleAssets(
   const demo = join(ROOT, "edge", "demo");
   const wanted = new Map<string, string>();
   for (const file of await filesUnder(demo)) wanted.set(relative(demo, file), file);
+  for (const name of ["report.html", join("docs", "architecture.svg")]) {
+    wanted.set(name, join(ROOT, "docs", basename(name)));
+  }
   for (const [name, dir] of bundles) {
     const files = [join(dir, "manifest.json"), join(dir, "tokenizer.json"), ...(await filesUnder(join(dir, "packs")))];
     for (const file of files) wanted.set(join("bundles", name, relative(dir, file)), file);
   }
   for (const [path, source] of wanted) await place(source, join(assetsDir, path));
+  const pages = await guidePages();
+  for (const [path, text] of pages) await placeText(text, join(assetsDir, path));
   for (const file of await filesUnder(assetsDir)) {
     const path = relative(assetsDir, file);
     const owner = /^bundles[/\\]([^/\\]+)/.exec(path)?.[1];
     const stale =
       !wanted.has(path) &&
+      !pages.has(path) &&
       !path.endsWith(".part") &&
       (owner === undefined || others === "remove" || bundles.has(owner));
     if (stale) await rm(file, { force: true });
@@ -55,6 +62,15 @@ async function place(source: string, target: string): Promise<void> {
     // rename() of a link onto another link of the same file leaves both.
     await rm(part, { force: true });
   }
+}
+
+/** As `place`, of a text that is no file yet. */
+async function placeText(text: string, target: string): Promise<void> {
+  if ((await readFile(target, "utf8").catch(() => null)) === text) return;
+  await mkdir(dirname(target), { recursive: true });
+  const part = `${target}.${process.pid}.part`;
+  await writeFile(part, text);
+  await rename(part, target);
 }
 
 /** One file under two names, or a copy that nobody has written to since: its time would be its own. */

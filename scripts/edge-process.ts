@@ -26,7 +26,8 @@ try {
   process.on("exit", () => rmSync(own, { recursive: true, force: true }));
   Object.assign(process.env, { TMPDIR: own });
   const miniflare = new Miniflare(miniflareOptions(options));
-  const front = await startFront({ host: options.host, port: options.port, target: await miniflare.ready });
+  const { host, port, headers = {} } = options;
+  const front = await startFront({ host, port, headers, target: await miniflare.ready });
   answer({ url: front.url.origin });
 } catch (error) {
   answer({ error: error instanceof Error ? error.message : String(error) });

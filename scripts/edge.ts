@@ -29,6 +29,8 @@ export interface EdgeOptions {
   readonly rateLimit?: { readonly limit: number; readonly period: 10 | 60 };
   /** Where its Durable Objects are kept from one run to the next; left out: nowhere. */
   readonly stateDir?: string;
+  /** Added to every answer. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Keeps the Worker's log to itself. */
   readonly quiet?: boolean;
 }

@@ -28,6 +28,8 @@ export interface FrontOptions {
   readonly port: number;
   /** Where workerd listens. */
   readonly target: URL;
+  /** Added to every answer of the Worker. */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** Connections held at once, each with at most one body in memory; further ones are closed as they come. */
@@ -81,7 +83,7 @@ const BROKEN = new StepError("internal", "The server had an error.");
  * for the Worker is answered here, and so is what makes miniflare's own code fail, in OpenAI's shape.
  * Rejects where the address cannot be had.
  */
-export async function startFront({ host, port, target }: FrontOptions): Promise<Front> {
+export async function startFront({ host, port, target, headers = {} }: FrontOptions): Promise<Front> {
   const agent = new Agent({ maxSockets: MAX_CONNECTIONS });
   const limits = { requestTimeout: REQUEST_MS, keepAliveTimeout: KEEP_ALIVE_MS, requireHostHeader: false };
   const latest = new WeakMap<Duplex, ServerResponse>();
@@ -90,7 +92,7 @@ export async function startFront({ host, port, target }: FrontOptions): Promise<
     const refusal = refusalOf(request);
     if (refusal !== null) answer(response, refusal);
     else if (request.url === "*") response.writeHead(204, { allow: ALLOW }).end();
-    else void passOn(request, response, { target, agent });
+    else void passOn(request, response, { target, agent, headers });
   };
   const server = createServer(limits, take);
   server.on("checkExpectation", take);
@@ -144,6 +146,7 @@ function refusalOf({ method = "", url = "", headers, httpVersion }: IncomingMess
 interface Upstream {
   readonly target: URL;
   readonly agent: Agent;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** Hands a request to the Worker once it is whole, and its answer back as it arrives. */
@@ -161,7 +164,7 @@ async function passOn(request: IncomingMessage, response: ServerResponse, to: Up
     upstream.socket?.resetAndDestroy();
     upstream.destroy();
   });
-  upstream.on("response", (answered) => respond(answered, response));
+  upstream.on("response", (answered) => respond(answered, response, to.headers));
   upstream.on("error", () => {
     if (!response.headersSent) answer(response, BROKEN);
   });
@@ -210,7 +213,7 @@ function peerAddress({ remoteAddress = "" }: Socket): string {
   return remoteAddress.replace(/^::ffff:(?=\d+\.)/, "");
 }
 
-function respond(answered: IncomingMessage, response: ServerResponse): void {
+function respond(answered: IncomingMessage, response: ServerResponse, added: Upstream["headers"]): void {
   const { statusCode = 500, headers } = answered;
   if (statusCode >= 400 && !headers["content-type"]?.startsWith("application/json")) {
     // Not the Worker's own words: a trace of the runtime's code, with paths of this machine in it, or what it made of
@@ -219,7 +222,7 @@ function respond(answered: IncomingMessage, response: ServerResponse): void {
     answer(response, statusCode >= 500 ? BROKEN : new StepError("invalid_request", "The request is not valid."));
     return;
   }
-  response.writeHead(statusCode, { ...forwarded(headers), ...lengthOf(headers) });
+  response.writeHead(statusCode, { ...forwarded(headers), ...lengthOf(headers), ...added });
   response.flushHeaders();
   answered.pipe(response);
   answered.once("close", () => {

@@ -29,6 +29,8 @@ export interface StackOptions {
   readonly workers?: number;
   /** Delay put into the wire between edge and gpu-workers, round trip, ms. */
   readonly rttMs?: number;
+  /** As `rttMs`, of further edges before the same gpu-workers. Every edge names all of them to the demo page. */
+  readonly distances?: readonly number[];
   readonly gpuKey?: string;
   readonly provider?: string | undefined;
   readonly threads?: number | undefined;
@@ -86,6 +88,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       buildEdge(workerDir, assetsDir, signal),
     );
     const [gpuWorkers] = await Promise.all([Promise.all(starting), built]);
+    const { rttMs = 0, distances = [] } = options;
+    const further: { rttMs: number; port: number }[] = [];
+    for (const away of distances) further.push({ rttMs: away, port: await freePort(host, 0, "--port") });
+    const headers = distancesHeader([{ rttMs, port }, ...further]);
     const addEdge = async (workers: readonly { readonly url: string }[], ownPort: number, stateDir?: string) => {
       const urls = workers.map(({ url }, i) => `${served[i]!.name}=${url}`).join();
       const models = [...new Set(served.map(({ name }) => name))].join();
@@ -95,7 +101,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
         ...(options.rateLimit === undefined ? {} : { rateLimit: options.rateLimit }),
         ...(stateDir === undefined ? {} : { stateDir }),
       };
-      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, ...more });
+      const edge = await startEdge({ workerDir, assetsDir, host, port: ownPort, vars, headers, ...more });
       closers.push(() => edge.close());
       await waitUntilReady(`${edge.url}/readyz`, 30_000, signal);
       return edge;
@@ -109,14 +115,20 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       const wires = await wiresOf(rttMs);
       return { ...(await addEdge(wires, 0)), wires };
     };
-    const { rttMs = 0 } = options;
     const nearest = rttMs === 0 ? gpuWorkers : await wiresOf(rttMs);
     const edge = await addEdge(nearest, port, options.stateDir);
+    for (const away of further) await addEdge(await wiresOf(away.rttMs), away.port);
     return { edge, gpuWorker: gpuWorkers[0]!, gpuWorkers, gpuKey, edgeAt, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/** Read by the demo page: round trip in ms, and the port of the edge that is so far away. */
+function distancesHeader(edges: readonly { readonly rttMs: number; readonly port: number }[]): Record<string, string> {
+  if (edges.length < 2) return {};
+  return { "x-distances": edges.map(({ rttMs, port }) => `${rttMs}=${port}`).join() };
 }
 
 function gpuOptions({ provider, threads }: StackOptions, key: string) {

@@ -18,6 +18,8 @@ const FALLBACK_BUNDLE = "tiny";
 
 const MAX_WORKERS = 16;
 const MAX_RTT_MS = 2_000;
+/** Each is a workerd of its own. */
+const MAX_EDGES = 4;
 
 const HELP = `npm start -- [options]            each can be given as an environment variable instead
   --port N        the edge's port (PORT, 8787)
@@ -30,7 +32,8 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
   --workers N     gpu-workers, of which any may fail (1); their ports follow the first one's
-  --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0)
+  --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0); 0,20,80 starts an
+                  edge for each, and the demo lets its reader choose
   --anonymous BOOL  false: nobody may call without an API key, which npm run keys makes (ANONYMOUS, true)
   --cors-origins LIST   origins whose web pages may call beside the server's own, or * (CORS_ORIGINS)
   --allowed-hosts LIST  names it answers to on loopback beside addresses and localhost (ALLOWED_HOSTS)`;
@@ -79,7 +82,8 @@ async function main(): Promise<void> {
   const gpuPort = portNumber(values["gpu-port"], "--gpu-port");
   const threads = values.threads === undefined ? undefined : wholeNumber(values.threads, "--threads", 1, 256);
   const workers = wholeNumber(values.workers, "--workers", 1, MAX_WORKERS);
-  const rttMs = wholeNumber(values.rtt, "--rtt", 0, MAX_RTT_MS);
+  const [rttMs = 0, ...distances] = values.rtt.split(",").map((ms) => wholeNumber(ms, "--rtt", 0, MAX_RTT_MS));
+  if (distances.length >= MAX_EDGES) throw new Error(`--rtt takes at most ${MAX_EDGES} distances`);
   // Before a long download, not after it.
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
@@ -102,6 +106,7 @@ async function main(): Promise<void> {
     threads,
     workers,
     rttMs,
+    distances,
     log: say,
     signal: stopping.signal,
     stateDir: port === 0 ? undefined : join(edgeStateDir(port), "objects"),

@@ -6,29 +6,52 @@
  *   step_ms: number, model_ms: number }} StepTrace
  *   One model call: `accepted` and `bonus` are the text it committed; `drafted` is the tree it verified,
  *   `parent` an index into it or -1. Step 0 is the prefill.
- * @typedef {{ choices: { finish_reason: string | null }[], speculation?: StepTrace, metrics?: Metrics }} Chunk
- * @typedef {{ placement: { chosen: "edge" | "gpu", round_trip_ms: number | null } }} Metrics
- *   Who drafted last, and how far the edge is from the model.
+ * @typedef {{ index: number, id?: string, function: { name?: string, arguments: string } }} ToolCallDelta
+ * @typedef {{ finish_reason: string | null, delta: { content?: string, tool_calls?: ToolCallDelta[] } }} Choice
+ * @typedef {{ choices: Choice[], speculation?: StepTrace, usage?: Usage | null, metrics?: Metrics }} Chunk
+ * @typedef {{ prompt_tokens: number, prompt_tokens_details: { cached_tokens: number } }} Usage
+ * @typedef {{ block_efficiency: { unrefined: number, refined: number, best: number }, tokens: Record<string, number> }} Receipt
+ * @typedef {{ placement: { chosen: "edge" | "gpu", round_trip_ms: number | null }, receipt?: Receipt | null }} Metrics
+ *   Who drafted last, how far the edge is from the model, and what refinement was worth.
  * @typedef {{ name: string, order: number, ngrams: number }} Pack
- * @typedef {{ type: string, model: string, order: number, alpha: number, p_best: number, prompt: boolean }} RescorerDefaults
- * @typedef {{ title: string, defaults: Record<string, string | number | boolean> }} RescorerSettings
- *   What readers call it, and the bundle's value of every setting it has.
- * @typedef {{ heads: number, top_k: number, packs: Pack[], rescorers: string[],
- *   rescorer_settings: Record<string, RescorerSettings>, neural: { alpha: number } | null,
- *   defaults: { heads: number, top_k: number, rescorer: RescorerDefaults } }} Speculation
+ * @typedef {string | number | boolean} Setting
+ * @typedef {{ title?: string, description?: string, type?: string, minimum?: number, maximum?: number, enum?: string[] }} SettingSchema
+ * @typedef {{ title: string, summary: string, defaults: Record<string, Setting>, settings: Record<string, SettingSchema> }} Rescorer
+ *   What readers call it, and of every setting it has the bundle's value and the bounds.
+ * @typedef {{ heads: number, top_k: number, packs: Pack[], rescorer_settings: Record<string, Rescorer>,
+ *   defaults: { heads: number, top_k: number, rescorer: { type: string } } }} Speculation
  * @typedef {{ id: string, notice: string | null, chat: boolean, speculation: Speculation }} Model
  */
 
 /** What the server refused, or why it could not be reached; `message` is meant for the reader. */
-export class ApiError extends Error {}
+export class ApiError extends Error {
+  /** The request's field at fault, as the API names it. */
+  param;
+
+  /**
+   * @param {string} message
+   * @param {string | null} [param]
+   */
+  constructor(message, param = null) {
+    super(message);
+    this.param = param;
+  }
+}
 
 /**
+ * The models served, and where else this page can be had, farther from them or nearer: ports of the same host.
+ *
  * @param {string} apiKey empty: none is sent
- * @returns {Promise<Model[]>}
+ * @returns {Promise<{ models: Model[], distances: { rttMs: string, port: string }[] }>}
  */
 export async function listModels(apiKey) {
   const response = await request("v1/models", { headers: authorization(apiKey) });
-  return (await response.json()).data;
+  const places = response.headers.get("x-distances")?.split(",") ?? [];
+  const distances = places.map((place) => {
+    const [rttMs = "", port = ""] = place.split("=");
+    return { rttMs, port };
+  });
+  return { models: (await response.json()).data, distances };
 }
 
 /**
@@ -42,7 +65,7 @@ export async function* streamChat(body, { apiKey, signal }) {
   const response = await request("v1/chat/completions", {
     method: "POST",
     headers: { "content-type": "application/json", ...authorization(apiKey) },
-    body: JSON.stringify({ ...body, stream: true }),
+    body: JSON.stringify(body),
     signal,
   });
   if (response.body === null) throw new ApiError("The server sent an empty answer.");
@@ -74,7 +97,10 @@ async function request(path, init) {
   }
   if (response.ok) return response;
   const error = (await response.json().catch(() => null))?.error;
-  throw new ApiError(error?.message ?? `The server answered ${response.status} ${response.statusText}.`);
+  throw new ApiError(
+    error?.message ?? `The server answered ${response.status} ${response.statusText}.`,
+    error?.param ?? null,
+  );
 }
 
 /**

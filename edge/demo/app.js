@@ -1,33 +1,38 @@
-import { ApiError, listModels, streamChat } from "./api.js";
+import { ApiError, listModels } from "./api.js";
+import { hideVerdict, replay, showVerdict } from "./comparison.js";
 import { Controls } from "./controls.js";
-import { find, make } from "./dom.js";
+import { Conversation } from "./conversation.js";
+import { showCurl } from "./curl.js";
+import { copyFrom, fillSelect, find, makeButton } from "./dom.js";
 import { EXAMPLES } from "./examples.js";
 import { Figures } from "./figures.js";
 import { Inspector } from "./inspector.js";
 import { Pane } from "./pane.js";
-import { firstDifference, fixed, Recording } from "./stats.js";
+import { runInto } from "./runs.js";
+import { fixed } from "./stats.js";
+import { startExplaining } from "./terms.js";
+
+/** @import { Recording } from "./stats.js" */
+/** @import { Body } from "./runs.js" */
 
 const form = find("#request", HTMLFormElement);
 const prompt = find("#prompt", HTMLTextAreaElement);
 const key = find("#key", HTMLInputElement);
-const panes = find("#panes", HTMLElement);
 const error = find("#error", HTMLElement);
 const notice = find("#notice", HTMLElement);
+const distance = find("#distance", HTMLSelectElement);
 const status = find("#status", HTMLElement);
-const verdict = find("#verdict", HTMLElement);
 const buttons = {
   run: find("#run", HTMLButtonElement),
   compare: find("#compare", HTMLButtonElement),
   stop: find("#stop", HTMLButtonElement),
   replay: find("#replay", HTMLButtonElement),
+  send: find("#send", HTMLButtonElement),
 };
 const controls = new Controls(form);
 const inspector = new Inspector(find("#inspector", HTMLElement));
-const figures = new Figures(
-  find("#figures", HTMLElement),
-  find("#positions", HTMLElement),
-  find("#positions-text", HTMLElement),
-);
+const figures = new Figures();
+const conversation = new Conversation();
 
 /** What runs now, a replay included. */
 let running = new AbortController();
@@ -41,7 +46,7 @@ function say(message) {
   status.textContent = message;
 }
 
-/** @param {unknown} reason */
+/** What is wrong before anything ran; what goes wrong in a run stands in its pane. @param {unknown} reason */
 function fail(reason) {
   error.textContent = reason instanceof Error ? reason.message : String(reason);
   error.hidden = false;
@@ -61,8 +66,9 @@ async function exclusively(work) {
   try {
     await work(signal);
   } catch (reason) {
-    if (signal.aborted) say("Stopped.");
-    else fail(reason);
+    say(signal.aborted ? "Stopped." : "Failed.");
+    conversation.giveUp();
+    if (!signal.aborted && reason instanceof ApiError) controls.complain(reason.param, reason.message);
   } finally {
     running.abort();
     setBusy(false);
@@ -74,152 +80,128 @@ function setBusy(busy) {
   const focused = document.activeElement;
   buttons.run.hidden = busy;
   buttons.stop.hidden = !busy;
-  buttons.compare.disabled = busy;
-  buttons.replay.disabled = busy;
+  for (const button of [buttons.compare, buttons.replay, buttons.send]) button.disabled = busy;
   // A hidden button loses the focus; the one in its place takes it.
   if (busy && (focused === buttons.run || focused === buttons.compare)) buttons.stop.focus();
   if (!busy && (focused === buttons.stop || focused === buttons.replay)) buttons.run.focus();
 }
 
 /**
- * Streams one answer into its pane.
+ * A pane with its answer, and what can be done with it.
  *
- * @param {object} body
+ * @param {Body} body
  * @param {Pane} pane
- * @param {boolean} isMain whose figures are shown at the side
  * @param {AbortSignal} signal
+ * @param {boolean} isMain whose figures are shown at the side
  */
-async function stream(body, pane, isMain, signal) {
-  const run = new Recording();
-  const sentAt = performance.now();
-  pane.setBusy(true);
+async function answer(body, pane, signal, isMain = true) {
+  const options = {
+    apiKey: key.value.trim(),
+    signal,
+    streams: controls.streams,
+    form: controls.form,
+    onChange: (/** @type {Recording} */ run) => isMain && figures.show(run),
+  };
+  const link = conversation.isFollowUp ? null : controls.link(body.seed);
+  const actions = () => [
+    ...(pane.text === "" ? [] : [makeButton("Copy text", "quiet", (button) => void copyFrom(button, pane.text))]),
+    makeButton("Show as curl", "quiet", () => showCurl(body, options.apiKey !== "")),
+    ...(link === null
+      ? []
+      : [makeButton("Copy link", "quiet", (button) => void copyFrom(button, link, "See the address bar"))]),
+  ];
   try {
-    for await (const { speculation, metrics } of streamChat(body, { apiKey: key.value.trim(), signal })) {
-      if (metrics !== undefined) run.placement = metrics.placement;
-      if (speculation !== undefined) {
-        run.add(speculation, performance.now() - sentAt);
-        pane.add(speculation);
-        pane.showFigures(run);
-      }
-      if (isMain) figures.show(run);
-    }
+    return await runInto(body, pane, options);
   } finally {
-    pane.setBusy(false);
+    pane.offer(actions());
   }
-  return run;
 }
 
-/** @param {AbortSignal} signal */
-async function runOnce(signal) {
-  const body = controls.body(true);
-  const pane = new Pane("Answer", "blocks", inspector);
+/**
+ * Asks, and lets the conversation go on from the answer.
+ *
+ * @param {Body} body
+ * @param {AbortSignal} signal
+ */
+async function runOnce(body, signal) {
+  const pane = new Pane(conversation.isFollowUp ? `Answer ${conversation.turns + 1}` : "Answer", "blocks", inspector);
   show([pane]);
   say("Writing the answer.");
-  const run = await stream(body, pane, true, signal);
+  const run = await answer(body, pane, signal);
+  conversation.take(run);
   say(`Done: ${run.tokens} tokens, ${fixed(run.blockEfficiency)} per model call.`);
 }
 
-/** @param {AbortSignal} signal */
-async function runBoth(signal) {
-  const bodies = [controls.body(true), controls.body(false)];
+/**
+ * @param {Body} body
+ * @param {AbortSignal} signal
+ */
+async function runBoth(body, signal) {
+  const { placement } = /** @type {{ placement?: string }} */ (body.speculation ?? {});
+  const plainly = { ...body, speculation: { enabled: false, ...(placement === undefined ? {} : { placement }) } };
   const blocks = new Pane("In blocks", "blocks", inspector);
   const plain = new Pane("Plain, token by token", "plain", inspector);
   show([blocks, plain]);
   say("Writing the answer in blocks.");
-  const first = await stream(bodies[0] ?? {}, blocks, true, signal);
+  const first = await answer(body, blocks, signal);
   say("Writing it again, token by token.");
-  const second = await stream(bodies[1] ?? {}, plain, false, signal);
+  const second = await answer(plainly, plain, signal, false);
+  conversation.take(first);
   compared = [
     { pane: blocks, run: first },
     { pane: plain, run: second },
   ];
-  showVerdict(first, second);
+  say(showVerdict(first, second, find("#seed", HTMLInputElement).value === "" ? body.seed : undefined));
 }
 
-/**
- * @param {Recording} blocks
- * @param {Recording} plain
- */
-function showVerdict(blocks, plain) {
-  const difference = firstDifference(blocks.text, plain.text);
-  const ratio =
-    blocks.tokensPerSecond !== null && plain.tokensPerSecond !== null
-      ? blocks.tokensPerSecond / plain.tokensPerSecond
-      : null;
-  const texts = difference === null ? "Identical text" : `The texts differ from character ${difference + 1}`;
-  const headline = `${texts}${ratio === null ? "." : `, ${fixed(ratio)}× the speed.`}`;
-  find("#verdict-headline", HTMLElement).textContent = headline;
-  find("#verdict-detail", HTMLElement).textContent =
-    `The runs went one after the other: at the same time they would share one model and slow each other down.`;
-  verdict.classList.toggle("differs", difference !== null);
-  verdict.hidden = false;
-  say(headline);
-}
-
-/**
- * Both recorded runs from the start, at the pace they had.
- *
- * @param {AbortSignal} signal
- */
-async function replay(signal) {
-  say("Replaying both runs.");
-  await Promise.all(
-    compared.map(async ({ pane, run }) => {
-      const startedAt = performance.now();
-      const shown = new Recording();
-      pane.clear();
-      pane.setBusy(true);
-      for (const { trace, atMs } of run.blocks) {
-        await delay(startedAt + atMs - performance.now(), signal);
-        shown.add(trace, atMs);
-        pane.add(trace);
-        pane.showFigures(shown);
-      }
-      pane.setBusy(false);
-    }),
-  );
-  say("Replay finished.");
-}
-
-/**
- * Resolves at once when stopped: what is left then appears without waiting.
- *
- * @param {number} ms
- * @param {AbortSignal} signal
- * @returns {Promise<void>}
- */
-function delay(ms, signal) {
-  if (ms <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-}
-
-/** @param {Pane[]} shown */
-function show(shown) {
-  inspector.hide();
-  verdict.hidden = true;
+/** @param {Pane[]} panes */
+function show(panes) {
+  inspector.release();
+  hideVerdict();
   compared = [];
-  panes.className = shown.length > 1 ? "panes two" : "panes";
-  panes.replaceChildren(...shown.map((pane) => pane.element));
+  conversation.show(panes);
   figures.show(null);
 }
 
-/** @param {(signal: AbortSignal) => Promise<void>} work */
+/** @param {(body: Body, signal: AbortSignal) => Promise<void>} work */
 function start(work) {
+  if (!running.signal.aborted) return;
   if (prompt.value.trim() === "") {
     fail("Type a prompt first.");
     prompt.focus();
     return;
   }
-  void exclusively(work);
+  const body = bodyFor([{ role: "user", content: controls.prompt }]);
+  if (body === null) return;
+  conversation.begin(controls.prompt);
+  void exclusively((signal) => work(body, signal));
+}
+
+function follow() {
+  if (!running.signal.aborted) return;
+  const body = bodyFor(conversation.messages);
+  if (body !== null) void exclusively((signal) => runOnce({ ...body, ...conversation.extra }, signal));
+}
+
+/**
+ * Null, and says so, where a field is at fault.
+ *
+ * @param {object[]} messages
+ */
+function bodyFor(messages) {
+  try {
+    return controls.body(messages);
+  } catch (reason) {
+    fail(reason);
+    return null;
+  }
 }
 
 async function loadModels() {
   try {
-    const models = await listModels(key.value.trim());
+    const { models, distances } = await listModels(key.value.trim());
     controls.setModels(models);
+    showDistances(distances);
     const text = controls.model?.notice ?? "";
     notice.textContent = text;
     notice.hidden = text === "";
@@ -229,11 +211,33 @@ async function loadModels() {
   }
 }
 
-for (const { name, prompt: text } of EXAMPLES) {
-  const chip = make("button", "chip", name);
-  chip.setAttribute("type", "button");
-  chip.addEventListener("click", () => {
-    controls.prompt = text;
+/** Another distance is another edge. @param {{ rttMs: string, port: string }[]} distances */
+function showDistances(distances) {
+  fillSelect(
+    distance,
+    distances.map(({ rttMs, port }) => [port, `${rttMs} ms`]),
+  );
+  distance.value = location.port;
+  find("#distance-field", HTMLElement).hidden = distances.length === 0;
+}
+
+/**
+ * Enter sends; touch keyboards have no other way to start a new line.
+ *
+ * @param {HTMLTextAreaElement} field
+ * @param {() => void} send
+ */
+function sendOnEnter(field, send) {
+  field.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || matchMedia("(pointer: coarse)").matches) return;
+    event.preventDefault();
+    send();
+  });
+}
+
+for (const example of EXAMPLES) {
+  const chip = makeButton(example.name, "chip", () => {
+    controls.start(example);
     prompt.focus();
   });
   find("#examples", HTMLElement).append(chip);
@@ -242,33 +246,33 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   start(runOnce);
 });
+sendOnEnter(prompt, () => start(runOnce));
 buttons.compare.addEventListener("click", () => start(runBoth));
 buttons.stop.addEventListener("click", () => running.abort());
-buttons.replay.addEventListener("click", () => void exclusively(replay));
-prompt.addEventListener("keydown", (event) => {
-  // Touch keyboards have no other way to start a new line.
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing || matchMedia("(pointer: coarse)").matches) return;
-  event.preventDefault();
-  start(runOnce);
+buttons.replay.addEventListener("click", () => {
+  void exclusively(async (signal) => {
+    say("Replaying both runs.");
+    await replay(compared, signal);
+    say("Replay finished.");
+  });
 });
+conversation.onFollow(follow, sendOnEnter);
 key.addEventListener("change", () => void loadModels());
 find("#reset", HTMLButtonElement).addEventListener("click", () => {
   controls.reset();
-  void controls.link;
+  void controls.link();
 });
-find("#share", HTMLButtonElement).addEventListener("click", async (event) => {
-  const { link } = controls;
-  const button = event.currentTarget;
-  const copied = await navigator.clipboard?.writeText(link).then(
-    () => true,
-    () => false,
-  );
-  const message = copied ? "Link copied" : "Link is in the address bar";
-  say(message);
-  if (!(button instanceof HTMLElement)) return;
-  const { textContent } = button;
-  button.textContent = message;
-  setTimeout(() => (button.textContent = textContent), 2000);
+find("#share", HTMLButtonElement).addEventListener("click", ({ currentTarget }) => {
+  if (currentTarget instanceof HTMLButtonElement) void copyFrom(currentTarget, controls.link(), "See the address bar");
 });
+find("#show-curl", HTMLButtonElement).addEventListener("click", () => {
+  const body = bodyFor([{ role: "user", content: controls.prompt }]);
+  if (body !== null) showCurl(body, key.value !== "");
+});
+distance.addEventListener("change", () => {
+  // The settings stand in the address and come along.
+  location.port = distance.value;
+});
+startExplaining();
 if (matchMedia("(max-width: 60rem)").matches) find("#options", HTMLDetailsElement).open = false;
 void loadModels();

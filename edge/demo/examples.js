@@ -1,4 +1,8 @@
-/** One-click prompts. The texts were written for this page. */
+/**
+ * One-click prompts, some with a form of the answer (answer-form.js). The texts were written for this page.
+ *
+ * @type {{ name: string, prompt: string, form?: string }[]}
+ */
 export const EXAMPLES = [
   {
     name: "Summarise",
@@ -13,4 +17,10 @@ The tide mill at the mouth of the estuary is one of the last of its kind that st
     prompt:
       "A baker makes 12 loaves an hour for 7 hours and sells each loaf for 3 dollars. How much does she earn? Explain step by step.",
   },
+  {
+    name: "JSON",
+    form: "schema",
+    prompt: "Anna Weber is 30 years old, lives in Berlin and works there as a nurse. She speaks German and Polish.",
+  },
+  { name: "Tool", form: "tools", prompt: "How is the weather in Rome?" },
 ];

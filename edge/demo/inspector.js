@@ -1,18 +1,26 @@
 /** @import { DraftedToken, StepTrace } from "./api.js" */
-import { make } from "./dom.js";
+import { make, makeButton } from "./dom.js";
 
 /** Space kept between the card, its block and the window's edges, px. */
 const GAP = 8;
 
-/** The card beside a block: what was drafted, what was confirmed, what was rejected. */
+/**
+ * The card beside a block: what was drafted, what was confirmed, what was rejected. It follows the pointer like a
+ * tooltip until it is held; then it can be scrolled and stays until it is closed.
+ */
 export class Inspector {
   #card;
+  /** @type {HTMLElement | null} The block that a held card belongs to. */
+  #held = null;
 
   /** @param {HTMLElement} card */
   constructor(card) {
     this.#card = card;
-    addEventListener("scroll", () => this.hide(), { passive: true });
-    addEventListener("keydown", (event) => event.key === "Escape" && this.hide());
+    addEventListener("scroll", () => this.#held ?? this.hide(), { passive: true });
+    addEventListener("keydown", (event) => event.key === "Escape" && this.release());
+    addEventListener("pointerdown", ({ target }) => {
+      if (target instanceof Node && !card.contains(target) && !this.#held?.contains(target)) this.release();
+    });
   }
 
   /**
@@ -20,13 +28,55 @@ export class Inspector {
    * @param {HTMLElement} block
    */
   show(trace, block) {
-    this.#card.replaceChildren(make("p", "inspector-title", summary(trace)), ...draftTree(trace));
-    this.#card.hidden = false;
+    if (this.#held !== null) return;
+    this.#fill(trace, make("p", "hold-hint", "Click, or press Enter, to hold and scroll this."));
     this.#place(block);
+    const { scrollHeight, clientHeight, scrollWidth, clientWidth, classList } = this.#card;
+    classList.toggle("overflows", scrollHeight > clientHeight || scrollWidth > clientWidth);
+  }
+
+  /**
+   * @param {StepTrace} trace
+   * @param {HTMLElement} block
+   */
+  hold(trace, block) {
+    this.#held = block;
+    const close = makeButton("Close", "close", () => this.release());
+    this.#fill(trace, close);
+    this.#card.classList.remove("overflows");
+    this.#card.classList.add("held");
+    this.#card.tabIndex = 0;
+    this.#place(block);
+    this.#card.focus({ preventScroll: true });
+  }
+
+  /** Closes a held card too, and gives the focus back to its block. */
+  release() {
+    const block = this.#held;
+    const hadFocus = this.#card.contains(document.activeElement);
+    this.#held = null;
+    // Focusing the block shows its card again.
+    if (hadFocus) block?.focus({ preventScroll: true });
+    this.hide();
   }
 
   hide() {
+    if (this.#held !== null) return;
     this.#card.hidden = true;
+    this.#card.classList.remove("held");
+    this.#card.removeAttribute("tabindex");
+  }
+
+  /**
+   * @param {StepTrace} trace
+   * @param {HTMLElement} extra
+   */
+  #fill(trace, extra) {
+    const title = make("p", "inspector-title", summary(trace));
+    this.#card.replaceChildren(make("div", "inspector-head", title, extra), ...draftTree(trace));
+    this.#card.classList.toggle("dense", trace.drafted.length > 24);
+    this.#card.hidden = false;
+    this.#card.scrollTo(0, 0);
   }
 
   /**
@@ -72,24 +122,38 @@ function draftTree({ drafted, bonus }) {
   if (drafted.length === 0) return [];
   const tip = drafted.findLastIndex((node) => node.accepted);
   const own = bonus === null ? [] : [make("div", "branch", token("bonus", bonus, "the model’s own token"))];
-  /** @param {number} parent @returns {HTMLElement[]} */
-  const branches = (parent) => {
+  /** @param {number} parent */
+  const childrenOf = (parent) => {
     const children = [...drafted.entries()].filter(([, node]) => node.parent === parent);
     // What was accepted comes first, so that the confirmed path is the top line.
-    children.sort(([, a], [, b]) => Number(b.accepted) - Number(a.accepted));
-    const rows = children.map(([i, node]) => branch(node, branches(i)));
-    return parent === tip ? [...own, ...rows] : rows;
+    return children.sort(([, a], [, b]) => Number(b.accepted) - Number(a.accepted)).map(([i]) => i);
+  };
+  /** @param {number} parent @returns {HTMLElement[]} */
+  const branches = (parent) => {
+    const children = childrenOf(parent);
+    const isEnd = (/** @type {number} */ i) => i !== tip && childrenOf(i).length === 0;
+    const rows = children.filter((i) => !isEnd(i)).map((i) => branch(i));
+    // Alternatives that lead nowhere share a line: a wide tree is mostly these.
+    const ends = children.filter(isEnd).map((i) => tokenOf(drafted[i]));
+    return [...(parent === tip ? own : []), ...rows, ...(ends.length > 0 ? [make("div", "branch ends", ...ends)] : [])];
+  };
+  /** A chain up to where it forks, and what follows it. @param {number} start */
+  const branch = (start) => {
+    const chain = [start];
+    for (let next = childrenOf(start); next.length === 1 && chain.at(-1) !== tip; next = childrenOf(next[0] ?? -1)) {
+      chain.push(next[0] ?? -1);
+    }
+    const following = branches(chain.at(-1) ?? -1);
+    const line = make("div", "chain", ...chain.map((i) => tokenOf(drafted[i])));
+    return make("div", "branch", line, ...(following.length > 0 ? [make("div", "branches", ...following)] : []));
   };
   return [make("div", "tree", make("div", "branches", ...branches(-1)))];
 }
 
-/**
- * @param {DraftedToken} node
- * @param {HTMLElement[]} children
- */
-function branch(node, children) {
-  const own = node.accepted ? token("accepted", node.text, "accepted") : token("rejected", node.text, "rejected");
-  return make("div", "branch", own, ...(children.length > 0 ? [make("div", "branches", ...children)] : []));
+/** @param {DraftedToken | undefined} node */
+function tokenOf(node) {
+  const meaning = node?.accepted ? "accepted" : "rejected";
+  return token(meaning, node?.text ?? "", meaning);
 }
 
 /**

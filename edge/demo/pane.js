@@ -1,18 +1,21 @@
 /** @import { StepTrace } from "./api.js" */
 /** @import { Inspector } from "./inspector.js" */
+/** @import { Recording } from "./stats.js" */
 import { make } from "./dom.js";
 import { fixed } from "./stats.js";
-/** @import { Recording } from "./stats.js" */
 
 /**
- * One answer: a title, the text coloured by block, and a line of figures. The blocks are a list box, so
+ * One answer: a title, the text coloured by block, how it ended, and a line of figures. The blocks are a list box, so
  * that the whole text is one stop of the Tab key and arrow keys go from block to block.
  */
 export class Pane {
   /** @type {StepTrace[]} */
   #traces = [];
+  #kind;
   #text;
-  #footer;
+  #end = make("p", "pane-end");
+  #figures = make("p", "pane-figures", "waiting");
+  #actions = make("div", "pane-actions");
   #inspector;
 
   /**
@@ -21,10 +24,9 @@ export class Pane {
    * @param {Inspector} inspector
    */
   constructor(title, kind, inspector) {
+    this.#kind = kind;
     this.#inspector = inspector;
     this.#text = make("div", `text ${kind}`);
-    this.#footer = make("p", "pane-figures", "waiting");
-    const heading = make("h2", "", title);
     const legend = make(
       "p",
       "legend",
@@ -34,25 +36,58 @@ export class Pane {
     this.element = make(
       "section",
       "pane",
-      make("header", "", heading, ...(kind === "blocks" ? [legend] : [])),
+      make("header", "", make("h2", "", title), ...(kind === "blocks" ? [legend] : [])),
       this.#text,
-      this.#footer,
+      this.#end,
+      this.#figures,
+      this.#actions,
     );
     this.element.setAttribute("aria-label", title);
-    this.setBusy(false);
+    this.clear();
     if (kind === "blocks") this.#listen();
-    else this.#text.tabIndex = 0;
   }
 
   clear() {
     this.#traces = [];
     this.#text.replaceChildren();
-    this.#footer.textContent = "waiting";
+    // A list box without options would be none.
+    this.#text.removeAttribute("role");
+    this.#text.removeAttribute("aria-label");
+    this.#end.hidden = true;
+    this.#figures.textContent = "waiting";
+  }
+
+  get text() {
+    return this.#text.textContent ?? "";
   }
 
   /** @param {boolean} busy */
   setBusy(busy) {
     this.element.classList.toggle("busy", busy);
+  }
+
+  /**
+   * How the answer ended: nothing to say of one that came to its own end.
+   *
+   * @param {"cut" | "stopped" | "failed" | "fine" | "bad"} manner
+   * @param {string} text
+   */
+  end(manner, text) {
+    this.#end.className = `pane-end ${manner}`;
+    this.#end.textContent = text;
+    this.#end.hidden = false;
+    if (manner === "failed") this.#end.setAttribute("role", "alert");
+    if (this.#traces.length === 0) this.#figures.textContent = "";
+  }
+
+  /** What can be done with the answer. @param {HTMLElement[]} buttons */
+  offer(buttons) {
+    this.#actions.replaceChildren(...buttons);
+  }
+
+  /** Something beside the text, before its figures. @param {HTMLElement} element */
+  append(element) {
+    this.#end.before(element);
   }
 
   /** @param {StepTrace} trace */
@@ -66,42 +101,56 @@ export class Pane {
     block.append(lead);
     if (text !== "") block.append(make("span", "accepted", accepted + gap));
     if (bonus !== "") block.append(make("span", "bonus", bonus));
-    block.setAttribute("role", "option");
-    block.setAttribute("aria-selected", "false");
-    block.tabIndex = this.#traces.length === 0 ? 0 : -1;
-    block.dataset.index = String(this.#traces.length);
+    if (this.#kind === "blocks") this.#makeOption(block);
     this.#traces.push(trace);
     this.#text.append(block);
   }
 
-  /** @param {Recording} run */
-  showFigures(run) {
+  /** @param {HTMLElement} block */
+  #makeOption(block) {
+    block.setAttribute("role", "option");
+    block.setAttribute("aria-selected", "false");
+    block.tabIndex = this.#traces.length === 0 ? 0 : -1;
+    block.dataset.index = String(this.#traces.length);
+    if (block.textContent?.trim() === "") block.setAttribute("aria-label", "white space");
+    if (this.#traces.length > 0) return;
+    this.#text.setAttribute("role", "listbox");
+    this.#text.setAttribute("aria-orientation", "horizontal");
+    this.#text.setAttribute("aria-label", "Answer, block by block; arrow keys move between blocks");
+  }
+
+  /**
+   * @param {Recording} run
+   * @param {string} [more]
+   */
+  showFigures(run, more = "") {
     const rate = run.tokensPerSecond === null ? "" : ` · ${fixed(run.tokensPerSecond, 1)} tokens/s`;
     const efficiency = run.blockEfficiency === null ? "" : ` · ${fixed(run.blockEfficiency)} tokens per model call`;
-    this.#footer.textContent = `${run.tokens} tokens${rate}${efficiency}`;
+    this.#figures.textContent = `${run.tokens} tokens${rate}${efficiency}${more}`;
   }
 
   #listen() {
     const text = this.#text;
-    text.setAttribute("role", "listbox");
-    text.setAttribute("aria-orientation", "horizontal");
-    text.setAttribute("aria-label", "Answer, block by block; arrow keys move between blocks");
-    text.addEventListener("pointerover", (event) => this.#inspect(event.target));
-    text.addEventListener("click", (event) => this.#inspect(event.target));
+    text.addEventListener("pointerover", (event) => event.pointerType === "mouse" && this.#inspect(event.target));
+    text.addEventListener("click", (event) => this.#inspect(event.target, true));
     text.addEventListener("pointerleave", () => this.#leave());
     text.addEventListener("focusin", (event) => this.#inspect(event.target));
     text.addEventListener("focusout", () => this.#leave());
     text.addEventListener("keydown", (event) => this.#move(event));
   }
 
-  /** @param {EventTarget | null} target */
-  #inspect(target) {
+  /**
+   * @param {EventTarget | null} target
+   * @param {boolean} [hold]
+   */
+  #inspect(target, hold = false) {
     const block = target instanceof Element ? target.closest(".block") : null;
     if (!(block instanceof HTMLElement)) return;
     const trace = this.#traces[Number(block.dataset.index)];
     if (trace === undefined) return;
     this.#select(block);
-    this.#inspector.show(trace, block);
+    if (hold) this.#inspector.hold(trace, block);
+    else this.#inspector.show(trace, block);
   }
 
   #leave() {
@@ -118,6 +167,10 @@ export class Pane {
   /** @param {KeyboardEvent} event */
   #move(event) {
     if (event.key === "Escape") return this.#leave();
+    if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      return this.#inspect(event.target, true);
+    }
     const blocks = /** @type {HTMLElement[]} */ ([...this.#text.children]);
     const from = blocks.findIndex((block) => block.contains(document.activeElement));
     const steps = {

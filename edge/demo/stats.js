@@ -1,4 +1,4 @@
-/** @import { Metrics, StepTrace } from "./api.js" */
+/** @import { Chunk, Metrics, StepTrace, ToolCallDelta, Usage } from "./api.js" */
 
 /** One run as it arrived: every block with its time, and the counts the page shows. */
 export class Recording {
@@ -15,8 +15,26 @@ export class Recording {
   /** By depth in the draft from 0: steps that drafted so deep, and steps that accepted so deep. */
   /** @type {{ drafted: number, accepted: number }[]} */
   positions = [];
-  /** Known once the answer has ended. @type {Metrics["placement"] | null} */
-  placement = null;
+  /** These three are known once the answer has ended. @type {Metrics | null} */
+  metrics = null;
+  /** @type {Usage | null} */
+  usage = null;
+  /** @type {string | null} */
+  finishReason = null;
+  /** @type {{ id: string, type: "function", function: { name: string, arguments: string } }[]} */
+  toolCalls = [];
+
+  /**
+   * @param {Chunk} chunk
+   * @param {number} atMs
+   */
+  take({ choices, speculation, usage, metrics }, atMs) {
+    if (speculation !== undefined) this.add(speculation, atMs);
+    this.usage = usage ?? this.usage;
+    this.metrics = metrics ?? this.metrics;
+    this.finishReason = choices[0]?.finish_reason ?? this.finishReason;
+    for (const call of choices[0]?.delta.tool_calls ?? []) this.#addCall(call);
+  }
 
   /**
    * @param {StepTrace} trace
@@ -33,6 +51,12 @@ export class Recording {
     this.accepted += trace.accepted.length;
     this.drafted += trace.drafted.length;
     this.#countPositions(trace);
+  }
+
+  /** @param {ToolCallDelta} delta */
+  #addCall({ index, id = "", function: { name = "", arguments: text } }) {
+    const call = (this.toolCalls[index] ??= { id, type: "function", function: { name, arguments: "" } });
+    call.function.arguments += text;
   }
 
   /** @param {StepTrace} trace */
@@ -52,6 +76,14 @@ export class Recording {
     }
   }
 
+  /** What the assistant said, as a message of the conversation. */
+  get message() {
+    const { text, toolCalls } = this;
+    return toolCalls.length > 0
+      ? { role: "assistant", content: null, tool_calls: toolCalls }
+      : { role: "assistant", content: text };
+  }
+
   /** Tokens per model call after the prefill, the bonus token included; null before the first. */
   get blockEfficiency() {
     return this.steps === 0 ? null : this.stepTokens / this.steps;
@@ -68,6 +100,47 @@ export class Recording {
     if (first === undefined || last === undefined || last <= first) return null;
     return (this.stepTokens * 1000) / (last - first);
   }
+}
+
+/**
+ * Tokens of all runs over the time that they took together, all of them sent at once.
+ *
+ * @param {Recording[]} runs
+ */
+export function commonRate(runs) {
+  const tokens = runs.reduce((sum, run) => sum + run.tokens, 0);
+  const endMs = Math.max(...runs.map((run) => run.blocks.at(-1)?.atMs ?? 0));
+  return endMs === 0 ? null : (tokens * 1000) / endMs;
+}
+
+/** Bars of a chart of positions that are one position each, and in all. */
+const SINGLE = 8;
+const BARS = 11;
+
+/**
+ * Positions as a few bars: the first ones alone, deeper ones together, in groups that double.
+ *
+ * @param {Recording["positions"]} positions
+ * @returns {{ from: number, to: number, drafted: number, accepted: number }[]} `from` and `to` count from 1
+ */
+export function groupPositions(positions) {
+  /** @type {{ from: number, to: number, drafted: number, accepted: number }[]} */
+  const groups = [];
+  let size = 1;
+  for (let from = 0; from < positions.length; from += size) {
+    if (from >= SINGLE) size *= 2;
+    // Whatever is left makes the last bar.
+    /** @type {number} */
+    const to = groups.length === BARS - 1 ? positions.length : Math.min(positions.length, from + size);
+    const group = { from: from + 1, to, drafted: 0, accepted: 0 };
+    for (const { drafted, accepted } of positions.slice(from, to)) {
+      group.drafted += drafted;
+      group.accepted += accepted;
+    }
+    groups.push(group);
+    size = to - from;
+  }
+  return groups;
 }
 
 /** @param {number | null} value */

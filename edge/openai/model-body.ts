@@ -1,6 +1,7 @@
+import * as z from "zod";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { availableRescorers, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
-import { paramsToWire } from "../../shared/rescore/params.ts";
+import { PARAM_NAMES, paramsToWire, wireName } from "../../shared/rescore/params.ts";
 
 /** One entry of /v1/models. */
 export function modelBody(manifest: BundleManifest, created: number) {
@@ -39,9 +40,29 @@ export function modelBody(manifest: BundleManifest, created: number) {
   };
 }
 
-/** For a client that lets its user choose: a rescorer's name for readers, and the bundle's default of each setting. */
+/** For a client that lets its user choose: what a rescorer is called and does, and of each setting default and bounds. */
 function settingsOf(type: RescorerType, manifest: BundleManifest) {
-  const { title, usesPack, defaults } = rescorerModule(type);
+  const { title, summary, usesPack, paramsSchema, defaults } = rescorerModule(type);
   const { model } = manifest.defaults.rescorer;
-  return { title, defaults: { ...(usesPack ? { model } : {}), ...paramsToWire(defaults(manifest)) } };
+  const { properties = {} } = z.toJSONSchema(paramsSchema, { io: "input" });
+  return {
+    title,
+    summary,
+    defaults: { ...(usesPack ? { model } : {}), ...paramsToWire(defaults(manifest)) },
+    settings: {
+      ...(usesPack && manifest.packs.length > 0 ? { model: packSetting(manifest) } : {}),
+      ...Object.fromEntries(
+        PARAM_NAMES.flatMap((name) => (name in properties ? [[wireName(name), properties[name]]] : [])),
+      ),
+    },
+  };
+}
+
+function packSetting({ packs }: BundleManifest) {
+  return {
+    title: "Language model",
+    description: "The n-gram pack that says which tokens follow each other.",
+    type: "string",
+    enum: packs.map(({ name }) => name),
+  };
 }

@@ -2,20 +2,26 @@ import * as z from "zod";
 import { LIMITS } from "../limits.ts";
 
 /**
- * Every setting that some rescorer has, in the API under `speculation.rescorer` (`pBest` as `p_best`). A descriptor
- * (module.ts) picks its own.
+ * Every setting that some rescorer has, in the API under `speculation.rescorer` (`pBest` as `p_best`), with what
+ * readers call it. A descriptor (module.ts) picks its own.
  */
 export const PARAMS = {
-  order: z.int().min(2).max(LIMITS.ngramOrder).meta({ description: "At most the pack's order." }),
+  order: z.int().min(2).max(LIMITS.ngramOrder).meta({ title: "Order", description: "At most the pack's order." }),
   alpha: z.number().min(0).max(1).meta({
+    title: "Weight, alpha",
     description:
       "Weight of the n-gram or neural model; 0 leaves it out. `path` and `tree` know any other weight by themselves.",
   }),
-  pBest: z.int().min(1).max(LIMITS.pBest).meta({ description: "Paths merged into the draft tree." }),
+  pBest: z.int().min(1).max(LIMITS.pBest).meta({
+    title: "Paths, p",
+    description: "Paths merged into the draft tree; for type `ngram`.",
+  }),
   prompt: z.boolean().meta({
+    title: "Copy from prompt and answer",
     description: "n-grams of the prompt and of the text so far take part, and propose tokens themselves.",
   }),
   recycled: z.boolean().meta({
+    title: "Recycled candidates",
     description:
       "What the model thought of beside the tokens of this answer is proposed where the same words come again.",
   }),

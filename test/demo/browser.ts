@@ -14,19 +14,24 @@ export const CHROMIUM: string | null = CANDIDATES.find((path) => path !== undefi
 
 /** Pixels that the page is wider than its window; 0 where nothing scrolls sideways. */
 export function sidewaysOverflow(page: Page): Promise<number> {
-  return page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth));
+  return page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - document.documentElement.clientWidth));
 }
 
 /** Texts whose contrast with their background is below WCAG's 4.5 : 1, as "text: ratio". Disabled fields are exempt. */
 export function poorContrast(page: Page): Promise<string[]> {
   return page.evaluate(() => {
     const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true })!;
+    const read = new Map<string, number[]>();
     /** [r, g, b, alpha] of any CSS colour, 0..255 */
     const rgba = (color: string): number[] => {
+      const known = read.get(color);
+      if (known !== undefined) return known;
       canvas.clearRect(0, 0, 1, 1);
       canvas.fillStyle = color;
       canvas.fillRect(0, 0, 1, 1);
-      return [...canvas.getImageData(0, 0, 1, 1).data];
+      const value = [...canvas.getImageData(0, 0, 1, 1).data];
+      read.set(color, value);
+      return value;
     };
     const luminance = (color: readonly number[]): number => {
       const [r = 0, g = 0, b = 0] = color.map((v) => {

@@ -6,6 +6,7 @@ import { parseChat, parseCompletion } from "../../edge/openai/params.ts";
 import { IGNORED_FIELDS, REFUSED_FIELDS } from "../../edge/openai/refuse.ts";
 import { parseResponse, RESPONSE_IGNORED, RESPONSE_REFUSED, responseBody } from "../../edge/openai/response-params.ts";
 import { chatBody, completionBody } from "../../edge/openai/schema.ts";
+import { anchor } from "../../scripts/guide.ts";
 import { ROOT } from "../../scripts/paths.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { RESCORER_TYPES, rescorerModule } from "../../shared/rescore/index.ts";
@@ -17,14 +18,6 @@ const PAGES = [
   ...readdirSync(join(ROOT, "docs")).flatMap((f) => (f.endsWith(".md") ? [`docs/${f}`] : [])),
 ];
 const pages = PAGES.map((path) => ({ path, text: readFileSync(join(ROOT, path), "utf8") }));
-
-/** GitHub's anchor of a heading. */
-function anchor(heading: string): string {
-  return heading
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N} -]/gu, "")
-    .replaceAll(" ", "-");
-}
 
 const { topK, latticeHeads, draftNodes } = LIMITS;
 const PROTOCOL_BOUNDS = [

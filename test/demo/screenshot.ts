@@ -20,7 +20,7 @@ await page.waitForSelector("#run:visible", { timeout: 120_000 });
 await page.evaluate(() => {
   if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
 });
-const blocks = await page.locator(".block").all();
+const blocks = await page.locator(".block:has(.accepted)").all();
 let best = { accepted: 0, index: 0 };
 for (const [index, block] of blocks.entries()) {
   await block.hover();
