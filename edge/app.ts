@@ -2,8 +2,10 @@ import { Hono } from "hono";
 import { cors } from "hono/cors";
 import { requestId } from "hono/request-id";
 import { StepError } from "../shared/errors.ts";
+import { LIMITS } from "../shared/limits.ts";
 import type { Config } from "./config.ts";
 import { authenticate } from "./http/auth.ts";
+import { drain } from "./http/body.ts";
 import { asStepError, errorResponse, isFault } from "./http/errors.ts";
 import { RateLimited, StreamSlots } from "./http/limits.ts";
 import { allowsOrigin, checkOrigin } from "./http/origin.ts";
@@ -52,6 +54,10 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     await next();
   });
   app.use(corsOf(deps.config));
+  app.use("/v1/packs/:name", async (c, next) => {
+    await next();
+    await drain(c.req.raw, LIMITS.tenantPackBytes);
+  });
   app.use("/v1/*", async (c, next) => {
     c.set("caller", await authenticate(c.req.raw.headers, deps.config, services.keys));
     await next();

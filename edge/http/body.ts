@@ -53,6 +53,25 @@ export async function readBytes(request: Request, most: number): Promise<Uint8Ar
   return bytes;
 }
 
+/**
+ * Reads what nobody has read, at most `most` bytes of it, and forgets it: the runtime closes a connection that still
+ * sends, and the answer to a refused upload would be lost with it.
+ */
+export async function drain(request: Request, most: number): Promise<void> {
+  if (request.body === null || request.bodyUsed) return;
+  const reader = request.body.getReader();
+  try {
+    for (let left = most; left > 0; ) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      left -= value.length;
+    }
+    await reader.cancel();
+  } catch {
+    // The client is gone, and with it whoever the answer is for.
+  }
+}
+
 function decodeUtf8(bytes: Uint8Array): string {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
