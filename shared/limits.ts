@@ -4,6 +4,9 @@ import { assert } from "./assert.ts";
 export const LIMITS = {
   /** Request body at the edge, bytes. */
   bodyBytes: 1 << 20,
+  /** Fields of all objects in a JSON body together, and how deep it nests. */
+  bodyFields: 16_384,
+  bodyDepth: 256,
   /** Messages in one chat request, and text parts in all of them together. */
   chatMessages: 256,
   contentParts: 1024,

@@ -120,9 +120,10 @@ export const completionBody = z.strictObject({
     .union(
       [
         z.string(),
-        z.array(z.string()).max(LIMITS.choices),
+        // Before the others of lists, which would make objects of thousands of tokens that are no texts.
         z.array(z.int().min(0)),
         z.array(z.array(z.int().min(0)).min(1)).max(LIMITS.choices),
+        z.array(z.string()).max(LIMITS.choices),
       ],
       { error: "expected a string, a list of token ids, or a list of such prompts" },
     )

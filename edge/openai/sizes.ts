@@ -1,11 +1,13 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import { invalid } from "./check.ts";
 
 type Body = Readonly<Record<string, unknown>>;
 
 /**
- * Bounds a body's lists before anything looks at what is in them: checking makes objects of every element at fault,
- * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
+ * Bounds a body's lists before anything looks at what is in them, and finds the first element that is no token: checking
+ * makes objects of every element at fault, which for a body of the largest size took three times the memory that a Worker
+ * has. Throws StepError naming the list or the element.
  */
 export function checkSizes(body: Body): void {
   const { messages, prompt, stop, logit_bias, prediction, input, tools, guided, metadata } = body;
@@ -51,10 +53,14 @@ function checkPrompt(prompt: readonly unknown[]): void {
   } else checkTokens("prompt", prompt);
 }
 
-function checkTokens(param: string, tokens: readonly unknown[]): void {
-  if (tokens.length <= LIMITS.contextTokens) return;
-  const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; the prompt has ${tokens.length}.`;
-  throw new StepError("context_length_exceeded", message, param);
+/** Throws StepError for more tokens than any context holds, and for the first one that cannot be a token's id. */
+export function checkTokens(param: string, tokens: readonly unknown[]): void {
+  if (tokens.length > LIMITS.contextTokens) {
+    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; there are ${tokens.length}.`;
+    throw new StepError("context_length_exceeded", message, param);
+  }
+  const fault = tokens.findIndex((token) => !Number.isSafeInteger(token) || Number(token) < 0);
+  if (fault >= 0) throw invalid(`${param}[${fault}]`, "expected a token's id, a whole number from 0 on");
 }
 
 function atMost(most: number, param: string, list: unknown, what = "items"): void {

@@ -41,6 +41,7 @@ const MAX_NODES = 1 << 17;
  * large, and for one that allows no text.
  */
 export function buildAutomaton(grammar: Grammar, writable: (byte: number) => boolean): Automaton {
+  if ([...grammar.values()].reduce((sum, rule) => sum + leastNodes(rule), 0) > MAX_NODES) throw tooManyNodes();
   const names = [...grammar.keys()];
   const builder = new Builder(new Map(names.map((name, i) => [name, i])), writable);
   const starts = names.map((name) => builder.rule(grammar.get(name)!));
@@ -51,6 +52,34 @@ export function buildAutomaton(grammar: Grammar, writable: (byte: number) => boo
   const { bytes, rules, free, end } = nodes[starts[root]!]!;
   if (bytes.length + rules.length + free.length === 0 && !end) throw new GrammarError("it allows no text at all");
   return { nodes, starts, root };
+}
+
+/**
+ * Places that an expression takes at least, where none counts as one, since repetitions of nothing take time all the same. So
+ * what repetitions within repetitions would make too large is refused before any of it is made.
+ */
+function leastNodes(expression: Expression): number {
+  switch (expression.kind) {
+    case "literal":
+      return Math.max(1, expression.text.length);
+    case "sequence":
+      return Math.max(1, sumOf(expression.parts));
+    case "choice":
+      return sumOf(expression.options);
+    case "repeat":
+      return Math.max(1, expression.least, expression.most ?? 0) * leastNodes(expression.of);
+    case "class":
+    case "reference":
+      return 1;
+  }
+}
+
+function sumOf(expressions: readonly Expression[]): number {
+  return expressions.reduce((sum, one) => sum + leastNodes(one), 0);
+}
+
+function tooManyNodes(): GrammarError {
+  return new GrammarError("it is too large");
 }
 
 class Builder {
@@ -71,7 +100,7 @@ class Builder {
   }
 
   #node(): number {
-    if (this.nodes.length >= MAX_NODES) throw new GrammarError("it is too large");
+    if (this.nodes.length >= MAX_NODES) throw tooManyNodes();
     return this.nodes.push({ bytes: [], rules: [], free: [], end: false }) - 1;
   }
 
