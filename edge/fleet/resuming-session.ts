@@ -7,7 +7,7 @@ import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts"
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import type { TokenId } from "../../shared/ids.ts";
-import { cancelled } from "../step-link.ts";
+import { cancelled } from "../engine/link.ts";
 import type { Member } from "./member.ts";
 
 /** An opened session, and where. */

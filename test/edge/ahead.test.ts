@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { type Connect, createGpuClient } from "../../edge/gpu-client.ts";
+import { type Connect, createGpuClient } from "../../edge/engine/gpu-client.ts";
 import type { Drafts } from "../../gpu-worker/served.ts";
 import { type GpuServer, startServer } from "../../gpu-worker/server.ts";
 import { decodeClient } from "../../shared/codec.ts";

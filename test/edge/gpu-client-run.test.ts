@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { createGpuClient, DEADLINES } from "../../edge/gpu-client.ts";
-import type { StepSocket } from "../../edge/step-link.ts";
+import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
 import { decodeClient, encodeServer } from "../../shared/codec.ts";
 import { canDraft, type DraftingSession } from "../../shared/decode/drafting-session.ts";
 import type { RunRequest } from "../../shared/decode/run-request.ts";
@@ -16,7 +16,7 @@ const RESULT = plainResult(4);
 const still = () => new AbortController().signal;
 
 /** The edge's end of a socket whose other end is this test. */
-class FakeSocket implements StepSocket {
+class FakeSocket implements ClientSocket {
   readonly sent: ClientMessage[] = [];
   closed = 0;
   readonly #listeners: { type: string; listener: (event: { readonly data?: unknown }) => void }[] = [];

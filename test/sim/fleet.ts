@@ -1,5 +1,5 @@
+import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
 import { PooledEngine, sleep } from "../../edge/fleet/pooled-engine.ts";
-import { createGpuClient, DEADLINES } from "../../edge/gpu-client.ts";
 import type { Drafts } from "../../gpu-worker/served.ts";
 import { PLACEMENTS, type Place, Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";

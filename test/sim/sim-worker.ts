@@ -1,4 +1,4 @@
-import type { StepSocket as ClientSocket } from "../../edge/step-link.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
 import { Metrics } from "../../gpu-worker/metrics.ts";
 import type { Drafts } from "../../gpu-worker/served.ts";
 import { StepSocket } from "../../gpu-worker/step-socket.ts";

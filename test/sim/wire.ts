@@ -1,4 +1,4 @@
-import type { StepSocket as ClientSocket } from "../../edge/step-link.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
 import type { PeerSocket } from "../../gpu-worker/step-socket.ts";
 import type { VirtualClock } from "./clock.ts";
 

@@ -1,10 +1,10 @@
-import { decodeServer, encodeClient } from "../shared/codec.ts";
-import type { CancelSignal } from "../shared/engine.ts";
-import { StepError } from "../shared/errors.ts";
-import type { ClientMessage, ServerMessage } from "../shared/messages.ts";
+import { decodeServer, encodeClient } from "../../shared/codec.ts";
+import type { CancelSignal } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
 
 /** What is needed of a WebSocket whose handshake is done; workerd's and the `ws` package's both fit. */
-export interface StepSocket {
+export interface ClientSocket {
   send(data: Uint8Array<ArrayBuffer>): void;
   close(code?: number, reason?: string): void;
   addEventListener(type: "message", listener: (event: { readonly data?: unknown }) => void): void;
@@ -23,7 +23,7 @@ type Reply = Exclude<ServerMessage, { type: "failed" | "alive" }>;
 
 /** Messages of one socket, read one at a time. The first failure closes the socket and answers all later requests. */
 export class Link {
-  readonly #socket: StepSocket;
+  readonly #socket: ClientSocket;
   /** Messages that nobody has read yet. */
   readonly #inbox: Reply[] = [];
   /** Whether messages may come that nobody waits for. */
@@ -35,7 +35,7 @@ export class Link {
   #silence: ReturnType<typeof setTimeout> | null = null;
   #failure: StepError | null = null;
 
-  constructor(socket: StepSocket, silenceMs: number) {
+  constructor(socket: ClientSocket, silenceMs: number) {
     this.#socket = socket;
     this.#silenceMs = silenceMs;
     socket.addEventListener("message", (event) => this.#receive(event.data));

@@ -1,9 +1,9 @@
-import type { Block } from "../shared/decode/block.ts";
-import type { DraftingSession, RunEnd } from "../shared/decode/drafting-session.ts";
-import type { Hint } from "../shared/decode/hints.ts";
-import { blend } from "../shared/decode/placement.ts";
-import type { RunRequest } from "../shared/decode/run-request.ts";
-import type { DraftTree } from "../shared/draft-tree.ts";
+import type { Block } from "../../shared/decode/block.ts";
+import type { DraftingSession, RunEnd } from "../../shared/decode/drafting-session.ts";
+import type { Hint } from "../../shared/decode/hints.ts";
+import { blend } from "../../shared/decode/placement.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
+import type { DraftTree } from "../../shared/draft-tree.ts";
 import type {
   Ahead,
   BundleInfo,
@@ -14,18 +14,18 @@ import type {
   StepEngine,
   StepResult,
   StepSession,
-} from "../shared/engine.ts";
-import { StepError } from "../shared/errors.ts";
-import { type Echo, type OpenedMessage, PROTOCOL_VERSION } from "../shared/messages.ts";
-import type { TraceHeaders } from "../shared/telemetry/tracing.ts";
-import { blockNumber } from "../shared/wire/run.ts";
-import { cancelled, Link, type StepSocket, UNAVAILABLE, unexpected } from "./step-link.ts";
+} from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import { type Echo, type OpenedMessage, PROTOCOL_VERSION } from "../../shared/messages.ts";
+import type { TraceHeaders } from "../../shared/telemetry/tracing.ts";
+import { blockNumber } from "../../shared/wire/run.ts";
+import { type ClientSocket, cancelled, Link, UNAVAILABLE, unexpected } from "./link.ts";
 
 /**
  * Connects to the gpu-worker's /v1/step, as part of a trace where there is one; an abort gives that up. Its socket delivers binary messages as ArrayBuffer.
  * Rejects with StepError "engine_unavailable" where nothing answers.
  */
-export type Connect = (signal: CancelSignal, trace?: TraceHeaders) => Promise<StepSocket>;
+export type Connect = (signal: CancelSignal, trace?: TraceHeaders) => Promise<ClientSocket>;
 
 export interface Deadlines {
   readonly connectMs: number;

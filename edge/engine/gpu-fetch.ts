@@ -1,7 +1,7 @@
-import type { BundleInfo, CancelSignal } from "../shared/engine.ts";
-import { StepError } from "../shared/errors.ts";
+import type { BundleInfo, CancelSignal } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
 import type { Connect } from "./gpu-client.ts";
-import type { StepSocket } from "./step-link.ts";
+import type { ClientSocket } from "./link.ts";
 
 const UNAVAILABLE = "The model engine is not available.";
 
@@ -10,7 +10,7 @@ const INFO_DEADLINE_MS = 3_000;
 
 /** Connects by a fetch Upgrade, workerd's way to a WebSocket that carries an Authorization header. */
 export function connectByFetch(url: string, key: string): Connect {
-  return async (cancel, trace): Promise<StepSocket> => {
+  return async (cancel, trace): Promise<ClientSocket> => {
     const { signal, forget } = asAbortSignal(cancel);
     const upgrade = { upgrade: "websocket", ...trace };
     const response = await reach(`${url}/v1/step`, key, upgrade, signal).finally(forget);
