@@ -4,6 +4,7 @@ import { LIMITS } from "../../shared/limits.ts";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../../shared/manifest.ts";
 import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
+import { sha256Hex } from "../sha256.ts";
 import { type ChatPrompt, createChatPrompt } from "./chat-template.ts";
 import { createTokenizer, type TextTokenizer } from "./tokenizer.ts";
 
@@ -103,9 +104,4 @@ function checkManifest(value: unknown, name: string): BundleManifest {
     throw new StepError("engine_unavailable", `The manifest of model '${name}' is of another version or model.`);
   }
   return manifest;
-}
-
-export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("");
 }

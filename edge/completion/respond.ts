@@ -1,12 +1,12 @@
-import type { FinishReason } from "../shared/decode/advance.ts";
+import type { FinishReason } from "../../shared/decode/advance.ts";
+import type { Metrics, Usage } from "../openai/answer-schemas.ts";
+import { chatLogProbs } from "../openai/logprobs.ts";
+import { type OutputLogProbs, type ResponseHead, responseObject } from "../openai/response-body.ts";
+import type { ResponseParams } from "../openai/response-params.ts";
+import { contentOf, ToolCallParser } from "../text/tool-calls.ts";
+import type { TextStep, TokenEntry } from "../text/transcript.ts";
 import { Decoding, type DecodingOptions } from "./decoding.ts";
-import type { Metrics, Usage } from "./openai/answer-schemas.ts";
-import { chatLogProbs } from "./openai/logprobs.ts";
-import { type OutputLogProbs, type ResponseHead, responseObject } from "./openai/response-body.ts";
-import type { ResponseParams } from "./openai/response-params.ts";
 import { OutputItems, type Told } from "./output-items.ts";
-import { contentOf, ToolCallParser } from "./text/tool-calls.ts";
-import type { TextStep, TokenEntry } from "./text/transcript.ts";
 
 export interface RespondingOptions extends DecodingOptions {
   readonly params: ResponseParams;

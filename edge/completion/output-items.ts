@@ -1,5 +1,5 @@
-import type { FinishReason } from "../shared/decode/advance.ts";
-import { callId } from "./openai/call-bodies.ts";
+import type { FinishReason } from "../../shared/decode/advance.ts";
+import { callId } from "../openai/call-bodies.ts";
 import {
   type FunctionCall,
   functionCall,
@@ -9,8 +9,8 @@ import {
   outputText,
   type Status,
   statusOf,
-} from "./openai/response-body.ts";
-import type { CallPart } from "./text/tool-calls.ts";
+} from "../openai/response-body.ts";
+import type { CallPart } from "../text/tool-calls.ts";
 
 /** An event but for its number in the stream. */
 export type Told = { readonly type: string } & Readonly<Record<string, unknown>>;

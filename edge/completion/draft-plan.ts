@@ -12,9 +12,9 @@ import {
   settings,
 } from "../../shared/rescore/index.ts";
 import type { EngineWork } from "../../shared/rescore/module.ts";
+import { invalid } from "../openai/check.ts";
+import type { SpeculationParams } from "../openai/params.ts";
 import type { StoredPack } from "../packs/pack-store.ts";
-import { invalid } from "./check.ts";
-import type { SpeculationParams } from "./params.ts";
 
 /** How one request drafts, with the bundle's defaults filled in. */
 export interface DraftPlan {
@@ -48,7 +48,6 @@ export interface Drafted {
   readonly allowed: readonly RescorerType[] | null;
 }
 
-/**
 /**
  * Checks `speculation` against the bundle and fills in its defaults. Throws StepError (400, 403) naming the field that asks for
  * more than the bundle has or the caller may use.

@@ -1,23 +1,23 @@
-import { type Place, Placement } from "../shared/decode/placement.ts";
-import type { DecodeRequest, Elsewhere } from "../shared/decode/run.ts";
-import type { OpenSpec } from "../shared/engine.ts";
-import { StepError } from "../shared/errors.ts";
-import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
-import type { TokenId } from "../shared/ids.ts";
-import { LIMITS } from "../shared/limits.ts";
-import type { BundleManifest } from "../shared/manifest.ts";
-import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer } from "../shared/rescore/index.ts";
-import type { KeyLimits } from "./keys/record.ts";
-import { type MemoryStore, Recollection } from "./memory/memory.ts";
-import { invalid } from "./openai/check.ts";
-import type { CompletionParams, Input } from "./openai/params.ts";
-import { type DraftPlan, planDraft } from "./openai/speculation.ts";
-import { named } from "./openai/structured.ts";
-import type { StoredPack } from "./packs/pack-store.ts";
-import type { TenantPacks } from "./packs/tenant-packs.ts";
-import type { Bundle, Bundles } from "./text/bundles.ts";
-import { Detokenizer } from "./text/detokenize.ts";
+import { type Place, Placement } from "../../shared/decode/placement.ts";
+import type { DecodeRequest, Elsewhere } from "../../shared/decode/run.ts";
+import type { OpenSpec } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import type { TokenGrammar } from "../../shared/grammar/token-grammar.ts";
+import type { TokenId } from "../../shared/ids.ts";
+import { LIMITS } from "../../shared/limits.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import { createRescorer } from "../../shared/rescore/index.ts";
+import type { KeyLimits } from "../keys/record.ts";
+import { type MemoryStore, Recollection } from "../memory/memory.ts";
+import { invalid } from "../openai/check.ts";
+import type { CompletionParams, Input } from "../openai/params.ts";
+import { named } from "../openai/structured.ts";
+import type { StoredPack } from "../packs/pack-store.ts";
+import type { TenantPacks } from "../packs/tenant-packs.ts";
+import type { Bundle, Bundles } from "../text/bundles.ts";
+import { Detokenizer } from "../text/detokenize.ts";
+import { type DraftPlan, planDraft } from "./draft-plan.ts";
 
 /** A request ready to decode; `signal` and the clock are the caller's. */
 export interface Prepared {

@@ -1,17 +1,17 @@
-import type { Placement } from "../shared/decode/placement.ts";
-import { ReceiptBook } from "../shared/decode/receipt.ts";
-import { decode, type StepEvent } from "../shared/decode/run.ts";
-import type { CancelSignal, StepEngine } from "../shared/engine.ts";
-import type { TokenId } from "../shared/ids.ts";
+import type { Placement } from "../../shared/decode/placement.ts";
+import { ReceiptBook } from "../../shared/decode/receipt.ts";
+import { decode, type StepEvent } from "../../shared/decode/run.ts";
+import type { CancelSignal, StepEngine } from "../../shared/engine.ts";
+import type { TokenId } from "../../shared/ids.ts";
+import type { Metrics, StepTrace, Usage } from "../openai/answer-schemas.ts";
+import { receiptBody } from "../openai/receipt.ts";
+import { metricsOf, usageOf } from "../openai/responses.ts";
+import { DecodeStats } from "../openai/stats.ts";
+import { traceOf } from "../openai/trace.ts";
+import type { RequestTrace } from "../telemetry.ts";
+import { type TextStep, Transcript } from "../text/transcript.ts";
 import { interleave } from "./interleave.ts";
-import type { Metrics, StepTrace, Usage } from "./openai/answer-schemas.ts";
-import { receiptBody } from "./openai/receipt.ts";
-import { metricsOf, usageOf } from "./openai/responses.ts";
-import { DecodeStats } from "./openai/stats.ts";
-import { traceOf } from "./openai/trace.ts";
 import type { Prepared, PreparedChoice } from "./prepare.ts";
-import type { RequestTrace } from "./telemetry.ts";
-import { type TextStep, Transcript } from "./text/transcript.ts";
 
 /** One step of one of a request's choices. */
 export interface ChoiceStep {

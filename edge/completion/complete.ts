@@ -1,10 +1,9 @@
-import type { FinishReason } from "../shared/decode/advance.ts";
-import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
-import type { Metrics, StepTrace, Usage } from "./openai/answer-schemas.ts";
-import { finishOf, type ToolCall } from "./openai/call-bodies.ts";
-import { chatLogProbs, completionLogProbs } from "./openai/logprobs.ts";
-import { padded, TextGate } from "./openai/padding.ts";
-import type { CompletionParams } from "./openai/params.ts";
+import type { FinishReason } from "../../shared/decode/advance.ts";
+import type { Metrics, StepTrace, Usage } from "../openai/answer-schemas.ts";
+import { finishOf, type ToolCall } from "../openai/call-bodies.ts";
+import { chatLogProbs, completionLogProbs } from "../openai/logprobs.ts";
+import { padded, TextGate } from "../openai/padding.ts";
+import type { CompletionParams } from "../openai/params.ts";
 import {
   type ChunkParts,
   chunkOf,
@@ -12,9 +11,10 @@ import {
   type LogProbsBody,
   type ResponseContext,
   usageChunk,
-} from "./openai/responses.ts";
-import { type CallPart, contentOf, type Parsed, ToolCallParser } from "./text/tool-calls.ts";
-import type { TokenEntry } from "./text/transcript.ts";
+} from "../openai/responses.ts";
+import { type CallPart, contentOf, type Parsed, ToolCallParser } from "../text/tool-calls.ts";
+import type { TokenEntry } from "../text/transcript.ts";
+import { type ChoiceStep, Decoding, type DecodingOptions } from "./decoding.ts";
 
 export interface CompletionOptions extends DecodingOptions {
   readonly params: CompletionParams;
