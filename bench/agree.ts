@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { createLocalEngine } from "../gpu-worker/local.ts";
+import { createInProcessEngine } from "../gpu-worker/in-process.ts";
 import { ensureBundle } from "../models/bundle.ts";
 import type { BundleManifest } from "../shared/manifest.ts";
 import { Llama } from "./decode/llama.ts";
@@ -42,7 +42,7 @@ export async function benchAgree(args: readonly string[]): Promise<object> {
   const maxTokens = count("--max-tokens", values["max-tokens"], CONTEXT - PROMPT_TOKENS) ?? 1;
   const bundle = await ensureBundle(gguf, { precision: "fp32" });
   const manifest = JSON.parse(await readFile(join(bundle, "manifest.json"), "utf8")) as BundleManifest;
-  const engine = await createLocalEngine(bundle, {});
+  const engine = await createInProcessEngine(bundle, {});
   const llama = await Llama.start(gguf, 1);
   const differences: Difference[] = [];
   let tokens = 0;

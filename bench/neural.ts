@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 import { readBundle } from "../gpu-worker/bundle.ts";
-import { createLocalEngine } from "../gpu-worker/local.ts";
+import { createInProcessEngine } from "../gpu-worker/in-process.ts";
 import { loadNeural } from "../gpu-worker/onnx/neural.ts";
 import { ensureBundle } from "../models/bundle.ts";
 import { EMPTY_TREE } from "../shared/draft-tree.ts";
@@ -62,7 +62,7 @@ export async function benchNeural(args: readonly string[]): Promise<NeuralCosts>
 
 /** Medians of the time in the graphs, without and with local rescoring. */
 async function steps(dir: string, model: string, vocabSize: number, heads: number, topK: number) {
-  const engine = await createLocalEngine(dir);
+  const engine = await createInProcessEngine(dir);
   const signal = new AbortController().signal;
   const prompt = Uint32Array.from({ length: 64 }, (_, i) => (i * 7919 + 11) % vocabSize);
   const sampling = { temperature: 0, topP: 1, seed: 0 };

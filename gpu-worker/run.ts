@@ -71,7 +71,7 @@ export class Run {
       this.#hint = null;
       const block = await loop.step(loop.draft(), signal);
       this.#credit -= block.committed.length;
-      yield { ...block, index: loop.end.steps - 1 };
+      yield { ...block, call: loop.end.steps - 1 };
       if (block.finish !== null) return null;
     }
     return loop.end;

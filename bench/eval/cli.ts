@@ -1,6 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { readCalibration } from "../../models/calibration.ts";
 import { npmCommand, provenance } from "../provenance.ts";
@@ -71,7 +71,7 @@ async function runModel(options: EvalOptions): Promise<RowResult[]> {
   const bundleDir = await ensureBundle(options.bundle);
   const bundle = await loadBundle(bundleDir, basename(bundleDir));
   const maxTokens = options.maxTokens ?? DEFAULT_MAX_TOKENS;
-  const engine = await createLocalEngine(bundleDir, {
+  const engine = await createInProcessEngine(bundleDir, {
     ...(options.provider === null ? {} : { provider: options.provider }),
     ...(options.threads === null ? {} : { threads: options.threads }),
   });

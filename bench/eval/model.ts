@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Bundle, Bundles } from "../../edge/text/bundles.ts";
+import { Bundles, type TextBundle } from "../../edge/text/bundles.ts";
 import { Detokenizer } from "../../edge/text/detokenize.ts";
 import { readBundle } from "../../gpu-worker/bundle.ts";
 import type { NeuralModel } from "../../gpu-worker/neural.ts";
@@ -52,7 +52,7 @@ async function readOrNull(path: string): Promise<Uint8Array<ArrayBuffer> | null>
   }
 }
 
-function bundleText({ manifest, tokenizer, chatPrompt }: Bundle): EvalText {
+function bundleText({ manifest, tokenizer, chatPrompt }: TextBundle): EvalText {
   return {
     prompt(text) {
       const tokens = tokenizer.encodeMarked(text);

@@ -113,8 +113,8 @@ export class Completion {
   *#stepChunks(one: ChoiceStep, { content, calls }: Parsed, gate: TextGate | null): Generator<object, void> {
     const { speculation, logProbs, api } = this.#params;
     const { index, choice, event, step } = one;
-    if (event.index === 0 && api === "chat") yield this.#chunk(index, { text: null });
-    if (event.index === 0 && choice.echo !== "") yield this.#chunk(index, { text: choice.echo });
+    if (event.call === 0 && api === "chat") yield this.#chunk(index, { text: null });
+    if (event.call === 0 && choice.echo !== "") yield this.#chunk(index, { text: choice.echo });
     const text = gate === null ? content : gate.pass(content);
     const trace = speculation.trace ? this.#decoding.trace(one) : null;
     const silent = gate === null && text === "" && calls.length === 0;

@@ -15,13 +15,13 @@ import type { CompletionParams, Input } from "../openai/params.ts";
 import { named } from "../openai/structured.ts";
 import type { StoredPack } from "../packs/pack-store.ts";
 import type { TenantPacks } from "../packs/tenant-packs.ts";
-import type { Bundle, Bundles } from "../text/bundles.ts";
+import type { Bundles, TextBundle } from "../text/bundles.ts";
 import { Detokenizer } from "../text/detokenize.ts";
 import { type DraftPlan, planDraft } from "./draft-plan.ts";
 
 /** A request ready to decode; `signal` and the clock are the caller's. */
 export interface Prepared {
-  readonly bundle: Bundle;
+  readonly bundle: TextBundle;
   /** Tokens of all prompts. */
   readonly promptTokens: number;
   /** Where the request is to be remembered; null: nowhere. */
@@ -121,7 +121,7 @@ export async function tokenize(params: CompletionParams, bundles: Bundles, most?
 interface Parts {
   readonly params: CompletionParams;
   readonly plan: DraftPlan;
-  readonly bundle: Bundle;
+  readonly bundle: TextBundle;
   readonly pack: NgramModel | null;
   readonly prediction: Uint32Array | null;
   readonly recollection: Recollection | null;
@@ -132,7 +132,7 @@ interface Parts {
 }
 
 /** Throws StepError naming the field that asks for a grammar which cannot be had. */
-function grammarOf({ grammar }: CompletionParams, { grammars }: Bundle): TokenGrammar | null {
+function grammarOf({ grammar }: CompletionParams, { grammars }: TextBundle): TokenGrammar | null {
   if (grammar === null) return null;
   return named(grammar.param, () => grammars.of(grammar.source));
 }
@@ -200,7 +200,11 @@ async function recollectionOf({ memory, logError }: Tenant, tokenizer: string): 
 }
 
 /** Token ids of the prediction, as many as a context holds; null where there is none. */
-function predicted({ prediction }: CompletionParams, { tokenizer }: Bundle, contextTokens: number): Uint32Array | null {
+function predicted(
+  { prediction }: CompletionParams,
+  { tokenizer }: TextBundle,
+  contextTokens: number,
+): Uint32Array | null {
   if (prediction === null || prediction === "") return null;
   if (prediction.length > contextTokens * CHARACTERS_PER_TOKEN) {
     throw invalid("prediction.content", `at most ${contextTokens * CHARACTERS_PER_TOKEN} characters`);
@@ -214,7 +218,7 @@ function checkBias({ sampling }: CompletionParams, vocabSize: number): void {
 }
 
 /** Token ids of every input. */
-function tokenized(params: CompletionParams, bundle: Bundle, contextTokens: number): Uint32Array[] {
+function tokenized(params: CompletionParams, bundle: TextBundle, contextTokens: number): Uint32Array[] {
   const characters = params.inputs.reduce((sum, input) => sum + charactersOf(input), 0);
   if (characters > contextTokens * CHARACTERS_PER_TOKEN) {
     throw tooLong(params.inputParam, `at least ${Math.floor(characters / CHARACTERS_PER_TOKEN)}`, contextTokens);
@@ -236,7 +240,7 @@ function charactersOf(input: Input): number {
   }, tools);
 }
 
-function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt }: Bundle): readonly TokenId[] {
+function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt }: TextBundle): readonly TokenId[] {
   if (input.kind === "tokens") {
     const outside = input.tokens.findIndex((token) => token >= tokenizer.size);
     if (outside >= 0) throw invalid(`${param}[${outside}]`, `the vocabulary ends at ${tokenizer.size - 1}`);
@@ -252,7 +256,7 @@ function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt
 }
 
 /** A raw prompt as text. */
-function textOf(input: Input, { tokenizer }: Bundle): string {
+function textOf(input: Input, { tokenizer }: TextBundle): string {
   if (input.kind === "text") return input.text;
   if (input.kind === "messages") return "";
   const detokenizer = new Detokenizer(tokenizer);

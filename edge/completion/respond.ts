@@ -60,7 +60,7 @@ export class Responding {
   async *chunks(): AsyncGenerator<object, void> {
     let finish: FinishReason = "length";
     for await (const { event, step } of this.#decoding.steps()) {
-      if (event.index === 0) yield* this.#opening();
+      if (event.call === 0) yield* this.#opening();
       finish = step.finish ?? finish;
       for (const told of this.#told(step)) yield this.#event(told);
     }

@@ -136,7 +136,7 @@ class GpuSession implements DraftingSession {
     if (!this.#running) beginRun(link, request, this.#steps);
     this.#running = true;
     let taken = 0;
-    for (let index = 0; ; index++) {
+    for (let call = 0; ; call++) {
       const inTime = link.waits;
       const reply = await link.receive(this.#stepMs, signal);
       if (reply.type === "paused" && reply.end.steps === this.#steps) {
@@ -144,7 +144,7 @@ class GpuSession implements DraftingSession {
         this.#running = false;
         return reply.end;
       }
-      if (reply.type !== "block" || reply.block.index !== blockNumber(this.#steps)) throw link.fail(unexpected());
+      if (reply.type !== "block" || reply.block.call !== blockNumber(this.#steps)) throw link.fail(unexpected());
       this.#steps++;
       const { block, echo } = reply;
       if (echo !== null) {
@@ -153,7 +153,7 @@ class GpuSession implements DraftingSession {
         // What had to wait for its reader says nothing about the wire.
         if (tripMs !== null && inTime) this.#trip.observe(tripMs);
       }
-      yield { ...block, index };
+      yield { ...block, call };
       if (block.finish !== null) return null;
       // Only what its reader has taken makes room for more.
       taken += block.committed.length;

@@ -9,7 +9,7 @@ import { type ChatPrompt, createChatPrompt } from "./chat-template.ts";
 import { createTokenizer, type TextTokenizer } from "./tokenizer.ts";
 
 /** What the edge needs of a bundle. */
-export interface Bundle {
+export interface TextBundle {
   readonly manifest: BundleManifest;
   readonly tokenizer: TextTokenizer;
   readonly grammars: Grammars;
@@ -31,7 +31,7 @@ export class Bundles {
   readonly names: readonly string[];
   readonly #read: ReadFile;
   readonly #manifests = new Map<string, BundleManifest>();
-  readonly #bundles = new Map<string, Bundle>();
+  readonly #bundles = new Map<string, TextBundle>();
   readonly #packs = new Map<string, NgramModel>();
 
   /** `names`: the first is the default model. */
@@ -56,7 +56,7 @@ export class Bundles {
   }
 
   /** Throws as `manifest` does, and "engine_unavailable" where a file differs from its manifest. */
-  async bundle(name: string | null): Promise<Bundle> {
+  async bundle(name: string | null): Promise<TextBundle> {
     const manifest = await this.manifest(name);
     const kept = this.#bundles.get(manifest.name);
     if (kept !== undefined) return kept;
@@ -66,7 +66,7 @@ export class Bundles {
     const { chatTemplate } = manifest;
     const chatPrompt = chatTemplate === null ? null : createChatPrompt(chatTemplate, tokenizer, names);
     const grammars = new Grammars(tokenizer, manifest.eosTokens);
-    const bundle: Bundle = { manifest, tokenizer, grammars, chatPrompt };
+    const bundle: TextBundle = { manifest, tokenizer, grammars, chatPrompt };
     this.#bundles.set(manifest.name, bundle);
     return bundle;
   }

@@ -73,9 +73,9 @@ function request(mode: PlacementMode, change: { readonly maxTokens?: number; rea
 async function all(events: AsyncGenerator<StepEvent, void>) {
   const tokens: number[] = [];
   const places: string[] = [];
-  for await (const { committed, place, index } of events) {
+  for await (const { committed, place, call } of events) {
     tokens.push(...committed.map(({ token }) => token));
-    if (index > 0) places.push(place);
+    if (call > 0) places.push(place);
   }
   return { tokens, places: [...new Set(places)] };
 }

@@ -5,7 +5,7 @@ import { Rules } from "../../edge/grammar/rules.ts";
 import { schemaBody } from "../../edge/grammar/schema-grammar.ts";
 import { createTokenizer, type TextTokenizer } from "../../edge/text/tokenizer.ts";
 import type { SessionEngine } from "../../gpu-worker/engine/engine.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { decode } from "../../shared/decode/run.ts";
 import type { OpenSpec, StepEngine } from "../../shared/engine.ts";
@@ -41,9 +41,9 @@ beforeAll(async () => {
   grammars = new Grammars(tokenizer, EOS);
   const rules = new Rules();
   grammar = rules.grammar(schemaBody(SCHEMA, rules));
-  roomy = await createLocalEngine(dir, { threads: 1, kvLimitBytes: 16 << 20 });
+  roomy = await createInProcessEngine(dir, { threads: 1, kvLimitBytes: 16 << 20 });
   const events = { preempted: () => preempted++ };
-  narrow = await createLocalEngine(dir, { threads: 1, kvLimitBytes: NARROW_BYTES, events });
+  narrow = await createInProcessEngine(dir, { threads: 1, kvLimitBytes: NARROW_BYTES, events });
 });
 afterAll(async () => {
   await roomy?.close();

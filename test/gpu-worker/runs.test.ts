@@ -89,7 +89,7 @@ describe("a run", () => {
     send(credit(100));
     await until(() => blocks(got).at(-1)?.block.finish === "length");
     expect(tokensOf(got)).toEqual(plain(101).slice(1));
-    expect(blocks(got).map(({ block }) => block.index)).toEqual(blocks(got).map((_, i) => i));
+    expect(blocks(got).map(({ block }) => block.call)).toEqual(blocks(got).map((_, i) => i));
     // What comes late is no matter; the session goes on being there.
     send(credit(5), PAUSE);
     expect(engine.openSessions).toBe(1);

@@ -197,7 +197,7 @@ class FleetRun {
         told.push(...event.committed.map(({ token }) => token));
         finish = event.finish;
         this.#count(`${event.place} blocks`);
-        if (event.index === leaves) return;
+        if (event.call === leaves) return;
         if (slow && random.chance(0.3)) await sleep(random.int(1, 2_000), new AbortController().signal);
       }
     };

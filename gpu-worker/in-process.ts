@@ -3,10 +3,10 @@ import type { EngineOptions } from "./engine/options.ts";
 import { type LoadedModel, type LoadOptions, loadBundle } from "./load.ts";
 import { ModelRunner } from "./runner.ts";
 
-export type LocalOptions = LoadOptions & EngineOptions;
+export type InProcessOptions = LoadOptions & EngineOptions;
 
 /** A loaded model on the calling thread, which each pass blocks: for evaluation and benchmarks. */
-function localModel({ info, model, neural, grammars }: LoadedModel): EngineModel {
+function inProcessModel({ info, model, neural, grammars }: LoadedModel): EngineModel {
   const runner = new ModelRunner(model, neural, grammars);
   let pass: Promise<unknown> = Promise.resolve();
   return {
@@ -32,6 +32,6 @@ function localModel({ info, model, neural, grammars }: LoadedModel): EngineModel
   };
 }
 
-export async function createLocalEngine(bundleDir: string, options: LocalOptions = {}): Promise<SessionEngine> {
-  return new SessionEngine(localModel(await loadBundle(bundleDir, options)), options);
+export async function createInProcessEngine(bundleDir: string, options: InProcessOptions = {}): Promise<SessionEngine> {
+  return new SessionEngine(inProcessModel(await loadBundle(bundleDir, options)), options);
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import type { Precision } from "../../shared/manifest.ts";
 import { codeOf, GREEDY, never } from "../contract/probe.ts";
@@ -16,7 +16,7 @@ test.each<[Precision, number]>([
   const complaints = vi.spyOn(console, "error").mockImplementation(() => undefined);
   const bundle = await ensureBundle("tiny", { precision });
   for (let i = 0; i < 4; i += threads) {
-    const engine = await createLocalEngine(bundle, { threads, kvLimitBytes: 16 << 20 });
+    const engine = await createInProcessEngine(bundle, { threads, kvLimitBytes: 16 << 20 });
     const opening = codeOf(engine.open({ ...SPEC, fixed: false, tenant: "" }, never));
     await sleep(3 * i);
     await engine.close();
