@@ -1,5 +1,5 @@
 import { writeFile } from "node:fs/promises";
-import { fitCalibration } from "../bench/calibrate.ts";
+import { fitCalibration } from "../bench/calibrate/calibration.ts";
 import { liveCases, type Model, replayCases } from "../bench/eval/cases.ts";
 import { evaluate } from "../bench/eval/evaluate.ts";
 import { parseMethod } from "../bench/eval/methods.ts";
@@ -8,7 +8,7 @@ import type { EvalRow } from "../bench/eval/rows.ts";
 import { type EvalSummary, summarise } from "../bench/eval/summary.ts";
 import { type Generation, readTrace, type Trace, traceHeader, writeTrace } from "../bench/eval/trace.ts";
 import { OVERALL } from "../bench/suite/stored.ts";
-import { tune } from "../bench/tune.ts";
+import { tune } from "../bench/suite/tune.ts";
 import type { BundleManifest, SpeculationDefaults } from "../shared/manifest.ts";
 import type { Work } from "./work.ts";
 

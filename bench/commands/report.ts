@@ -2,9 +2,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { ROOT } from "../../scripts/paths.ts";
+import { renderReport } from "../report/page.ts";
+import { readRuns } from "../report/runs.ts";
 import { RESULTS } from "../suite/options.ts";
-import { renderReport } from "./page.ts";
-import { readRuns } from "./runs.ts";
 
 const HELP = `npm run report -- [options]
 Draws the report from the stored runs; runs nothing.

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
-import { evaluationDir } from "./files.ts";
-import { makeSet, PICKED } from "./make.ts";
-import { SOURCES } from "./sources.ts";
+import { evaluationDir } from "../data/files.ts";
+import { makeSet, PICKED } from "../data/make.ts";
+import { SOURCES } from "../data/sources.ts";
 
 const BASE = "https://raw.githubusercontent.com";
 

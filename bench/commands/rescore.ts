@@ -1,17 +1,17 @@
 import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Miniflare } from "miniflare";
 import { build, type Rolldown } from "vite";
-import { readPackHeader } from "../shared/ngram/format.ts";
-import { fraction } from "./eval/options.ts";
-import { readCases } from "./rescore/inputs.ts";
-import { runSuite, type SuiteResult, type Table } from "./rescore/suite.ts";
+import { ROOT } from "../../scripts/paths.ts";
+import { readPackHeader } from "../../shared/ngram/format.ts";
+import { fraction } from "../eval/options.ts";
+import { readCases } from "../rescore/inputs.ts";
+import { runSuite, type SuiteResult, type Table } from "../rescore/suite.ts";
 
-const HERE = dirname(fileURLToPath(import.meta.url));
-const PACK = join(HERE, "../models/smollm2-135m/packs/mixed.fdlm");
-const LATTICES = join(HERE, "rescore/lattices.bin");
+const INPUTS = join(import.meta.dirname, "..", "rescore");
+const PACK = join(ROOT, "models/smollm2-135m/packs/mixed.fdlm");
+const LATTICES = join(INPUTS, "lattices.bin");
 
 export const RESCORE_HELP = `npm run bench -- rescore [options]
 Time of refining one block with the n-gram rescorer, in Node and in workerd, over stored lattices.
@@ -79,7 +79,11 @@ async function runInWorkerd(pack: Uint8Array, lattices: Uint8Array, query: strin
         config: {
           name: "rescore",
           compatibilityDate: "2026-10-23",
-          manifest: { mainModule: "worker.js", modulesRoot: HERE, modules: { "worker.js": { type: "esm", contents } } },
+          manifest: {
+            mainModule: "worker.js",
+            modulesRoot: INPUTS,
+            modules: { "worker.js": { type: "esm", contents } },
+          },
         },
       },
     ],
@@ -105,7 +109,7 @@ async function bundleWorker(): Promise<string> {
       write: false,
       minify: false,
       target: "es2023",
-      lib: { entry: join(HERE, "rescore/worker.ts"), formats: ["es"], fileName: "worker" },
+      lib: { entry: join(INPUTS, "worker.ts"), formats: ["es"], fileName: "worker" },
     },
   });
   const [first] = Array.isArray(output) ? output : [output as Rolldown.RolldownOutput];

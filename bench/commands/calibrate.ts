@@ -1,22 +1,15 @@
 import { writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { calibrationPath } from "../models/calibration.ts";
-import type { NgramModel } from "../shared/ngram/model.ts";
-import {
-  CALIBRATION_VERSION,
-  type Calibration,
-  EVIDENCE,
-  type Evidence,
-  evidenceOf,
-} from "../shared/rescore/calibration.ts";
-import { collectExamples } from "./calibrate/examples.ts";
-import { fit } from "./calibrate/fit.ts";
-import { parseMethod } from "./eval/methods.ts";
-import { loadBundle } from "./eval/model.ts";
-import { Progress } from "./eval/progress.ts";
-import { type Generation, readTrace } from "./eval/trace.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { calibrationPath } from "../../models/calibration.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import { EVIDENCE } from "../../shared/rescore/calibration.ts";
+import { fitCalibration } from "../calibrate/calibration.ts";
+import { parseMethod } from "../eval/methods.ts";
+import { loadBundle } from "../eval/model.ts";
+import { Progress } from "../eval/progress.ts";
+import { readTrace } from "../eval/trace.ts";
 
 export const CALIBRATE_HELP = `npm run bench -- calibrate --replay FILE [--replay FILE ...] [options]
 Fits what rescorer type tree believes of heads, n-gram model and prompt to how the model went on. Makes no model calls;
@@ -26,11 +19,6 @@ a trace of the tune split comes from
   --penalty X     of the squared weights (3)
   --bundle NAME   the model, where the trace is of a GGUF file or package: FILE or DIR
   --out FILE      (models/<bundle>/calibration.json)`;
-
-/** Copies of the prompt go on beyond the heads. */
-const DEPTH = 16;
-const ROUNDS = 200;
-const DIGITS = 4;
 
 /** Prints the fit of each set of evidence; resolves nats per choice by evidence, and the file. */
 export async function benchCalibrate(args: readonly string[]) {
@@ -63,34 +51,6 @@ export async function benchCalibrate(args: readonly string[]) {
   } finally {
     bar.stop();
   }
-}
-
-export interface FitOptions {
-  /** null: there is no n-gram model. */
-  readonly model: NgramModel | null;
-  readonly pack: string | null;
-  readonly penalty: number;
-  /** What a reader would have to run. */
-  readonly command: string;
-  readonly onFit?: () => void;
-}
-
-/** Weights for each set of evidence that is at hand, and nats per choice with them. */
-export function fitCalibration(generations: readonly Generation[], options: FitOptions) {
-  const { model, pack, penalty, command, onFit } = options;
-  const weights: Partial<Record<Evidence, number[]>> = {};
-  const loss: Partial<Record<Evidence, number>> = {};
-  let choices = 0;
-  for (const kind of EVIDENCE.filter(({ lm }) => model !== null || !lm)) {
-    const examples = collectExamples(generations, { ...kind, model: kind.lm ? model : null, depth: DEPTH });
-    const fitted = fit(examples, penalty, ROUNDS);
-    weights[evidenceOf(kind)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
-    loss[evidenceOf(kind)] = fitted.loss;
-    choices = examples.choices;
-    onFit?.();
-  }
-  const calibration: Calibration = { version: CALIBRATION_VERSION, command, pack, weights };
-  return { calibration, loss, choices };
 }
 
 /** The pack and order that a request without wishes gets. */

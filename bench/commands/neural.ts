@@ -1,11 +1,11 @@
 import { parseArgs } from "node:util";
-import { readBundle } from "../gpu-worker/bundle.ts";
-import { createInProcessEngine } from "../gpu-worker/in-process.ts";
-import { loadNeural } from "../gpu-worker/onnx/neural.ts";
-import { ensureBundle } from "../models/bundle.ts";
-import { EMPTY_TREE } from "../shared/draft-tree.ts";
-import { createLattice } from "../shared/lattice.ts";
-import { median, round } from "./decode/stats.ts";
+import { readBundle } from "../../gpu-worker/bundle.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
+import { loadNeural } from "../../gpu-worker/onnx/neural.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { EMPTY_TREE } from "../../shared/draft-tree.ts";
+import { createLattice } from "../../shared/lattice.ts";
+import { median, round } from "../decode/stats.ts";
 
 export const NEURAL_HELP = `npm run bench -- neural [options]
 Time of the local rescorer alone and within a step.

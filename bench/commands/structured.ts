@@ -2,13 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { startStack } from "../scripts/stack.ts";
-import { type Client, type Timed, timeAnswer } from "./decode/http.ts";
-import { median, round } from "./decode/stats.ts";
-import { count } from "./eval/options.ts";
-import { checkRandom } from "./structured/random.ts";
-import { ASKED, type Asked } from "./structured/schemas.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { type Client, type Timed, timeAnswer } from "../decode/http.ts";
+import { median, round } from "../decode/stats.ts";
+import { count } from "../eval/options.ts";
+import { checkRandom } from "../structured/random.ts";
+import { ASKED, type Asked } from "../structured/schemas.ts";
 
 const MAX_TOKENS = 256;
 

@@ -2,16 +2,16 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { startStack } from "../scripts/stack.ts";
-import { counter } from "./abuse/storm.ts";
-import { PROMPTS } from "./decode/prompts.ts";
-import { round } from "./decode/stats.ts";
-import { count } from "./eval/options.ts";
-import { Progress } from "./eval/progress.ts";
-import { firstMessages } from "./eval/rows.ts";
-import { type Asked, KINDS, textOf } from "./soak/answers.ts";
-import { holdings } from "./soak/holdings.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { counter } from "../abuse/storm.ts";
+import { PROMPTS } from "../decode/prompts.ts";
+import { round } from "../decode/stats.ts";
+import { count } from "../eval/options.ts";
+import { Progress } from "../eval/progress.ts";
+import { firstMessages } from "../eval/rows.ts";
+import { type Asked, KINDS, textOf } from "../soak/answers.ts";
+import { holdings } from "../soak/holdings.ts";
 
 export const SOAK_HELP = `npm run bench -- soak [options]
 Many streams of all kinds at once (${Object.keys(KINDS).join(", ")}), each text compared with what

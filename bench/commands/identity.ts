@@ -2,12 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { startStack } from "../scripts/stack.ts";
-import { PROMPTS } from "./decode/prompts.ts";
-import { count } from "./eval/options.ts";
-import { Progress } from "./eval/progress.ts";
-import { firstMessages } from "./eval/rows.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { PROMPTS } from "../decode/prompts.ts";
+import { count } from "../eval/options.ts";
+import { Progress } from "../eval/progress.ts";
+import { firstMessages } from "../eval/rows.ts";
 
 const SCHEMA = {
   type: "object",

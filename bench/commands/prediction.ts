@@ -2,13 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { startStack } from "../scripts/stack.ts";
-import { type Client, type Timed, timeAnswer } from "./decode/http.ts";
-import { round } from "./decode/stats.ts";
-import { count } from "./eval/options.ts";
-import { Progress } from "./eval/progress.ts";
-import { type EvalRow, readRows } from "./eval/rows.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { type Client, type Timed, timeAnswer } from "../decode/http.ts";
+import { round } from "../decode/stats.ts";
+import { count } from "../eval/options.ts";
+import { Progress } from "../eval/progress.ts";
+import { type EvalRow, readRows } from "../eval/rows.ts";
 
 export const PREDICTION_HELP = `npm run bench -- prediction --prompts FILE [options]
 Edits of code, greedy, over the full path: each row's reference is to be repeated with its function renamed; with the code as it was

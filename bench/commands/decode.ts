@@ -2,15 +2,15 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { availableParallelism, cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { startStack } from "../scripts/stack.ts";
-import { measureEngine } from "./decode/engine-step.ts";
-import { type Timed, timeAnswer } from "./decode/http.ts";
-import { type Llama, obtainLlama } from "./decode/llama.ts";
-import { PROMPTS } from "./decode/prompts.ts";
-import { median, round } from "./decode/stats.ts";
-import { loadBundle } from "./eval/model.ts";
-import { count } from "./eval/options.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { measureEngine } from "../decode/engine-step.ts";
+import { type Timed, timeAnswer } from "../decode/http.ts";
+import { type Llama, obtainLlama } from "../decode/llama.ts";
+import { PROMPTS } from "../decode/prompts.ts";
+import { median, round } from "../decode/stats.ts";
+import { loadBundle } from "../eval/model.ts";
+import { count } from "../eval/options.ts";
 
 const MAX_TOKENS = 128;
 /** Of llama.cpp, tokens. */

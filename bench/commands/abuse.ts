@@ -2,12 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle } from "../models/bundle.ts";
-import { startStack } from "../scripts/stack.ts";
-import { type Abuse, freePlaces, sessionsLeft, storm } from "./abuse/storm.ts";
-import { passesAfterLeaving, waitAfterLeaving } from "./abuse/work.ts";
-import { round } from "./decode/stats.ts";
-import { count } from "./eval/options.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { type Abuse, freePlaces, sessionsLeft, storm } from "../abuse/storm.ts";
+import { passesAfterLeaving, waitAfterLeaving } from "../abuse/work.ts";
+import { round } from "../decode/stats.ts";
+import { count } from "../eval/options.ts";
 
 /** Completions of one caller at once, as the Worker has it unless told otherwise. */
 const PLACES = 8;

@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
-import { createInProcessEngine } from "../gpu-worker/in-process.ts";
-import { ensureBundle } from "../models/bundle.ts";
-import type { BundleManifest } from "../shared/manifest.ts";
-import { Llama } from "./decode/llama.ts";
-import { complete } from "./eval/complete.ts";
-import { parseMethod } from "./eval/methods.ts";
-import { count } from "./eval/options.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import { Llama } from "../decode/llama.ts";
+import { complete } from "../eval/complete.ts";
+import { parseMethod } from "../eval/methods.ts";
+import { count } from "../eval/options.ts";
 
 const CONTEXT = 512;
 /** A lead that the cache in float16, which llama.cpp keeps by default, may turn round; nats. */
