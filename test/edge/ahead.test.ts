@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
 import { type Connect, createGpuClient } from "../../edge/engine/gpu-client.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { type GpuServer, startServer } from "../../gpu-worker/server.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
+import { type GpuServer, startServer } from "../../gpu-worker/serve/server.ts";
 import { decodeClient } from "../../shared/codec.ts";
 import { Placement, type PlacementMode } from "../../shared/decode/placement.ts";
 import { type DecodeRequest, decode, type StepEvent } from "../../shared/decode/run.ts";

@@ -1,6 +1,6 @@
 import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
 import { PooledEngine, sleep } from "../../edge/fleet/pooled-engine.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
 import { PLACEMENTS, type Place, Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";
 import type { CancelSignal } from "../../shared/engine.ts";

@@ -1,14 +1,14 @@
 import { describe, expect, test, vi } from "vitest";
-import { LogitAdjuster } from "../../gpu-worker/adjust.ts";
-import { likeliest, nucleus } from "../../gpu-worker/nucleus.ts";
-import { gumbelNoise, sampleToken } from "../../gpu-worker/sampler.ts";
-import { chain, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { Adjustments, Sampling } from "../../shared/engine.ts";
-import { Random } from "../helpers/random.ts";
-import { randomTree } from "../helpers/trees.ts";
-import { never, promptOf } from "./engine/toy-decoding.ts";
-import { TOY_SPEC, toyEngine, toyHash, toyLogits } from "./toy-model.ts";
-import { GREEDY, ToySession } from "./toy-session.ts";
+import { LogitAdjuster } from "../../../gpu-worker/sampling/adjust.ts";
+import { likeliest, nucleus } from "../../../gpu-worker/sampling/nucleus.ts";
+import { gumbelNoise, sampleToken } from "../../../gpu-worker/sampling/sampler.ts";
+import { chain, type DraftTree, EMPTY_TREE } from "../../../shared/draft-tree.ts";
+import type { Adjustments, Sampling } from "../../../shared/engine.ts";
+import { Random } from "../../helpers/random.ts";
+import { randomTree } from "../../helpers/trees.ts";
+import { never, promptOf } from "../engine/toy-decoding.ts";
+import { TOY_SPEC, toyEngine, toyHash, toyLogits } from "../toy-model.ts";
+import { GREEDY, ToySession } from "../toy-session.ts";
 
 const NONE: Adjustments = {
   biasTokens: new Uint32Array(0),

@@ -1,18 +1,23 @@
 import { once } from "node:events";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { WebSocket } from "ws";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { type GpuServer, type ServerOptions, startServer } from "../../gpu-worker/server.ts";
-import { decodeServer, encodeClient } from "../../shared/codec.ts";
-import type { RunRequest } from "../../shared/decode/run-request.ts";
-import { EMPTY_TREE } from "../../shared/draft-tree.ts";
-import type { OpenSpec } from "../../shared/engine.ts";
-import { StepError } from "../../shared/errors.ts";
-import { type BlockMessage, type ClientMessage, PROTOCOL_VERSION, type ServerMessage } from "../../shared/messages.ts";
-import { openSocket } from "../contract/ws-client.ts";
-import { DRAFTING } from "../fakes/drafting.ts";
-import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
-import { PLAIN } from "../helpers/session.ts";
+import type { Drafts } from "../../../gpu-worker/serve/served.ts";
+import { type GpuServer, type ServerOptions, startServer } from "../../../gpu-worker/serve/server.ts";
+import { decodeServer, encodeClient } from "../../../shared/codec.ts";
+import type { RunRequest } from "../../../shared/decode/run-request.ts";
+import { EMPTY_TREE } from "../../../shared/draft-tree.ts";
+import type { OpenSpec } from "../../../shared/engine.ts";
+import { StepError } from "../../../shared/errors.ts";
+import {
+  type BlockMessage,
+  type ClientMessage,
+  PROTOCOL_VERSION,
+  type ServerMessage,
+} from "../../../shared/messages.ts";
+import { openSocket } from "../../contract/ws-client.ts";
+import { DRAFTING } from "../../fakes/drafting.ts";
+import { createFakeEngine, type FakeEngine, type FakeOptions } from "../../fakes/fake-engine.ts";
+import { PLAIN } from "../../helpers/session.ts";
 
 const KEY = "a key for these tests";
 const SPEC: OpenSpec = { ...PLAIN, model: "fake", prompt: Uint32Array.of(1, 2, 3), heads: 4, topK: 4, fixed: true };

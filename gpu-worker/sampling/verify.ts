@@ -1,5 +1,5 @@
-import { type DraftTree, findChild } from "../shared/draft-tree.ts";
-import { type NodeIndex, ROOT, type TokenId } from "../shared/ids.ts";
+import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
+import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
 
 export interface Verdict {
   /** Node indices of the accepted path, from the root down. */

@@ -1,8 +1,8 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
-import { type DraftTree, prune } from "../shared/draft-tree.ts";
-import type { Load, StepResult } from "../shared/engine.ts";
-import type { ErrorCode } from "../shared/errors.ts";
-import type { EngineEvents } from "./engine/events.ts";
+import { type DraftTree, prune } from "../../shared/draft-tree.ts";
+import type { Load, StepResult } from "../../shared/engine.ts";
+import type { ErrorCode } from "../../shared/errors.ts";
+import type { EngineEvents } from "../engine/events.ts";
 
 /** Seconds, from a quick step to a long prefill. */
 const SECONDS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];

@@ -4,12 +4,12 @@ import { createServer, type IncomingMessage, type ServerResponse, STATUS_CODES }
 import { type AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { WebSocketServer } from "ws";
-import { IDLE } from "../shared/engine.ts";
-import { ERRORS, type ErrorCode } from "../shared/errors.ts";
-import { LIMITS } from "../shared/limits.ts";
-import type { Tracing } from "../shared/telemetry/tracing.ts";
-import type { Api } from "./api/api.ts";
-import { answerBy } from "./api/node-http.ts";
+import { IDLE } from "../../shared/engine.ts";
+import { ERRORS, type ErrorCode } from "../../shared/errors.ts";
+import { LIMITS } from "../../shared/limits.ts";
+import type { Tracing } from "../../shared/telemetry/tracing.ts";
+import type { Api } from "../api/api.ts";
+import { answerBy } from "../api/node-http.ts";
 import { Metrics } from "./metrics.ts";
 import { PendingConnections, type PendingLimits } from "./pending.ts";
 import { RefusalLog } from "./refusals.ts";

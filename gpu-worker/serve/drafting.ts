@@ -1,17 +1,17 @@
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { RunRequest } from "../shared/decode/run-request.ts";
-import { StepError } from "../shared/errors.ts";
-import { GrammarError } from "../shared/grammar/expression.ts";
-import type { Grammars } from "../shared/grammar/grammars.ts";
-import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
-import type { BundleManifest } from "../shared/manifest.ts";
-import { loadPack } from "../shared/ngram/format.ts";
-import type { NgramModel } from "../shared/ngram/model.ts";
-import { createRescorer, rescorerModule } from "../shared/rescore/index.ts";
-import type { Rescorer } from "../shared/rescore/rescorer.ts";
-import { readGrammars } from "./grammars.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
+import { StepError } from "../../shared/errors.ts";
+import { GrammarError } from "../../shared/grammar/expression.ts";
+import type { Grammars } from "../../shared/grammar/grammars.ts";
+import type { TokenGrammar } from "../../shared/grammar/token-grammar.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+import { loadPack } from "../../shared/ngram/format.ts";
+import type { NgramModel } from "../../shared/ngram/model.ts";
+import { createRescorer, rescorerModule } from "../../shared/rescore/index.ts";
+import type { Rescorer } from "../../shared/rescore/rescorer.ts";
+import { readGrammars } from "../grammars.ts";
 
 /** What drafts of a run are made from. */
 export type Drafted = Pick<RunRequest, "rescorer" | "pack" | "prediction">;

@@ -1,12 +1,12 @@
-import type { RunEnd } from "../shared/decode/drafting-session.ts";
-import { Loop } from "../shared/decode/loop.ts";
-import type { RunRequest } from "../shared/decode/run-request.ts";
-import type { DraftTree } from "../shared/draft-tree.ts";
-import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../shared/engine.ts";
-import type { TokenGrammar } from "../shared/grammar/token-grammar.ts";
-import type { TokenId } from "../shared/ids.ts";
-import type { Rescorer } from "../shared/rescore/rescorer.ts";
-import { joinRunnersUp, NO_RUNNERS_UP, type RunnersUp } from "../shared/runners-up.ts";
+import type { RunEnd } from "../../shared/decode/drafting-session.ts";
+import { Loop } from "../../shared/decode/loop.ts";
+import type { RunRequest } from "../../shared/decode/run-request.ts";
+import type { DraftTree } from "../../shared/draft-tree.ts";
+import type { BundleInfo, CancelSignal, OpenSpec, StepEngine, StepResult, StepSession } from "../../shared/engine.ts";
+import type { TokenGrammar } from "../../shared/grammar/token-grammar.ts";
+import type { TokenId } from "../../shared/ids.ts";
+import type { Rescorer } from "../../shared/rescore/rescorer.ts";
+import { joinRunnersUp, NO_RUNNERS_UP, type RunnersUp } from "../../shared/runners-up.ts";
 import type { Drafts } from "./served.ts";
 
 /** Who is told of a session's progress. */

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { tokenLogProbs } from "../../gpu-worker/log-probs.ts";
-import { nucleus } from "../../gpu-worker/nucleus.ts";
-import { gumbelNoise, highest, sampleToken } from "../../gpu-worker/sampler.ts";
-import { Random } from "../helpers/random.ts";
+import { tokenLogProbs } from "../../../gpu-worker/sampling/log-probs.ts";
+import { nucleus } from "../../../gpu-worker/sampling/nucleus.ts";
+import { gumbelNoise, highest, sampleToken } from "../../../gpu-worker/sampling/sampler.ts";
+import { Random } from "../../helpers/random.ts";
 
 function softmax(logits: Float32Array, temperature: number): number[] {
   const top = Math.max(...logits);

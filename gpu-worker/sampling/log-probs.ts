@@ -1,6 +1,6 @@
-import type { TokenLogProbs } from "../shared/engine.ts";
-import type { TokenId } from "../shared/ids.ts";
-import { type RunnersUp, runnersUpOf } from "../shared/runners-up.ts";
+import type { TokenLogProbs } from "../../shared/engine.ts";
+import type { TokenId } from "../../shared/ids.ts";
+import { type RunnersUp, runnersUpOf } from "../../shared/runners-up.ts";
 
 /**
  * Log-softmax of the raw logits: of the chosen token and of the `count` likeliest (lower ids first among equals).

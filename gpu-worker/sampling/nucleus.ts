@@ -1,5 +1,5 @@
-import type { Sampling } from "../shared/engine.ts";
-import type { TokenId } from "../shared/ids.ts";
+import type { Sampling } from "../../shared/engine.ts";
+import type { TokenId } from "../../shared/ids.ts";
 
 /** Tokens kept: those with a higher logit, and those with this one up to `lastToken`. */
 export interface Floor {

@@ -1,5 +1,5 @@
-import type { Sampling } from "../shared/engine.ts";
-import type { TokenId } from "../shared/ids.ts";
+import type { Sampling } from "../../shared/engine.ts";
+import type { TokenId } from "../../shared/ids.ts";
 import { isKept, keptBy } from "./nucleus.ts";
 
 /*

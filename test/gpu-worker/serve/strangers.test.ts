@@ -2,11 +2,11 @@ import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { RefusalLog } from "../../gpu-worker/refusals.ts";
-import { type GpuServer, type ServerOptions, startServer } from "../../gpu-worker/server.ts";
-import { openSocket } from "../contract/ws-client.ts";
-import { DRAFTING } from "../fakes/drafting.ts";
-import { createFakeEngine } from "../fakes/fake-engine.ts";
+import { RefusalLog } from "../../../gpu-worker/serve/refusals.ts";
+import { type GpuServer, type ServerOptions, startServer } from "../../../gpu-worker/serve/server.ts";
+import { openSocket } from "../../contract/ws-client.ts";
+import { DRAFTING } from "../../fakes/drafting.ts";
+import { createFakeEngine } from "../../fakes/fake-engine.ts";
 
 /** Peers without the key, that hold on to whatever they get. */
 

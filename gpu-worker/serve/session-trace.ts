@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from "node:http";
-import type { StepResult } from "../shared/engine.ts";
-import type { Activity, Tracing } from "../shared/telemetry/tracing.ts";
+import type { StepResult } from "../../shared/engine.ts";
+import type { Activity, Tracing } from "../../shared/telemetry/tracing.ts";
 
 /** One session's spans: waiting, prefill, and the steps asked for, or drafted beside the model, each kind as one span. */
 export class SessionTrace {

@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { longestPath } from "../../gpu-worker/verify.ts";
-import { ROOT } from "../../shared/ids.ts";
-import { Random } from "../helpers/random.ts";
-import { everyTree, pathTo, randomTree } from "../helpers/trees.ts";
+import { longestPath } from "../../../gpu-worker/sampling/verify.ts";
+import { ROOT } from "../../../shared/ids.ts";
+import { Random } from "../../helpers/random.ts";
+import { everyTree, pathTo, randomTree } from "../../helpers/trees.ts";
 
 /** What the model chooses after each token sequence: a coin per sequence, by `seed`. */
 function oracle(seed: number, vocabSize: number) {

@@ -1,8 +1,8 @@
 import type { RawData } from "ws";
-import { decodeClient, encodeServer } from "../shared/codec.ts";
-import { StepError } from "../shared/errors.ts";
-import type { ClientMessage, RunMessage, ServerMessage } from "../shared/messages.ts";
-import type { Rescorer } from "../shared/rescore/rescorer.ts";
+import { decodeClient, encodeServer } from "../../shared/codec.ts";
+import { StepError } from "../../shared/errors.ts";
+import type { ClientMessage, RunMessage, ServerMessage } from "../../shared/messages.ts";
+import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import type { Metrics } from "./metrics.ts";
 import { Run } from "./run.ts";
 import type { Drafts, Served } from "./served.ts";

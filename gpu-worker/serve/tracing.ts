@@ -1,4 +1,4 @@
-import { type Post, Tracing, type TracingConfig } from "../shared/telemetry/tracing.ts";
+import { type Post, Tracing, type TracingConfig } from "../../shared/telemetry/tracing.ts";
 
 /** How often spans are sent, ms. */
 const INTERVAL_MS = 1_000;

@@ -1,4 +1,4 @@
-import type { BundleInfo, Load, StepEngine } from "../shared/engine.ts";
+import type { BundleInfo, Load, StepEngine } from "../../shared/engine.ts";
 import type { Drafting } from "./drafting.ts";
 
 /** What is served once it has been loaded. */

@@ -1,17 +1,17 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Rules } from "../../edge/grammar/rules.ts";
-import { schemaBody } from "../../edge/grammar/schema-grammar.ts";
-import { createTokenizer, type TextTokenizer } from "../../edge/text/tokenizer.ts";
-import type { SessionEngine } from "../../gpu-worker/engine/engine.ts";
-import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
-import { ensureBundle } from "../../models/bundle.ts";
-import { decode } from "../../shared/decode/run.ts";
-import type { OpenSpec, StepEngine } from "../../shared/engine.ts";
-import { Grammars } from "../../shared/grammar/grammars.ts";
-import { createRescorer } from "../../shared/rescore/index.ts";
-import { schemaFault } from "../grammar/judge.ts";
+import { Rules } from "../../../edge/grammar/rules.ts";
+import { schemaBody } from "../../../edge/grammar/schema-grammar.ts";
+import { createTokenizer, type TextTokenizer } from "../../../edge/text/tokenizer.ts";
+import type { SessionEngine } from "../../../gpu-worker/engine/engine.ts";
+import { createInProcessEngine } from "../../../gpu-worker/in-process.ts";
+import { ensureBundle } from "../../../models/bundle.ts";
+import { decode } from "../../../shared/decode/run.ts";
+import type { OpenSpec, StepEngine } from "../../../shared/engine.ts";
+import { Grammars } from "../../../shared/grammar/grammars.ts";
+import { createRescorer } from "../../../shared/rescore/index.ts";
+import { schemaFault } from "../../grammar/judge.ts";
 
 const SCHEMA = {
   type: "object",

@@ -1,11 +1,11 @@
-import type { Block } from "../shared/decode/block.ts";
-import type { RunEnd } from "../shared/decode/drafting-session.ts";
-import type { Hint } from "../shared/decode/hints.ts";
-import type { Loop } from "../shared/decode/loop.ts";
-import type { CancelSignal } from "../shared/engine.ts";
-import { StepError } from "../shared/errors.ts";
-import { LIMITS } from "../shared/limits.ts";
-import type { Echo } from "../shared/messages.ts";
+import type { Block } from "../../shared/decode/block.ts";
+import type { RunEnd } from "../../shared/decode/drafting-session.ts";
+import type { Hint } from "../../shared/decode/hints.ts";
+import type { Loop } from "../../shared/decode/loop.ts";
+import type { CancelSignal } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
+import { LIMITS } from "../../shared/limits.ts";
+import type { Echo } from "../../shared/messages.ts";
 
 /** A session that drafts itself: steps one after the other as long as there is credit. */
 export class Run {

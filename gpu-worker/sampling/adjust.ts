@@ -1,5 +1,5 @@
-import type { Adjustments, Sampling } from "../shared/engine.ts";
-import type { TokenId } from "../shared/ids.ts";
+import type { Adjustments, Sampling } from "../../shared/engine.ts";
+import type { TokenId } from "../../shared/ids.ts";
 
 /**
  * A session's logits as its bias and penalties leave them, given the tokens before. The tokens along a draft's path are

@@ -1,13 +1,13 @@
 import { once } from "node:events";
 import { afterEach, expect, test, vi } from "vitest";
-import { type GpuServer, startServer } from "../../gpu-worker/server.ts";
-import { treeOf } from "../../shared/draft-tree.ts";
-import type { OpenSpec } from "../../shared/engine.ts";
-import { PROTOCOL_VERSION } from "../../shared/messages.ts";
-import { ask, openSocket } from "../contract/ws-client.ts";
-import { DRAFTING } from "../fakes/drafting.ts";
-import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
-import { metric } from "./metric.ts";
+import { type GpuServer, startServer } from "../../../gpu-worker/serve/server.ts";
+import { treeOf } from "../../../shared/draft-tree.ts";
+import type { OpenSpec } from "../../../shared/engine.ts";
+import { PROTOCOL_VERSION } from "../../../shared/messages.ts";
+import { ask, openSocket } from "../../contract/ws-client.ts";
+import { DRAFTING } from "../../fakes/drafting.ts";
+import { createFakeEngine, type FakeEngine, type FakeOptions } from "../../fakes/fake-engine.ts";
+import { metric } from "../metric.ts";
 
 /** What the gpu-worker's server reports at /metrics. */
 

@@ -1,5 +1,5 @@
-import type { Place, TokenGrammar } from "../shared/grammar/token-grammar.ts";
-import type { TokenId } from "../shared/ids.ts";
+import type { Place, TokenGrammar } from "../../shared/grammar/token-grammar.ts";
+import type { TokenId } from "../../shared/ids.ts";
 
 /** The grammar of one text, and where the text is in it. Once the text has ended, every token is allowed. */
 export class Constraint {
