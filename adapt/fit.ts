@@ -73,8 +73,7 @@ export async function fitDrafts(trace: Trace, bundle: LoadedBundle, target: stri
   const [pack = null] = manifest.packs;
   const usual = { ...manifest.defaults, heads: manifest.latticeHeads };
   const base = { ...usual.rescorer, prompt: true, model: pack?.name ?? "", order: pack?.order ?? usual.rescorer.order };
-  const method = parseMethod(pack === null ? NGRAM : `ngram-${pack.order}@${pack.name}`, manifest, anyOptions(null));
-  const model = pack === null ? null : ((await bundle.packs([method])).get(pack.name) ?? null);
+  const model = pack === null ? null : await bundle.pack(pack.name);
   const options = { model, pack: pack?.name ?? null, penalty: PENALTY, command: COMMAND };
   const { calibration } = fitCalibration(trace.generations, options);
   await writeFile(target, `${JSON.stringify(calibration)}\n`);

@@ -6,7 +6,6 @@ import { calibrationPath } from "../../models/calibration.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { EVIDENCE } from "../../shared/rescore/calibration.ts";
 import { fitCalibration } from "../calibrate/calibration.ts";
-import { parseMethod } from "../eval/methods.ts";
 import { loadBundle } from "../eval/model.ts";
 import { Progress } from "../eval/progress.ts";
 import { readTrace } from "../eval/trace.ts";
@@ -61,10 +60,7 @@ async function loadPack(
   const dir = await ensureBundle(name);
   const bundle = await loadBundle(dir, basename(dir));
   const { packs, defaults } = bundle.manifest;
-  if (packs.length === 0 || (wanted ?? defaults.rescorer.model) === "") return { model: null, pack: null };
-  const { order } = defaults.rescorer;
-  const options = { alpha: null, pack: wanted ?? defaults.rescorer.model, heads: null, topK: null };
-  const method = parseMethod(`ngram-${order}`, bundle.manifest, options);
-  const [[pack, model] = [null, null]] = await bundle.packs([method]);
-  return { model: model?.withOrder(order) ?? null, pack };
+  const pack = wanted ?? defaults.rescorer.model;
+  if (packs.length === 0 || pack === "") return { model: null, pack: null };
+  return { model: (await bundle.pack(pack)).withOrder(defaults.rescorer.order), pack };
 }

@@ -16,6 +16,8 @@ export interface LoadedBundle {
   readonly manifest: BundleManifest;
   readonly text: EvalText;
   packs(methods: readonly Method[]): Promise<Packs>;
+  /** Throws an Error where the bundle has none of that name. */
+  pack(name: string): Promise<NgramModel>;
   /** The local rescorer, for replays; null where no method needs it. The caller releases it. */
   neural(methods: readonly Method[]): Promise<NeuralModel | null>;
 }
@@ -35,6 +37,11 @@ export async function loadBundle(bundleDir: string, name: string): Promise<Loade
         packs.set(draft.pack.name, await bundles.pack(manifest, draft.pack));
       }
       return packs;
+    },
+    async pack(wanted) {
+      const entry = manifest.packs.find((one) => one.name === wanted);
+      if (entry === undefined) throw new Error(`bundle ${manifest.name} has no pack "${wanted}"`);
+      return await bundles.pack(manifest, entry);
     },
     async neural(methods) {
       if (!methods.some(({ draft }) => draft.type === "neural")) return null;
