@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { Model } from "../bench/eval/cases.ts";
 import { type LoadedBundle, loadBundle } from "../bench/eval/model.ts";
 import { formatTable } from "../bench/eval/summary.ts";
-import { createLocalEngine } from "../gpu-worker/local.ts";
+import { createInProcessEngine } from "../gpu-worker/in-process.ts";
 import { ensureBundle, sourceOf } from "../models/bundle.ts";
 import { cacheDir, sha256, sha256OfFile } from "../models/cache.ts";
 import { HUB, hubAddressOf } from "../models/hub.ts";
@@ -100,7 +100,7 @@ async function withEngine<T>(
   run: (model: Model) => Promise<T>,
 ): Promise<T> {
   return await patiently(async () => {
-    const engine = await createLocalEngine(dir, threads === null ? {} : { threads });
+    const engine = await createInProcessEngine(dir, threads === null ? {} : { threads });
     try {
       return await run({ engine, manifest: bundle.manifest, text: bundle.text, neural: null });
     } finally {

@@ -35,7 +35,7 @@ export interface Elsewhere {
   readonly hints?: boolean;
 }
 
-/** One model call: the prefill (index 0), then steps 1, 2, ... */
+/** One model call, beside what it made. */
 export interface StepEvent extends Block {
   /** Who drafted. */
   readonly place: Place;

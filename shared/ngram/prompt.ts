@@ -1,6 +1,6 @@
+import { copyInto } from "../grow.ts";
 import type { TokenId } from "../ids.ts";
 import { LIMITS } from "../limits.ts";
-import { copyInto } from "../rescore/grow.ts";
 
 /**
  * The longest end of a history, at most order - 1 tokens, that occurred in the committed tokens with a token after it.

@@ -1,4 +1,4 @@
-import { copyInto } from "./grow.ts";
+import { copyInto } from "../grow.ts";
 
 const FIRST_SLOTS = 1024;
 

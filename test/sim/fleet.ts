@@ -1,6 +1,6 @@
+import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
 import { PooledEngine, sleep } from "../../edge/fleet/pooled-engine.ts";
-import { createGpuClient, DEADLINES } from "../../edge/gpu-client.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
 import { PLACEMENTS, type Place, Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";
 import type { CancelSignal } from "../../shared/engine.ts";
@@ -197,7 +197,7 @@ class FleetRun {
         told.push(...event.committed.map(({ token }) => token));
         finish = event.finish;
         this.#count(`${event.place} blocks`);
-        if (event.index === leaves) return;
+        if (event.call === leaves) return;
         if (slow && random.chance(0.3)) await sleep(random.int(1, 2_000), new AbortController().signal);
       }
     };

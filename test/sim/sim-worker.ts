@@ -1,7 +1,7 @@
-import type { StepSocket as ClientSocket } from "../../edge/step-link.ts";
-import { Metrics } from "../../gpu-worker/metrics.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { StepSocket } from "../../gpu-worker/step-socket.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
+import { Metrics } from "../../gpu-worker/serve/metrics.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
+import { StepSocket } from "../../gpu-worker/serve/step-socket.ts";
 import type { CancelSignal } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
