@@ -1,5 +1,6 @@
 import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
 import { AGREE_HELP, benchAgree } from "./agree.ts";
+import { BODIES_HELP, benchBodies } from "./bodies.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchDistance, DISTANCE_HELP } from "./distance.ts";
@@ -20,6 +21,7 @@ interface Bench {
 const BENCHES: Readonly<Record<string, Bench>> = {
   abuse: { help: ABUSE_HELP, run: benchAbuse },
   agree: { help: AGREE_HELP, run: benchAgree },
+  bodies: { help: BODIES_HELP, run: benchBodies },
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   distance: { help: DISTANCE_HELP, run: benchDistance },

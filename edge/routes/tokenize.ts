@@ -1,6 +1,6 @@
 import * as z from "zod";
 import { LIMITS } from "../../shared/limits.ts";
-import { tokenize } from "../completion/prepare.ts";
+import { tokenize } from "../completion/prompt.ts";
 import { readJson } from "../http/body.ts";
 import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";

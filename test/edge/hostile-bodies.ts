@@ -39,6 +39,8 @@ const schema = (text: string) =>
 const SCHEMA = "response_format.json_schema.schema";
 const tool = (name: string, parameters: string) =>
   `{"type":"function","function":{"name":"${name}","parameters":${parameters}}}`;
+/** A grammar of 4096 states for each of `count`. */
+const grammarOf = (count: number) => "[aceg]{4096} ".repeat(count);
 const tokens = (token: string) => list(LIMITS.contextTokens, () => token);
 
 const chat = (body: () => string, param: string | null): Hostile => ({ path: CHAT, body, param });
@@ -54,7 +56,10 @@ export const HOSTILE: Readonly<Record<string, Hostile>> = {
   "prompts of negative tokens": text(() => `{"prompt":${list(16, () => tokens("-1"))}}`, "prompt[0][0]"),
   "prompts of texts for tokens": text(() => `{"prompt":${list(16, () => tokens('"a"'))}}`, "prompt[0][0]"),
   "a prompt of negative tokens": text(() => `{"prompt":${tokens("-1")}}`, "prompt[0]"),
-  "prompts of tokens beyond the vocabulary": text(() => `{"prompt":${list(15, () => tokens("90000"))}}`, "prompt[0]"),
+  "prompts of tokens beyond the vocabulary": text(
+    () => `{"prompt":${list(15, () => tokens("90000"))}}`,
+    "prompt[0][0]",
+  ),
   "a prompt of one letter": text(() => `{"prompt":"${"a".repeat(1_000_000)}"}`, "prompt"),
   "empty parts": chat(() => filled('{"messages":[{"role":"user","content":[', "{}", "]}]}"), "messages[0].content"),
   "numbers for parts": chat(() => filled('{"messages":[{"content":[', "1", "]}]}"), "messages[0].content"),
@@ -67,18 +72,21 @@ export const HOSTILE: Readonly<Record<string, Hostile>> = {
   "lists in depth": chat(() => `{"messages":${"[".repeat(500_000)}${"]".repeat(500_000)}}`, null),
   "objects in depth": chat(() => `{"messages":${'{"a":'.repeat(150_000)}1${"}".repeat(150_000)}}`, null),
   "fields without end": chat(asked(fields(70_000)), null),
-  "unknown fields": chat(asked(fields(MOST)), null),
-  "unknown fields of a message": chat(() => `{"messages":[{${fields(MOST)}}]}`, null),
-  "unknown fields of many messages": chat(() => `{"messages":${list(250, () => `{${fields(65)}}`)}}`, null),
+  "unknown fields": chat(asked(fields(MOST)), "key0"),
+  "unknown fields of a message": chat(() => `{"messages":[{${fields(MOST)}}]}`, "messages[0].role"),
+  "unknown fields of many messages": chat(
+    () => `{"messages":${list(250, () => `{${fields(65)}}`)}}`,
+    "messages[0].role",
+  ),
   "unknown fields of a part": chat(
     () => `{"messages":[{"role":"user","content":[{"type":"text","text":"x",${fields(MOST)}}]}]}`,
-    null,
+    "messages[0].content[0].key0",
   ),
-  "unknown fields of speculation": chat(asked(`"speculation":{${fields(MOST)}}`), null),
-  "unknown fields of a tool": chat(asked(`"tools":[{"type":"function",${fields(MOST)}}]`), null),
+  "unknown fields of speculation": chat(asked(`"speculation":{${fields(MOST)}}`), "speculation.key0"),
+  "unknown fields of a tool": chat(asked(`"tools":[{"type":"function",${fields(MOST)}}]`), "tools[0].function"),
   "a list for speculation": chat(() => filled(`{${USER},"speculation":[`, "[]", "]}"), "speculation"),
-  "fields of an ignored field": chat(asked(`"chat_template_kwargs":{${fields(MOST)}},"n":0`), null),
-  "biases of words": chat(asked(`"logit_bias":{${fields(MOST)}}`), null),
+  "fields of an ignored field": chat(asked(`"chat_template_kwargs":{${fields(MOST)}},"n":0`), "n"),
+  "biases of words": chat(asked(`"logit_bias":{${fields(MOST)}}`), "logit_bias"),
   "empty parts of a message": chat(
     () => `{"messages":[{"role":"user","content":${list(1024, () => "{}")}}]}`,
     "messages[0].content[0].type",
@@ -99,6 +107,12 @@ export const HOSTILE: Readonly<Record<string, Hostile>> = {
     asked(`"guided":{"grammar":"root ::= ((\\"\\"{4096}){4096}){4096}"}`),
     "guided.grammar",
   ),
+  "a grammar that allows nothing": chat(asked(`"guided":{"grammar":"root ::= ${grammarOf(7)} []"}`), "guided.grammar"),
+  "a grammar of too many ways": chat(
+    asked(`"guided":{"grammar":"root ::= (${Array.from({ length: 1000 }, (_, i) => `\\"${i}\\"`).join("|")}){4096}"}`),
+    "guided.grammar",
+  ),
+  "a grammar of too many states": chat(asked(`"guided":{"grammar":"root ::= ${grammarOf(9)}"}`), "guided.grammar"),
   "a pattern repeated over and over": chat(
     asked('"guided":{"regex":"((((a{1,99}){1,99}){1,99}){1,99})"}'),
     "guided.regex",
@@ -113,37 +127,48 @@ export const HOSTILE: Readonly<Record<string, Hostile>> = {
     asked(`"guided":{"grammar":"root ::= ${"(".repeat(30_000)}\\"a\\"${")".repeat(30_000)}"}`),
     "guided.grammar",
   ),
-  "a schema of many properties": chat(schema(`{"type":"object","properties":{${fields(MOST, "{}")}}}`), null),
-  "a schema of unknown keywords": chat(schema(`{${fields(MOST)}}`), null),
-  "a schema in depth": chat(schema(`${'{"type":"array","items":'.repeat(200)}{}${"}".repeat(200)}`), null),
+  "a schema of many properties": chat(schema(`{"type":"object","properties":{${fields(MOST, "{}")}}}`), SCHEMA),
+  "a schema of unknown keywords": chat(schema(`{${fields(MOST)}}`), `${SCHEMA}.key0`),
+  "a schema in depth": chat(
+    schema(`${'{"type":"array","items":'.repeat(200)}{}${"}".repeat(200)}`),
+    `${SCHEMA}${".items".repeat(65)}`,
+  ),
   "a schema of long constants": chat(
     schema(`{"enum":${list(1000, (i) => `"${String(i).padEnd(1000, "x")}"`)}}`),
     SCHEMA,
   ),
   "a schema of alternatives that are compared": chat(
     schema(`{"oneOf":${list(100, (i) => `{"type":"object","properties":{${fields(75, `{"const":${i}}`)}}}`)}}`),
-    null,
+    `${SCHEMA}.oneOf`,
   ),
   "tools of many parameters": chat(
     asked(
       `"tools":${list(128, (i) => tool(`t${i}`, `{"type":"object","properties":{${fields(60, '{"type":"string"}')}}}`))}`,
     ),
-    null,
+    "messages",
   ),
   "tools of keywords that are passed over": chat(
     asked(`"tools":${list(50, (i) => tool(`t${i}`, `{"properties":{${fields(75, '{"pattern":"("}')}}}`))}`),
-    null,
+    "tools[9].function.parameters",
   ),
   "a tool of many unknown keywords": chat(
     asked(`"tools":[${tool("t", `{"properties":{"a":{"$ref":"#",${fields(16_000)}}}}`)}]`),
-    null,
+    "messages",
   ),
   "a schema that refers to no place": chat(schema('{"$ref":"#/%"}'), `${SCHEMA}.$ref`),
   "messages too long together": chat(
-    () => `{"messages":${list(250, () => '{"role":"user","content":"' + "a b ".repeat(120) + '"}')}}`,
+    () => `{"messages":${list(250, () => `{"role":"user","content":"${"a b ".repeat(120)}"}`)}}`,
     "messages",
   ),
   "words too many for the context": text(() => `{"prompt":"${"a b c ".repeat(CHARACTERS / 6)}"}`, "prompt"),
+  "digits a little too many for the context": text(
+    () => `{"prompt":"${"7".repeat(2 * LIMITS.contextTokens)}"}`,
+    "prompt",
+  ),
+  "a prompt before one that is too long": text(
+    () => `{"prompt":["${"7".repeat(LIMITS.contextTokens - 100)}","${"a b ".repeat(28_000)}"]}`,
+    "prompt",
+  ),
   "one word too long for the context": text(() => `{"prompt":"${"qxzj".repeat(CHARACTERS / 4)}"}`, "prompt"),
   "a number too long for the context": text(() => `{"prompt":"${"1".repeat(CHARACTERS)}"}`, "prompt"),
   "line ends too many for the context": text(() => `{"prompt":"${"\\n ".repeat(CHARACTERS / 2)}"}`, "prompt"),
@@ -159,7 +184,7 @@ export const HOSTILE: Readonly<Record<string, Hostile>> = {
   "empty items": responses(() => `{"input":${list(256, () => "{}")}}`, "input[0].role"),
   "items of no type": responses(
     () => `{"input":${list(256, () => `{"type":"message","role":"user","content":[{${fields(60)}}]}`)}}`,
-    null,
+    "input[0].content[0].type",
   ),
   "unknown things to include": responses(() => filled('{"input":"x","include":[', '"x"', "]}"), "include"),
   "a list for messages to tokenize": {

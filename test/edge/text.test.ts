@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { firstTokens, leastTokens } from "../../edge/text/bounded.ts";
 import { Detokenizer, tokenText } from "../../edge/text/detokenize.ts";
 import { StopScanner } from "../../edge/text/stop.ts";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
@@ -37,6 +38,48 @@ describe("the tokenizer", () => {
     expect(() => createTokenizer(bytes({ model: { type: "BPE", vocab: {} }, decoder: { type: "Metaspace" } }))).toThrow(
       /byte-level/,
     );
+  });
+});
+
+describe("a text longer than matters", () => {
+  /** Counts what is encoded. */
+  function counting() {
+    const seen = { units: 0 };
+    const encode = (text: string) => {
+      seen.units += text.length;
+      return tokenizer.encodePlain(text);
+    };
+    return { seen, encode };
+  }
+  const letters = (count: number) => "qxzj".repeat(count / 4);
+
+  test("is encoded no further than to see that it has too many tokens", () => {
+    const { seen, encode } = counting();
+    expect(leastTokens(letters(100_000), encode, 1000)).toBeGreaterThan(1000);
+    expect(seen.units).toBe(4096);
+  });
+
+  test("is never said to have more tokens than it has", () => {
+    for (const sample of SAMPLES) {
+      const text = sample.repeat(Math.ceil(20_000 / sample.length));
+      const least = leastTokens(text, tokenizer.encodePlain, 9_999);
+      expect(least, sample).toBeGreaterThan(0);
+      expect(least, sample).toBeLessThanOrEqual(tokenizer.encodePlain(text).length);
+    }
+  });
+
+  test("is not looked at where encoding it is soon done", () => {
+    const { seen, encode } = counting();
+    expect(leastTokens(letters(2000), encode, 1000)).toBe(0);
+    expect(seen.units).toBe(0);
+  });
+
+  test("gives its first tokens", () => {
+    const { seen, encode } = counting();
+    const text = letters(100_000);
+    expect(firstTokens(text, encode, 5000)).toEqual(tokenizer.encodePlain(text.slice(0, 8192)).slice(0, 5000));
+    expect(seen.units).toBe(8192);
+    expect(firstTokens("abc", encode, 2)).toEqual(tokenizer.encodePlain("abc").slice(0, 2));
   });
 });
 
