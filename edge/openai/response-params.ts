@@ -3,9 +3,9 @@ import { LIMITS } from "../../shared/limits.ts";
 import { asObject, check, invalid } from "./check.ts";
 import type { CompletionParams } from "./params.ts";
 import { speculationOf } from "./params.ts";
-import { fieldsOf, IGNORED_FIELDS, unsupported } from "./refuse.ts";
+import { fieldsOf, IGNORED_FIELDS, refuseTools, unsupported } from "./refuse.ts";
 import { messagesOf, responseInput, supportedInput } from "./response-input.ts";
-import { refuseTools, responseFormOf, responseToolFields, responseToolsOf } from "./response-tools.ts";
+import { responseFormOf, responseToolFields, responseToolsOf } from "./response-tools.ts";
 import { samplingFields, samplingOf, seedOf } from "./sampling.ts";
 import { speculation } from "./schema.ts";
 import { checkSizes } from "./sizes.ts";
@@ -68,6 +68,8 @@ export const RESPONSE_IGNORED: readonly string[] = [
   ...IGNORED_FIELDS.filter((name) => name !== "store" && name !== "metadata"),
   "max_tool_calls",
   "stream_options",
+  "image",
+  "access_programs",
 ];
 
 /** Checks a body of the Responses API. Throws StepError (400) naming the field at fault. */

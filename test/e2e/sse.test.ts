@@ -1,8 +1,14 @@
-import { afterEach, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { frames, type Service, startService } from "./service.ts";
 
 let service: Service;
-afterEach(() => service?.close());
+/** Its first token comes at once, the next one after longer than a stream is silent. */
+let slow: Service;
+beforeAll(async () => {
+  const env = { FAKE_STEP_MS: "10500", FAKE_OPEN_MS: "0" };
+  [service, slow] = await Promise.all([startService({ engine: "tiny" }), startService({ engine: "fake", env })]);
+});
+afterAll(() => Promise.all([service?.close(), slow?.close()]));
 
 const ASK = { model: "tiny", prompt: "a" } as const;
 
@@ -19,7 +25,6 @@ async function streamed(body: object): Promise<{ texts: string[]; last: string |
 }
 
 test("no chunk splits a code point, and together they are the whole text", async () => {
-  service = await startService({ engine: "tiny" });
   for (const seed of [1, 2, 3]) {
     // So hot that tokens of single bytes come up, whole code points and broken ones.
     const body = { max_tokens: 80, temperature: 2, seed };
@@ -32,8 +37,7 @@ test("no chunk splits a code point, and together they are the whole text", async
 });
 
 test("responses tell proxies not to hold them back", async () => {
-  service = await startService({ engine: "fake" });
-  const response = await service.post("/v1/completions", { ...ASK, max_tokens: 2, stream: true });
+  const response = await slow.post("/v1/completions", { ...ASK, max_tokens: 2, stream: true });
   expect(response.headers.get("content-type")).toMatch(/^text\/event-stream/);
   expect(response.headers.get("cache-control")).toContain("no-transform");
   expect(response.headers.get("x-accel-buffering")).toBe("no");
@@ -41,8 +45,7 @@ test("responses tell proxies not to hold them back", async () => {
 });
 
 test("a stream in which nothing happens for long carries comments", async () => {
-  service = await startService({ engine: "fake", env: { FAKE_STEP_MS: "10500" } });
-  const response = await service.post("/v1/completions", { ...ASK, max_tokens: 2, temperature: 0, stream: true });
+  const response = await slow.post("/v1/completions", { ...ASK, max_tokens: 2, temperature: 0, stream: true });
   const seen = await Array.fromAsync(frames(response));
   expect(seen).toContain(": keep-alive");
   expect(seen.at(-1)).toBe("data: [DONE]");

@@ -151,6 +151,13 @@ export const chatCases: readonly Case[] = [
     "speculation.trace",
   ],
   ["half a tool", { messages: user("x"), tools: [{ type: "function" }] }, "invalid_request", "tools[0].function"],
+  ["a tool that is no function", { messages: user("x"), tools: [{ type: "custom" }] }, "unsupported", "tools[0].type"],
+  [
+    "a choice among some of the tools",
+    { messages: user("x"), tools: [], tool_choice: { type: "allowed_tools" } },
+    "unsupported",
+    "tool_choice.type",
+  ],
   ["audio", { messages: user("x"), audio: {} }, "unsupported", "audio"],
   [
     "a prediction of another type",

@@ -62,6 +62,17 @@ describe("calls in a text", () => {
     expect(calls).toEqual([{ name: "f", arguments: '{"a"' }]);
   });
 
+  test("that are cut off within their end keep their arguments, and nothing of the mark", () => {
+    for (const args of ['{"a": {"b": 1}}', "{}", '{"a": "}"}']) {
+      const text = callText("f", args);
+      for (let end = text.indexOf(args) + 1; end <= text.length; end++) {
+        const whole = text.slice(text.indexOf(args), end);
+        const told = gathered([...text.slice(0, end)]).calls[0]!.arguments;
+        expect(told, `up to ${end}`).toBe(whole.length <= args.length ? whole : args);
+      }
+    }
+  });
+
   test("are told piece by piece", () => {
     const parser = new ToolCallParser();
     const parts = [...callText("f", '{"a": 1}')].map((piece) => parser.push(piece).calls.length);
