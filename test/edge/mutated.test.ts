@@ -124,11 +124,14 @@ function mutate(value: unknown, random: Random): unknown {
   return Object.fromEntries(entries);
 }
 
-test("5,000 mutated bodies: answers, or 4xx in OpenAI's shape", async () => {
-  const random = new Random(2026);
+/** A test each, as a test's time is limited: all in one came near the limit on a machine busy with other things. */
+const SEEDS = Array.from({ length: 20 }, (_, i) => 2026 + i);
+
+test.each(SEEDS)("250 mutated bodies of seed %i: answers, or 4xx in OpenAI's shape", async (seed) => {
+  const random = new Random(seed);
   const { post, logged } = testApp();
   let refused = 0;
-  for (let round = 0; round < 5_000; round++) {
+  for (let round = 0; round < 250; round++) {
     const [path, whole] = random.pick(BODIES);
     let body: unknown = whole;
     for (let i = random.int(1, 3); i > 0; i--) body = mutate(body, random);
@@ -142,6 +145,6 @@ test("5,000 mutated bodies: answers, or 4xx in OpenAI's shape", async () => {
     const { error } = JSON.parse(text) as { error: Record<string, unknown> };
     expect(Object.keys(error).sort(), said).toEqual(["code", "message", "param", "type"]);
   }
-  expect(refused).toBeGreaterThan(2_000);
+  expect(refused).toBeGreaterThan(100);
   expect(logged).toEqual([]);
 });
