@@ -86,6 +86,7 @@ export function supportedFields(body: Readonly<Record<string, unknown>>): Suppor
     if (value !== null && !harmless(value)) throw unsupported(name);
     return false;
   });
+  refuseTools(kept);
   if (Array.isArray(kept.messages)) {
     kept.messages = kept.messages.map((message, index) => plainMessage(message, `messages[${index}]`, ignored));
   }
@@ -117,6 +118,18 @@ export function refuseParts(parts: readonly unknown[], at: string, ...types: rea
     const type: unknown = typeof value === "object" && value !== null && "type" in value ? value.type : null;
     if (typeof type === "string" && !types.includes(type)) throw unsupported(`${at}[${part}].type`);
   }
+}
+
+/** Throws StepError "unsupported" for tools that are no functions, and for a choice among several. */
+export function refuseTools({ tools, tool_choice: choice }: Readonly<Record<string, unknown>>): void {
+  const list: readonly unknown[] = Array.isArray(tools) ? tools : [];
+  for (const [i, one] of list.entries()) refuseType(one, `tools[${i}].type`);
+  refuseType(choice, "tool_choice.type");
+}
+
+function refuseType(value: unknown, param: string): void {
+  if (typeof value !== "object" || value === null || !("type" in value)) return;
+  if (typeof value.type === "string" && value.type !== "function") throw unsupported(param);
 }
 
 /**

@@ -157,6 +157,18 @@ export const chatCases: readonly Case[] = [
     "invalid_request",
     null,
   ],
+  [
+    "a tool that is no function",
+    { messages: user("x"), tools: [{ type: "custom", custom: { name: "x" } }] },
+    "unsupported",
+    "tools[0].type",
+  ],
+  [
+    "a choice among several tools",
+    { messages: user("x"), tool_choice: { type: "allowed_tools", allowed_tools: { mode: "auto", tools: [] } } },
+    "unsupported",
+    "tool_choice.type",
+  ],
   ["audio", { messages: user("x"), audio: {} }, "unsupported", "audio"],
   [
     "a prediction of another type",

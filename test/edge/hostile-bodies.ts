@@ -48,7 +48,11 @@ export const HOSTILE: Readonly<Record<string, Hostile>> = {
     "messages[0].content[0].type",
   ],
   "numbers for parts": [CHAT, () => filled('{"messages":[{"content":[', "1", "]}]}"), "messages"],
-  "fewer numbers for parts": [CHAT, () => filled('{"messages":[{"content":[', "1", "]}]}", 100_000), "messages[0].content"],
+  "fewer numbers for parts": [
+    CHAT,
+    () => filled('{"messages":[{"content":[', "1", "]}]}", 100_000),
+    "messages[0].content",
+  ],
   "empty parts in many messages": [
     CHAT,
     () => filled('{"messages":[', `{"role":"user","content":[${"{},".repeat(2000)}{}]}`, "]}"),
