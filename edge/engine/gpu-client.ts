@@ -119,6 +119,10 @@ class GpuSession implements DraftingSession {
     return this.#trip.ms;
   }
 
+  get running(): boolean {
+    return this.#running;
+  }
+
   async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {
     const sentAt = this.#now();
     this.#link.send({ type: "step", index, draft });
