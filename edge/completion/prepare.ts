@@ -1,7 +1,9 @@
 import { type Place, Placement } from "../../shared/decode/placement.ts";
 import type { DecodeRequest, Elsewhere } from "../../shared/decode/run.ts";
 import type { OpenSpec } from "../../shared/engine.ts";
+import { StepError } from "../../shared/errors.ts";
 import type { TokenGrammar } from "../../shared/grammar/token-grammar.ts";
+import type { TokenId } from "../../shared/ids.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
@@ -9,13 +11,14 @@ import { createRescorer } from "../../shared/rescore/index.ts";
 import type { KeyLimits } from "../keys/record.ts";
 import { type MemoryStore, Recollection } from "../memory/memory.ts";
 import { invalid } from "../openai/check.ts";
-import type { CompletionParams } from "../openai/params.ts";
+import type { CompletionParams, Input } from "../openai/params.ts";
 import { named } from "../openai/structured.ts";
 import type { StoredPack } from "../packs/pack-store.ts";
 import type { TenantPacks } from "../packs/tenant-packs.ts";
 import type { Bundles, TextBundle } from "../text/bundles.ts";
+import { Detokenizer } from "../text/detokenize.ts";
+import { isTooLong } from "../text/too-long.ts";
 import { type DraftPlan, planDraft } from "./draft-plan.ts";
-import { predictionTokens, textOf, tokenize } from "./prompt.ts";
 
 /** A request ready to decode; `signal` and the clock are the caller's. */
 export interface Prepared {
@@ -67,6 +70,12 @@ export interface Preparing {
 const CHAT_MAX_TOKENS = 1024;
 const COMPLETIONS_MAX_TOKENS = 16;
 
+/**
+ * No tokenizer packs ordinary text this densely. Longer prompts are refused before they are tokenized,
+ * which would take seconds for a body of the largest size.
+ */
+const CHARACTERS_PER_TOKEN = 16;
+
 /** Loads what the request needs and tokenizes it. Throws StepError naming the field at fault. */
 export async function prepare(params: CompletionParams, preparing: Preparing): Promise<Prepared> {
   const { bundles, tenant, here = "edge" } = preparing;
@@ -76,7 +85,7 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
   const plan = planDraft(params.speculation, manifest, { own, predicted: params.prediction !== null, allowed });
   checkBias(params, manifest.architecture.vocabSize);
   const { bundle, prompts, contextTokens } = await tokenize(params, bundles, tenant.limits?.maxContext);
-  const prediction = predictionTokens(params, bundle, contextTokens);
+  const prediction = predicted(params, bundle, contextTokens);
   const pack = await packOf(plan, manifest, preparing);
   const grammar = grammarOf(params, bundle);
   const recollection = plan.memory ? await recollectionOf(tenant, manifest.tokenizer.sha256) : null;
@@ -97,6 +106,17 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
   const { stop } = params;
   const { receipt } = params.speculation;
   return { bundle, promptTokens, recollection, maxNodes: plan.maxNodes, stop, receipt, choices };
+}
+
+/**
+ * The request's prompts as token ids, and how many tokens a context holds, at most `most`. Throws StepError, as all that
+ * follows.
+ */
+export async function tokenize(params: CompletionParams, bundles: Bundles, most?: number | null) {
+  const bundle = await bundles.bundle(params.model);
+  const { contextTokens: held } = bundle.manifest.architecture;
+  const contextTokens = Math.min(held, most ?? LIMITS.contextTokens, LIMITS.contextTokens);
+  return { bundle, prompts: tokenized(params, bundle, contextTokens), contextTokens };
 }
 
 interface Parts {
@@ -180,15 +200,88 @@ async function recollectionOf({ memory, logError }: Tenant, tokenizer: string): 
   return await Recollection.of(memory, tokenizer, logError);
 }
 
+/** Token ids of the prediction, as many as a context holds; null where there is none. */
+function predicted(
+  { prediction }: CompletionParams,
+  { tokenizer }: TextBundle,
+  contextTokens: number,
+): Uint32Array | null {
+  if (prediction === null || prediction === "") return null;
+  if (prediction.length > contextTokens * CHARACTERS_PER_TOKEN) {
+    throw invalid("prediction.content", `at most ${contextTokens * CHARACTERS_PER_TOKEN} characters`);
+  }
+  return Uint32Array.from(tokenizer.encodePlain(prediction).slice(0, contextTokens));
+}
+
 function checkBias({ sampling }: CompletionParams, vocabSize: number): void {
   const outside = sampling.adjust?.biasTokens.find((token) => token >= vocabSize);
   if (outside !== undefined) throw invalid(`logit_bias.${outside}`, `the vocabulary ends at ${vocabSize - 1}`);
+}
+
+/** Token ids of every input. */
+function tokenized(params: CompletionParams, bundle: TextBundle, contextTokens: number): Uint32Array[] {
+  const characters = params.inputs.reduce((sum, input) => sum + charactersOf(input), 0);
+  if (characters > contextTokens * CHARACTERS_PER_TOKEN) {
+    throw tooLong(params.inputParam, `at least ${Math.floor(characters / CHARACTERS_PER_TOKEN)}`, contextTokens);
+  }
+  return params.inputs.map((input, at) => {
+    const param = params.inputs.length > 1 ? `${params.inputParam}[${at}]` : params.inputParam;
+    if (certainlyTooLong(input, bundle, contextTokens)) throw tooLong(param, "more", contextTokens);
+    const tokens = tokensOf(input, param, bundle);
+    if (tokens.length >= contextTokens) throw tooLong(param, String(tokens.length), contextTokens);
+    return Uint32Array.from(tokens);
+  });
+}
+
+/** By what a template can leave out nothing of; it may trim messages and write calls and tools in another form. */
+function certainlyTooLong(input: Input, { tokenizer }: TextBundle, contextTokens: number): boolean {
+  if (input.kind === "tokens") return false;
+  if (input.kind === "text") return isTooLong([input.text], contextTokens, (text) => tokenizer.encodeMarked(text));
+  const texts = input.messages.map(({ content }) => content.trim());
+  return isTooLong(texts, contextTokens, (text) => tokenizer.encodePlain(text));
+}
+
+function charactersOf(input: Input): number {
+  if (input.kind === "tokens") return 0;
+  if (input.kind === "text") return input.text.length;
+  const tools = input.tools.length === 0 ? 0 : JSON.stringify(input.tools).length;
+  return input.messages.reduce((sum, { content, calls = [] }) => {
+    return sum + content.length + calls.reduce((args, call) => args + call.arguments.length, 0);
+  }, tools);
+}
+
+function tokensOf(input: Input, param: string, { tokenizer, manifest, chatPrompt }: TextBundle): readonly TokenId[] {
+  if (input.kind === "tokens") {
+    const outside = input.tokens.findIndex((token) => token >= tokenizer.size);
+    if (outside >= 0) throw invalid(`${param}[${outside}]`, `the vocabulary ends at ${tokenizer.size - 1}`);
+    return input.tokens;
+  }
+  if (input.kind === "messages") {
+    if (chatPrompt !== null) return chatPrompt(input.messages, input.tools);
+    throw new StepError("unsupported", `Model '${manifest.name}' has no chat template; use /v1/completions.`, param);
+  }
+  // A raw prompt is the whole context as its author wants it, so control tokens in it count.
+  const tokens = tokenizer.encodeMarked(input.text);
+  return manifest.bosToken === null ? tokens : [manifest.bosToken, ...tokens];
+}
+
+/** A raw prompt as text. */
+function textOf(input: Input, { tokenizer }: TextBundle): string {
+  if (input.kind === "text") return input.text;
+  if (input.kind === "messages") return "";
+  const detokenizer = new Detokenizer(tokenizer);
+  return input.tokens.map((token) => detokenizer.push(token)).join("") + detokenizer.end();
 }
 
 /** Completion tokens allowed: those asked for, or a default, cut to what the context leaves. */
 function completionTokens({ api, maxTokens }: CompletionParams, promptLength: number, contextTokens: number): number {
   const fallback = api === "completions" ? COMPLETIONS_MAX_TOKENS : CHAT_MAX_TOKENS;
   return Math.min(maxTokens ?? fallback, contextTokens - promptLength);
+}
+
+function tooLong(param: string, tokens: string, contextTokens: number): StepError {
+  const message = `The context holds ${contextTokens} tokens, and one must be left to complete; the prompt has ${tokens}.`;
+  return new StepError("context_length_exceeded", message, param);
 }
 
 function randomSeed(): number {

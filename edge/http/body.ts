@@ -1,11 +1,12 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import { checkShape } from "./json-shape.ts";
 
 /**
  * Reads a JSON body. The size is counted as it arrives, because content-length may lie. Clients such as
  * curl send JSON as a form unless told otherwise, so only types that cannot be meant as JSON are refused.
- * Throws StepError: unsupported_media_type, body_too_large, client_closed, or invalid_request for bad UTF-8, bad JSON, and
- * JSON of too many fields or too deep.
+ * Throws StepError: unsupported_media_type, body_too_large, client_closed, or invalid_request for bad UTF-8 or JSON, and
+ * for more of it than any request needs.
  */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
@@ -13,8 +14,8 @@ export async function readJson(request: Request): Promise<unknown> {
     throw new StepError("unsupported_media_type", `Send application/json, not '${type}'.`);
   }
   const bytes = await readBytes(request, LIMITS.bodyBytes);
-  checkShape(bytes);
   const text = decodeUtf8(bytes);
+  checkShape(bytes);
   try {
     return JSON.parse(text);
   } catch {
@@ -28,37 +29,6 @@ const ACCEPTED_TYPES: ReadonlySet<string> = new Set([
   "text/plain",
   "application/x-www-form-urlencoded",
 ]);
-
-const [QUOTE, BACKSLASH, COLON] = [0x22, 0x5c, 0x3a];
-/** Square brackets are curly ones but for this bit. */
-const CURLY = 0x20;
-const [OPENED, CLOSED] = [0x7b, 0x7d];
-
-/**
- * Bounds what a JSON text makes of itself before anything is made of it: objects of tens of thousands of names took several
- * times as long to read, and then to refuse, as all that a request may hold. Text that is no JSON is for the parser to refuse.
- */
-export function checkShape(text: Uint8Array): void {
-  let fields = 0;
-  let depth = 0;
-  let quoted = false;
-  for (let i = 0; i < text.length; i++) {
-    const byte = text[i]!;
-    if (quoted) {
-      if (byte === BACKSLASH) i++;
-      else if (byte === QUOTE) quoted = false;
-    } else if (byte === QUOTE) quoted = true;
-    else if (byte === COLON) fields++;
-    else if ((byte | CURLY) === OPENED) depth++;
-    else if ((byte | CURLY) === CLOSED) depth--;
-    if (fields > LIMITS.bodyFields) throw excess(`${LIMITS.bodyFields} fields in all its objects together`);
-    if (depth > LIMITS.bodyDepth) throw excess(`${LIMITS.bodyDepth} lists and objects within each other`);
-  }
-}
-
-function excess(most: string): StepError {
-  return new StepError("invalid_request", `The body may have at most ${most}.`);
-}
 
 /** The body of at most `most` bytes. Throws StepError: body_too_large, client_closed. */
 export async function readBytes(request: Request, most: number): Promise<Uint8Array<ArrayBuffer>> {

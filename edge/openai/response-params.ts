@@ -35,7 +35,7 @@ export const responseBody = z.strictObject({
   max_output_tokens: z.int().min(1).nullish().meta({ description: "Cut to what the context leaves." }),
   ...samplingFields,
   ...responseToolFields,
-  include: z.array(z.enum(INCLUDED)).max(INCLUDED.length).nullish(),
+  include: z.array(z.enum(INCLUDED)).max(LIMITS.included).nullish(),
   top_logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
   metadata: z.record(z.string().max(64), z.string().max(512)).nullish().meta({ description: "Returned as it is." }),
   stream: z.boolean().nullish(),
@@ -117,7 +117,7 @@ function ignoredWithin({ include, text }: ResponseBody): string[] {
 
 function supportedFields(body: Readonly<Record<string, unknown>>) {
   const ignored: string[] = [];
-  const kept = fieldsOf(body, (name, value) => {
+  const kept = fieldsOf(body, null, (name, value) => {
     if (RESPONSE_IGNORED.includes(name) || (name === "tools" && body.tool_choice === "none")) {
       if (value !== null) ignored.push(name);
       return false;

@@ -120,10 +120,10 @@ export const completionBody = z.strictObject({
     .union(
       [
         z.string(),
-        // Before the others of lists, which would make objects of thousands of tokens that are no texts.
+        // The one that may be long comes before others that would find something wrong with each of its items.
         z.array(z.int().min(0)),
-        z.array(z.array(z.int().min(0)).min(1)).max(LIMITS.choices),
         z.array(z.string()).max(LIMITS.choices),
+        z.array(z.array(z.int().min(0)).min(1)).max(LIMITS.choices),
       ],
       { error: "expected a string, a list of token ids, or a list of such prompts" },
     )

@@ -5,16 +5,16 @@ import { invalid } from "./check.ts";
 type Body = Readonly<Record<string, unknown>>;
 
 /**
- * Bounds a body's lists before anything looks at what is in them, and finds the first element that is no token: checking
- * makes objects of every element at fault, which for a body of the largest size took three times the memory that a Worker
- * has. Throws StepError naming the list or the element.
+ * Bounds a body's lists before anything looks at what is in them: checking makes objects of every element at fault,
+ * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
 export function checkSizes(body: Body): void {
-  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided, metadata } = body;
+  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided, metadata, include } = body;
   atMost(LIMITS.stopStrings, "stop", stop);
   if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
   if (typeof metadata === "object") atMost(LIMITS.metadata, "metadata", Object.keys(metadata ?? {}), "pairs");
   atMost(LIMITS.tools, "tools", tools);
+  atMost(LIMITS.included, "include", include);
   if (typeof guided === "object" && guided !== null && "choice" in guided) {
     atMost(LIMITS.guidedChoices, "guided.choice", guided.choice);
   }
@@ -46,6 +46,7 @@ function checkMessages(param: string, messages: unknown): void {
   }
 }
 
+/** Of token ids the first wrong one is found here: there may be 16 times 8,192, and checking would describe them all. */
 function checkPrompt(prompt: readonly unknown[]): void {
   if (typeof prompt[0] === "string" || Array.isArray(prompt[0])) {
     atMost(LIMITS.choices, "prompt", prompt);
@@ -53,14 +54,14 @@ function checkPrompt(prompt: readonly unknown[]): void {
   } else checkTokens("prompt", prompt);
 }
 
-/** Throws StepError for more tokens than any context holds, and for the first one that cannot be a token's id. */
+/** Throws StepError naming the list, or the first of it that is no token id. */
 export function checkTokens(param: string, tokens: readonly unknown[]): void {
   if (tokens.length > LIMITS.contextTokens) {
-    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; there are ${tokens.length}.`;
+    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; '${param}' has ${tokens.length}.`;
     throw new StepError("context_length_exceeded", message, param);
   }
-  const fault = tokens.findIndex((token) => !Number.isSafeInteger(token) || Number(token) < 0);
-  if (fault >= 0) throw invalid(`${param}[${fault}]`, "expected a token's id, a whole number from 0 on");
+  const wrong = tokens.findIndex((token) => !(Number.isSafeInteger(token) && Number(token) >= 0));
+  if (wrong >= 0) throw invalid(`${param}[${wrong}]`, "expected a token id");
 }
 
 function atMost(most: number, param: string, list: unknown, what = "items"): void {

@@ -1,11 +1,11 @@
 import * as z from "zod";
 import { LIMITS } from "../../shared/limits.ts";
-import { tokenize } from "../completion/prompt.ts";
+import { tokenize } from "../completion/prepare.ts";
 import { readJson } from "../http/body.ts";
 import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";
 import { parseChat, parseCompletion } from "../openai/params.ts";
-import { checkSizes, checkTokens } from "../openai/sizes.ts";
+import { checkTokens } from "../openai/sizes.ts";
 import type { AppContext, Services } from "../services.ts";
 import { Detokenizer, tokenText } from "../text/detokenize.ts";
 
@@ -25,9 +25,7 @@ export const detokenizeBody = z.strictObject({
 /** POST /tokenize: the tokens that a prompt or a chat would begin with. */
 export async function tokenizeRoute(c: AppContext, services: Services): Promise<Response> {
   await checkRate(services.limiter, c.get("caller"), services.config);
-  const body = asObject(await readJson(c.req.raw));
-  checkSizes(body);
-  const { model, messages, ...wire } = check(tokenizeBody, body);
+  const { model, messages, ...wire } = check(tokenizeBody, asObject(await readJson(c.req.raw)));
   const prompt = wire.prompt ?? wire.content;
   if (prompt == null && messages == null) throw invalid("prompt", "it or messages is needed");
   const params = messages == null ? parseCompletion({ model, prompt }) : parseChat({ model, messages });

@@ -37,7 +37,7 @@ export class ToolCallParser {
   /** Within what of the text it is. */
   #in: "content" | "head" | "arguments" | "between" = "content";
   #index = -1;
-  /** Of the call that it is in, as far as told. */
+  /** Of the call that it is within, as far as told. */
   #arguments = "";
 
   /** Calls begun so far. */
@@ -52,7 +52,10 @@ export class ToolCallParser {
     for (;;) {
       const { before, found } = this.#upTo(MARKS[this.#in]);
       if (this.#in === "content") content += before;
-      else if (this.#in === "arguments" && before !== "") calls.push(this.#told(before));
+      else if (this.#in === "arguments" && before !== "") {
+        calls.push({ index: this.#index, arguments: before });
+        this.#arguments += before;
+      }
       if (!found) return { content, calls };
       if (this.#in === "head") {
         calls.push({ index: ++this.#index, name: before.slice(HEAD.length) });
@@ -62,21 +65,13 @@ export class ToolCallParser {
     }
   }
 
-  /**
-   * What was held back, at the end of the text. Where that was cut off within the mark that ends a call, none of it is the
-   * call's, but for a brace, which may be the last of the arguments' own.
-   */
+  /** What was held back, at the end of the text, which may have been cut off within a mark. */
   end(): Parsed {
     const held = this.#held;
     this.#held = "";
     if (this.#in === "content") return { content: held, calls: [] };
-    const isPart = this.#in === "arguments" && held === CALL_END[0] && !isJson(this.#arguments);
-    return { content: "", calls: isPart ? [this.#told(held)] : [] };
-  }
-
-  #told(more: string): CallPart {
-    this.#arguments += more;
-    return { index: this.#index, arguments: more };
+    const isArguments = this.#in === "arguments" && held !== "" && !held.includes("\n") && !isJson(this.#arguments);
+    return { content: "", calls: isArguments ? [{ index: this.#index, arguments: held }] : [] };
   }
 
   /** Takes the text up to a mark, and the mark; where it is not there yet, what can be no part of one. */
@@ -97,6 +92,7 @@ export class ToolCallParser {
   }
 }
 
+/** A brace after arguments that are whole is the mark's. */
 function isJson(text: string): boolean {
   try {
     JSON.parse(text);

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { checkShape, drain } from "../../edge/http/body.ts";
+import { drain } from "../../edge/http/body.ts";
+import { checkShape } from "../../edge/http/json-shape.ts";
 import { LIMITS } from "../../shared/limits.ts";
 
 /** A request whose body comes in pieces of 10 bytes, and how many of them were asked for. */
@@ -46,25 +47,27 @@ test("a sender that is gone is nobody's fault", async () => {
   await drain(new Request("http://edge/", { method: "PUT", body, duplex: "half" } as RequestInit), 1000);
 });
 
-const shapeOf = (text: string) => checkShape(new TextEncoder().encode(text));
-const objects = (fields: number) => `[${'{"a":1},'.repeat(fields).slice(0, -1)}]`;
-const nested = (depth: number, open: string, close: string) => open.repeat(depth) + close.repeat(depth);
+const shape = (json: string) => checkShape(new TextEncoder().encode(json));
+const times = (count: number, item: string) => Array(count).fill(item).join();
 
-test("a body may have so many fields in all its objects, and no more", () => {
-  expect(() => shapeOf(objects(LIMITS.bodyFields))).not.toThrow();
-  expect(() => shapeOf(objects(LIMITS.bodyFields + 1))).toThrow(`at most ${LIMITS.bodyFields} fields`);
+test.each([
+  ["fields", `{"a":1,"b":{${times(LIMITS.bodyFields - 1, '"c":1')}}}`, "b"],
+  ["fields", `{${times(LIMITS.bodyFields, '"c":1')},"last":1}`, "last"],
+  ["objects and lists", `{"a":[],"b":[${times(LIMITS.bodyLists, "{}")}]}`, "b"],
+  ["values", `{"a":[${times(LIMITS.bodyValues + 2, "1")}]}`, "a"],
+  ["objects and lists within one another", `{"a\\\\":${'{"[":['.repeat(LIMITS.bodyDepth)}`, "a\\\\"],
+  ["objects and lists", `[${times(LIMITS.bodyLists, "[]")}]`, null],
+])("more %s than any request needs are refused before they are parsed (%#)", (what, json, param) => {
+  const refused = expect.objectContaining({ code: "invalid_request", param, message: expect.stringContaining(what) });
+  expect(() => shape(json)).toThrow(refused);
 });
 
 test.each([
-  ["[", "]"],
-  ['{"a":', "}"],
-])("a body may nest so deep, and no deeper: %s", (open, close) => {
-  expect(() => shapeOf(nested(LIMITS.bodyDepth, open, close))).not.toThrow();
-  expect(() => shapeOf(nested(LIMITS.bodyDepth + 1, open, close))).toThrow(/within each other/);
-  expect(() => shapeOf(`[${`${open}${close},`.repeat(1000)}1]`)).not.toThrow();
-});
-
-test("what is said in texts is no field and no depth", () => {
-  const said = JSON.stringify({ a: `:${"[{:".repeat(LIMITS.bodyFields)}"\\`, b: '\\":' });
-  expect(() => shapeOf(said)).not.toThrow();
+  `{"a":[${times(16, `[${times(LIMITS.contextTokens, "1")}]`)}]}`,
+  `{"a":${'{"b":'.repeat(LIMITS.bodyDepth - 1)}`,
+  `{"a":${JSON.stringify('[{:,\\\\"'.repeat(100_000))},"b":[]}`,
+  '"[[[[',
+  "",
+])("what a request may need is let through, and what stands in strings counts for nothing (%#)", (json) => {
+  expect(() => shape(json)).not.toThrow();
 });

@@ -1,7 +1,8 @@
-import { Random } from "../helpers/random.ts";
-import { user } from "./fixture.ts";
+import type { Random } from "../helpers/random.ts";
 
 /** Bodies of every field with parts replaced, repeated, renamed or left out. */
+
+const user = (content: string) => [{ role: "user", content }];
 
 const SAMPLING = {
   temperature: 0.5,
@@ -123,16 +124,10 @@ function mutate(value: unknown, random: Random): unknown {
   return Object.fromEntries(entries);
 }
 
-/** `count` of them, the same for the same seed. */
-export function* mutatedBodies(
-  count: number,
-  seed = 2026,
-): Generator<{ readonly path: string; readonly body: unknown }> {
-  const random = new Random(seed);
-  for (let round = 0; round < count; round++) {
-    const [path, whole] = random.pick(BODIES);
-    let body: unknown = whole;
-    for (let i = random.int(1, 3); i > 0; i--) body = mutate(body, random);
-    yield { path, body };
-  }
+/** One of the bodies with one to three changes, and where it is sent to. */
+export function mutatedBody(random: Random): readonly [path: string, body: unknown] {
+  const [path, whole] = random.pick(BODIES);
+  let body: unknown = whole;
+  for (let i = random.int(1, 3); i > 0; i--) body = mutate(body, random);
+  return [path, body];
 }

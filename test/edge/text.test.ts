@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { firstTokens, leastTokens } from "../../edge/text/bounded.ts";
 import { Detokenizer, tokenText } from "../../edge/text/detokenize.ts";
 import { StopScanner } from "../../edge/text/stop.ts";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
+import { isTooLong } from "../../edge/text/too-long.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
 import type { CommittedToken } from "../../shared/decode/advance.ts";
 import type { StepEvent } from "../../shared/decode/run.ts";
@@ -41,45 +41,33 @@ describe("the tokenizer", () => {
   });
 });
 
-describe("a text longer than matters", () => {
-  /** Counts what is encoded. */
-  function counting() {
-    const seen = { units: 0 };
+describe("a prompt that is far too long", () => {
+  /** Whether it is, and how many characters were tokenized to find out. */
+  function looked(texts: readonly string[], tokens: number) {
+    let characters = 0;
     const encode = (text: string) => {
-      seen.units += text.length;
-      return tokenizer.encodePlain(text);
+      characters += text.length;
+      return tokenizer.encodeMarked(text);
     };
-    return { seen, encode };
+    return { is: isTooLong(texts, tokens, encode), characters };
   }
-  const letters = (count: number) => "qxzj".repeat(count / 4);
 
-  test("is encoded no further than to see that it has too many tokens", () => {
-    const { seen, encode } = counting();
-    expect(leastTokens(letters(100_000), encode, 1000)).toBeGreaterThan(1000);
-    expect(seen.units).toBe(4096);
+  test.each([
+    ["one word", ["x".repeat(100_000)]],
+    ["signs", ["\u{10348}%".repeat(30_000)]],
+    ["messages", Array<string>(200).fill("hello world ".repeat(50))],
+  ])("of %s is tokenized only up to where that is certain", (_, texts) => {
+    const { is, characters } = looked(texts, 512);
+    expect(is).toBe(true);
+    expect(characters).toBeLessThan(20 * 512);
   });
 
-  test("is never said to have more tokens than it has", () => {
-    for (const sample of SAMPLES) {
-      const text = sample.repeat(Math.ceil(20_000 / sample.length));
-      const least = leastTokens(text, tokenizer.encodePlain, 9_999);
-      expect(least, sample).toBeGreaterThan(0);
-      expect(least, sample).toBeLessThanOrEqual(tokenizer.encodePlain(text).length);
-    }
-  });
-
-  test("is not looked at where encoding it is soon done", () => {
-    const { seen, encode } = counting();
-    expect(leastTokens(letters(2000), encode, 1000)).toBe(0);
-    expect(seen.units).toBe(0);
-  });
-
-  test("gives its first tokens", () => {
-    const { seen, encode } = counting();
-    const text = letters(100_000);
-    expect(firstTokens(text, encode, 5000)).toEqual(tokenizer.encodePlain(text.slice(0, 8192)).slice(0, 5000));
-    expect(seen.units).toBe(8192);
-    expect(firstTokens("abc", encode, 2)).toEqual(tokenizer.encodePlain("abc").slice(0, 2));
+  test.each([
+    ["short", ["x".repeat(1023)], 0],
+    ["of long tokens", ["<|im_start|>".repeat(400)], 12 * 400],
+    ["of many messages", Array<string>(256).fill("hello"), 5 * 256],
+  ])("is not taken for one that is %s", (_, texts, characters) => {
+    expect(looked(texts, 512)).toEqual({ is: false, characters });
   });
 });
 

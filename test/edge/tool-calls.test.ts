@@ -62,15 +62,15 @@ describe("calls in a text", () => {
     expect(calls).toEqual([{ name: "f", arguments: '{"a"' }]);
   });
 
-  test("that are cut off within their end keep their arguments, and nothing of the mark", () => {
-    for (const args of ['{"a": {"b": 1}}', "{}", '{"a": "}"}']) {
-      const text = callText("f", args);
-      for (let end = text.indexOf(args) + 1; end <= text.length; end++) {
-        const whole = text.slice(text.indexOf(args), end);
-        const told = gathered([...text.slice(0, end)]).calls[0]!.arguments;
-        expect(told, `up to ${end}`).toBe(whole.length <= args.length ? whole : args);
+  test("that are cut off within their last mark have nothing of it among their arguments", () => {
+    const whole = callText("f", '{"a": {"b": {}}}');
+    const end = whole.indexOf("\n</tool_call>") - 1;
+    for (let length = end; length < whole.length; length++) {
+      for (const pieces of [[whole.slice(0, length)], [...whole.slice(0, length)]]) {
+        expect(gathered(pieces).calls, `${length}`).toEqual([{ name: "f", arguments: '{"a": {"b": {}}}' }]);
       }
     }
+    expect(gathered([whole.slice(0, end - 1)]).calls).toEqual([{ name: "f", arguments: '{"a": {"b": {}}' }]);
   });
 
   test("are told piece by piece", () => {
