@@ -25,7 +25,7 @@ async function npmRun(...args: string[]): Promise<Ended> {
 
 const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: Record<string, string> };
 const cli = readFileSync(join(ROOT, "bench", "commands", "bench.ts"), "utf8");
-const BENCHES = [...cli.matchAll(/^ {2}(\w+): \{ help: /gm)].map(([, name]) => `bench ${name}`);
+const BENCHES = [...cli.matchAll(/^ {2}(\w+): \(\) => import\(/gm)].map(([, name]) => `bench ${name}`);
 
 const HELP = [...Object.keys(scripts), ...BENCHES, "eval --suite", "ngram train"];
 
@@ -73,6 +73,7 @@ const MISTAKES = [
   "bench calibrate",
   "bench decode --rounds x",
   "bench distance --rtt near",
+  "bench hostile --rounds x",
   "bench distance --placements cpu",
   "bench neural --frob",
   "bench rescore --alpha 2",
