@@ -1,7 +1,15 @@
+import { blend } from "../../shared/decode/placement.ts";
 import type { Load, PassCosts, StepEngine } from "../../shared/engine.ts";
 import { afterFailure, CLOSED, stateOf } from "./circuit.ts";
 import { KnownPrefixes } from "./prefixes.ts";
 import { aged, type Candidate } from "./rank.ts";
+
+/** One that takes so many times as long as usual to take a call may hang. */
+const USUAL_TIMES = 4;
+/** The same before anything is known, and its bounds, ms: a busy machine may pause for the least. */
+const FIRST_PATIENCE_MS = 1_000;
+const LEAST_PATIENCE_MS = 250;
+const MOST_PATIENCE_MS = 2_000;
 
 /** A gpu-worker as one edge knows it. */
 export class Member {
@@ -13,6 +21,8 @@ export class Member {
   #costs: PassCosts | null = null;
   #fresh = 0;
   #circuit = CLOSED;
+  /** How long it usually takes to take a call, ms. */
+  #callMs: number | null = null;
 
   constructor(url: string, engine: StepEngine) {
     this.url = url;
@@ -30,6 +40,12 @@ export class Member {
     };
   }
 
+  /** How long it is waited for to take a call before another one is called too, ms. */
+  get patienceMs(): number {
+    if (this.#callMs === null) return FIRST_PATIENCE_MS;
+    return Math.min(MOST_PATIENCE_MS, Math.max(LEAST_PATIENCE_MS, this.#callMs * USUAL_TIMES));
+  }
+
   sent(): void {
     this.#fresh++;
   }
@@ -37,6 +53,17 @@ export class Member {
   /** Whoever was sent there gave up, or should not have come. */
   unsent(): void {
     this.#fresh = Math.max(0, this.#fresh - 1);
+  }
+
+  /** It took a call after `ms`. */
+  heard(ms: number): void {
+    this.#callMs = blend(this.#callMs, ms);
+  }
+
+  /** It has not taken a call for `ms`, and may be slow or hang: others go elsewhere first, and where it is slow they wait longer. */
+  late(now: number, ms: number): void {
+    this.heard(ms);
+    this.#circuit = afterFailure(this.#circuit, now, ms);
   }
 
   /** It is there, whatever it said. */

@@ -1,5 +1,7 @@
 import type { Ahead, CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
+import { cancelled } from "../engine/link.ts";
+import { type Attempt, hedged } from "./hedge.ts";
 import { Member } from "./member.ts";
 import { marksOf } from "./prefixes.ts";
 import { rank } from "./rank.ts";
@@ -44,6 +46,16 @@ interface Patience {
   readonly ahead?: Ahead | undefined;
 }
 
+/** A session that is to be opened somewhere. */
+interface Opening {
+  readonly spec: OpenSpec;
+  /** Of its prompt's prefixes. */
+  readonly marks: readonly number[];
+  readonly ahead: Ahead | undefined;
+  /** Told why one gpu-worker did not. */
+  readonly refused: (error: StepError) => void;
+}
+
 /**
  * Several engines as one: a session is opened where it is expected to be answered first, elsewhere if that fails, and
  * goes on elsewhere from its committed tokens when its engine is lost.
@@ -58,7 +70,8 @@ export class PooledEngine implements StepEngine {
 
   async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
     const { resumeMs } = this.#options;
-    const placed = await this.#rounds(spec, signal, { ms: Math.min(resumeMs, OPENING_MS), worth: GONE, ahead });
+    const patience = { ms: Math.min(resumeMs, OPENING_MS), worth: GONE, ahead: ahead && once(ahead) };
+    const placed = await this.#rounds(spec, signal, patience);
     return new ResumingSession(spec, placed, {
       again: (text) => {
         const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
@@ -85,35 +98,60 @@ export class PooledEngine implements StepEngine {
   }
 
   /**
-   * Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it, or of one that is only
-   * busy, as it knows when to come again.
+   * Tries every gpu-worker once, the next one when one fails or does not take the call. Rejects with the error of the one
+   * that was the likeliest to do it, or of one that is only busy, as it knows when to come again.
    */
   async #round(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<Placed> {
     const { now, random } = this.#options;
     const members = await this.#current(signal);
     const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
     const candidates = members.map((member) => member.candidate(marks, now()));
-    let refusal: StepError | null = null;
-    for (const url of rank(candidates, spec.prompt.length, random)) {
-      const member = this.#members.get(url)!;
-      const sentAt = now();
-      try {
+    const order = rank(candidates, spec.prompt.length, random);
+    /** [order] what each one failed by. */
+    const refusals: (StepError | undefined)[] = order.map(() => undefined);
+    const attempts = order.map((url, place) => {
+      const refused = (error: StepError) => {
+        refusals[place] = error;
+      };
+      return this.#attempt(this.#members.get(url)!, { spec, marks, ahead, refused });
+    });
+    const placed = await hedged(attempts, signal, ({ session }) => session.close());
+    if (placed !== null) return placed;
+    const busy = refusals.find((error) => error?.code === "overloaded");
+    throw busy ?? refusals.find((error) => error !== undefined) ?? noEngine();
+  }
+
+  #attempt(member: Member, { spec, marks, ahead, refused }: Opening): Attempt<Placed> {
+    const { now } = this.#options;
+    let sentAt = 0;
+    return {
+      patienceMs: member.patienceMs,
+      late: () => member.late(now(), now() - sentAt),
+      begin: async (signal, heard) => {
+        sentAt = now();
         member.sent();
-        const session = await member.engine.open(spec, signal, ahead);
-        member.told(session.opened, now(), session.bundle.costs);
-        member.prefixes.note(marks);
-        return { member, session };
-      } catch (error) {
-        if (!isElsewhere(error)) {
-          member.unsent();
-          throw error;
+        try {
+          const session = await member.engine.open(spec, signal, (known) => {
+            member.heard(now() - sentAt);
+            heard();
+            return ahead?.(known) ?? null;
+          });
+          member.told(session.opened, now(), session.bundle.costs);
+          member.prefixes.note(marks);
+          return { member, session };
+        } catch (error) {
+          // Called off, it may make anything of that.
+          if (signal.aborted || !isElsewhere(error)) {
+            member.unsent();
+            throw signal.aborted ? cancelled() : error;
+          }
+          if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now(), now() - sentAt);
+          else member.answered();
+          refused(error);
+          return null;
         }
-        if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now(), now() - sentAt);
-        else member.answered();
-        if (refusal === null || (error.code === "overloaded" && refusal.code !== "overloaded")) refusal = error;
-      }
-    }
-    throw refusal ?? noEngine();
+      },
+    };
   }
 
   async #current(signal: CancelSignal): Promise<Member[]> {
@@ -125,6 +163,15 @@ export class PooledEngine implements StepEngine {
       return member;
     });
   }
+}
+
+/** Of several engines that are called one may win which was not the last: what the first was told holds for all. */
+function once(ahead: Ahead): Ahead {
+  let told: ReturnType<Ahead> | undefined;
+  return (known) => {
+    if (told === undefined) told = ahead(known);
+    return told;
+  };
 }
 
 function isElsewhere(error: unknown): error is StepError {
