@@ -4,13 +4,6 @@ import { afterFailure, CLOSED, stateOf } from "./circuit.ts";
 import { KnownPrefixes } from "./prefixes.ts";
 import { aged, type Candidate } from "./rank.ts";
 
-/** One that takes so many times as long as usual to take a call may hang. */
-const USUAL_TIMES = 4;
-/** The same before anything is known, and its bounds, ms: a busy machine may pause for the least. */
-const FIRST_PATIENCE_MS = 1_000;
-const LEAST_PATIENCE_MS = 250;
-const MOST_PATIENCE_MS = 2_000;
-
 /** A gpu-worker as one edge knows it. */
 export class Member {
   readonly url: string;
@@ -21,8 +14,7 @@ export class Member {
   #costs: PassCosts | null = null;
   #fresh = 0;
   #circuit = CLOSED;
-  /** How long it usually takes to take a call, ms. */
-  #callMs: number | null = null;
+  #reachedMs: number | null = null;
 
   constructor(url: string, engine: StepEngine) {
     this.url = url;
@@ -40,10 +32,13 @@ export class Member {
     };
   }
 
-  /** How long it is waited for to take a call before another one is called too, ms. */
-  get patienceMs(): number {
-    if (this.#callMs === null) return FIRST_PATIENCE_MS;
-    return Math.min(MOST_PATIENCE_MS, Math.max(LEAST_PATIENCE_MS, this.#callMs * USUAL_TIMES));
+  /** How long it takes to reach it, as seen lately, ms; null before it was. */
+  get reachedMs(): number | null {
+    return this.#reachedMs;
+  }
+
+  reached(ms: number): void {
+    this.#reachedMs = blend(this.#reachedMs, ms);
   }
 
   sent(): void {
@@ -53,17 +48,6 @@ export class Member {
   /** Whoever was sent there gave up, or should not have come. */
   unsent(): void {
     this.#fresh = Math.max(0, this.#fresh - 1);
-  }
-
-  /** It took a call after `ms`. */
-  heard(ms: number): void {
-    this.#callMs = blend(this.#callMs, ms);
-  }
-
-  /** It has not taken a call for `ms`, and may be slow or hang: others go elsewhere first, and where it is slow they wait longer. */
-  late(now: number, ms: number): void {
-    this.heard(ms);
-    this.#circuit = afterFailure(this.#circuit, now, ms);
   }
 
   /** It is there, whatever it said. */
@@ -89,6 +73,11 @@ export class Member {
     this.#load = null;
     this.#fresh = 0;
     this.prefixes.forget();
+  }
+
+  /** Another one was reached while it showed nothing for `silentMs`: it may hang, or only pause. */
+  silent(now: number, silentMs: number): void {
+    this.#circuit = afterFailure(this.#circuit, now, silentMs);
   }
 
   /** One session finds out whether it is back, which may take long where it hangs; the others take it to be down. */

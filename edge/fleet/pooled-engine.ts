@@ -1,7 +1,6 @@
 import type { Ahead, CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
-import { cancelled } from "../engine/link.ts";
-import { type Attempt, hedged } from "./hedge.ts";
+import { AllFailed, firstOf, patienceFor, type Race } from "./hedge.ts";
 import { Member } from "./member.ts";
 import { marksOf } from "./prefixes.ts";
 import { rank } from "./rank.ts";
@@ -40,20 +39,21 @@ const GONE: ReadonlySet<ErrorCode> = new Set(["engine_unavailable", "engine_lost
 /** How long a new session waits for one, ms. */
 const OPENING_MS = 2_000;
 
+/** What is opened at one gpu-worker. */
+interface Opening {
+  readonly spec: OpenSpec;
+  /** Of its prompt (prefixes.ts). */
+  readonly marks: readonly number[];
+  readonly signal: CancelSignal;
+  readonly ahead: Ahead | undefined;
+  /** Called once the gpu-worker is reached. */
+  readonly reached: () => void;
+}
+
 interface Patience {
   readonly ms: number;
   readonly worth: ReadonlySet<ErrorCode>;
   readonly ahead?: Ahead | undefined;
-}
-
-/** A session that is to be opened somewhere. */
-interface Opening {
-  readonly spec: OpenSpec;
-  /** Of its prompt's prefixes. */
-  readonly marks: readonly number[];
-  readonly ahead: Ahead | undefined;
-  /** Told why one gpu-worker did not. */
-  readonly refused: (error: StepError) => void;
 }
 
 /**
@@ -70,8 +70,7 @@ export class PooledEngine implements StepEngine {
 
   async open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession> {
     const { resumeMs } = this.#options;
-    const patience = { ms: Math.min(resumeMs, OPENING_MS), worth: GONE, ahead: ahead && once(ahead) };
-    const placed = await this.#rounds(spec, signal, patience);
+    const placed = await this.#rounds(spec, signal, { ms: Math.min(resumeMs, OPENING_MS), worth: GONE, ahead });
     return new ResumingSession(spec, placed, {
       again: (text) => {
         const answered = (spec.answered ?? 0) + text.length - spec.prompt.length;
@@ -98,60 +97,55 @@ export class PooledEngine implements StepEngine {
   }
 
   /**
-   * Tries every gpu-worker once, the next one when one fails or does not take the call. Rejects with the error of the one
-   * that was the likeliest to do it, or of one that is only busy, as it knows when to come again.
+   * Tries every gpu-worker once: the next where one fails, or is not reached in a few times its usual time. Rejects with
+   * the error of the one that was the likeliest to do it, or of one that is only busy, as it knows when to come again.
    */
   async #round(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<Placed> {
     const { now, random } = this.#options;
     const members = await this.#current(signal);
     const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
     const candidates = members.map((member) => member.candidate(marks, now()));
-    const order = rank(candidates, spec.prompt.length, random);
-    /** [order] what each one failed by. */
-    const refusals: (StepError | undefined)[] = order.map(() => undefined);
-    const attempts = order.map((url, place) => {
-      const refused = (error: StepError) => {
-        refusals[place] = error;
-      };
-      return this.#attempt(this.#members.get(url)!, { spec, marks, ahead, refused });
-    });
-    const placed = await hedged(attempts, signal, ({ session }) => session.close());
-    if (placed !== null) return placed;
-    const busy = refusals.find((error) => error?.code === "overloaded");
-    throw busy ?? refusals.find((error) => error !== undefined) ?? noEngine();
+    const ranked = rank(candidates, spec.prompt.length, random).map((url) => this.#members.get(url)!);
+    const usual = members.flatMap(({ reachedMs }) => reachedMs ?? []);
+    // One that was never reached is taken to be no further away than the others.
+    const patienceMs = ({ reachedMs }: Member) =>
+      patienceFor(reachedMs ?? (usual.length > 0 ? Math.max(...usual) : null));
+    const race: Race<Member, Placed> = {
+      start: (member, own, reached) => this.#open(member, { spec, marks, signal: own, ahead, reached }),
+      patienceMs,
+      mayBeElsewhere: isElsewhere,
+      overtaken: (member, silentMs) => {
+        // Whoever gives up earlier tells nothing of it.
+        if (silentMs !== null && silentMs >= patienceMs(member)) member.silent(now(), silentMs);
+      },
+      discard: ({ session }) => session.close(),
+      now,
+    };
+    try {
+      return await firstOf(ranked, race, signal);
+    } catch (error) {
+      throw error instanceof AllFailed ? refusalOf(error.errors) : error;
+    }
   }
 
-  #attempt(member: Member, { spec, marks, ahead, refused }: Opening): Attempt<Placed> {
+  async #open(member: Member, { spec, marks, signal, ahead, reached }: Opening): Promise<Placed> {
     const { now } = this.#options;
-    let sentAt = 0;
-    return {
-      patienceMs: member.patienceMs,
-      late: () => member.late(now(), now() - sentAt),
-      begin: async (signal, heard) => {
-        sentAt = now();
-        member.sent();
-        try {
-          const session = await member.engine.open(spec, signal, (known) => {
-            member.heard(now() - sentAt);
-            heard();
-            return ahead?.(known) ?? null;
-          });
-          member.told(session.opened, now(), session.bundle.costs);
-          member.prefixes.note(marks);
-          return { member, session };
-        } catch (error) {
-          // Called off, it may make anything of that.
-          if (signal.aborted || !isElsewhere(error)) {
-            member.unsent();
-            throw signal.aborted ? cancelled() : error;
-          }
-          if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now(), now() - sentAt);
-          else member.answered();
-          refused(error);
-          return null;
-        }
-      },
-    };
+    const sentAt = now();
+    member.sent();
+    try {
+      const session = await member.engine.open(spec, signal, (known) => {
+        member.reached(now() - sentAt);
+        reached();
+        return ahead?.(known) ?? null;
+      });
+      member.told(session.opened, now(), session.bundle.costs);
+      member.prefixes.note(marks);
+      return { member, session };
+    } catch (error) {
+      if (signal.aborted) member.unsent();
+      else note(member, error, now(), now() - sentAt);
+      throw error;
+    }
   }
 
   async #current(signal: CancelSignal): Promise<Member[]> {
@@ -165,13 +159,17 @@ export class PooledEngine implements StepEngine {
   }
 }
 
-/** Of several engines that are called one may win which was not the last: what the first was told holds for all. */
-function once(ahead: Ahead): Ahead {
-  let told: ReturnType<Ahead> | undefined;
-  return (known) => {
-    if (told === undefined) told = ahead(known);
-    return told;
-  };
+/** What an error that a gpu-worker was opened with says of it. */
+function note(member: Member, error: unknown, now: number, costMs: number): void {
+  if (!isElsewhere(error)) member.unsent();
+  else if (GONE.has(error.code)) member.failed(now, costMs);
+  else member.answered();
+}
+
+/** Of several gpu-workers' errors, the likeliest one's, or the first that is only busy. */
+function refusalOf(errors: readonly unknown[]): StepError {
+  const refusals = errors.filter(isElsewhere);
+  return refusals.find(({ code }) => code === "overloaded") ?? refusals[0] ?? noEngine();
 }
 
 function isElsewhere(error: unknown): error is StepError {

@@ -1,10 +1,13 @@
 import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
 import { PooledEngine, sleep } from "../../edge/fleet/pooled-engine.ts";
 import type { Drafts } from "../../gpu-worker/serve/served.ts";
 import { PLACEMENTS, type Place, Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";
+import type { CancelSignal } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
+import type { TraceHeaders } from "../../shared/telemetry/tracing.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine } from "../fakes/fake-engine.ts";
 import { Random } from "../helpers/random.ts";
@@ -74,7 +77,7 @@ class FleetRun {
   readonly #workers = new Map<string, SimWorker>();
   readonly #pools: PooledEngine[];
   readonly #tripMs: number;
-  /** Copies of frames that a stream may still get. */
+  /** Copies of frames that a stream may still get, by the name that its connections carry. */
   readonly #copies = new Map<string, number>();
   readonly #allDie: boolean;
   readonly #faults: string[] = [];
@@ -131,12 +134,16 @@ class FleetRun {
     const now = () => this.#clock.now;
     return new PooledEngine({
       workers: async () => [...this.#workers.keys()],
-      engineAt: (url) => createGpuClient(this.#workers.get(url)!.connect, DEADLINES, now),
+      engineAt: (url) => createGpuClient((signal, trace) => this.#connect(url, signal, trace), DEADLINES, now),
       now,
       random: () => this.#random.unit(),
       sleep,
       resumeMs: RESUME_MS,
     });
+  }
+
+  async #connect(url: string, signal: CancelSignal, trace: TraceHeaders = {}): Promise<ClientSocket> {
+    return await this.#workers.get(url)!.connect(signal, trace.traceparent ?? "");
   }
 
   /** Of one stream's frames few come again, and never more often than it may lose its engine. */
@@ -178,7 +185,8 @@ class FleetRun {
     const random = this.#random;
     const scene = randomRequest(random, this.#model);
     const controller = new AbortController();
-    this.#copies.set(String(index), random.pick([0, 0, 1]));
+    const trace = { traceparent: String(index) };
+    this.#copies.set(trace.traceparent, random.pick([0, 0, 1]));
     const leaves = random.chance(0.1) ? random.int(0, 5) : null;
     const aborts = random.chance(0.05);
     const pool = random.pick(this.#pools);
@@ -191,9 +199,9 @@ class FleetRun {
     let finish: string | null = null;
     const read = async () => {
       const placement = mode === "fickle" ? new Fickle(random) : new Placement(mode);
-      const spec = { ...scene.request.spec, trace: { traceparent: String(index) } };
-      const request = { ...scene.request, spec, ...this.#elsewhere(scene, placement), signal: controller.signal };
-      for await (const event of decode(pool, { ...request, now: () => this.#clock.now })) {
+      const spec = { ...scene.request.spec, trace };
+      const asked = { ...scene.request, spec, ...this.#elsewhere(scene, placement), signal: controller.signal };
+      for await (const event of decode(pool, { ...asked, now: () => this.#clock.now })) {
         told.push(...event.committed.map(({ token }) => token));
         finish = event.finish;
         this.#count(`${event.place} blocks`);

@@ -1,8 +1,8 @@
-import type { Connect } from "../../edge/engine/gpu-client.ts";
 import type { ClientSocket } from "../../edge/engine/link.ts";
 import { Metrics } from "../../gpu-worker/serve/metrics.ts";
 import type { Drafts } from "../../gpu-worker/serve/served.ts";
 import { StepSocket } from "../../gpu-worker/serve/step-socket.ts";
+import type { CancelSignal } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
 import type { VirtualClock } from "./clock.ts";
@@ -69,7 +69,7 @@ export interface SimWorkerOptions {
   readonly clock: VirtualClock;
   readonly engine: FakeOptions;
   readonly drafting: Drafts;
-  /** Of one stream, which the edge names in the header of its trace. */
+  /** Of one stream's connections, by its name. */
   readonly faultsOf: (stream: string) => WireFaults;
   /** Time from a death until it listens again, ms. */
   readonly restartMs: number;
@@ -95,9 +95,9 @@ export class SimWorker {
     return this.#incarnation.engine.openSessions + this.#incarnation.sockets.size;
   }
 
-  readonly connect: Connect = async (signal, trace) => {
+  async connect(signal: CancelSignal, stream: string): Promise<ClientSocket> {
     const { clock, faultsOf } = this.#options;
-    const faults = faultsOf(trace?.traceparent ?? "");
+    const faults = faultsOf(stream);
     const { promise, resolve, reject } = Promise.withResolvers<ClientSocket>();
     const giveUp = () => reject(new StepError("client_closed", "given up"));
     signal.addEventListener("abort", giveUp);
@@ -112,7 +112,7 @@ export class SimWorker {
       });
     });
     return await promise.finally(() => signal.removeEventListener("abort", giveUp));
-  };
+  }
 
   /** SIGKILL; `forGood`: nobody starts it again. */
   kill(forGood = false): void {

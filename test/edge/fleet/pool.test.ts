@@ -1,11 +1,11 @@
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { Member } from "../../../edge/fleet/member.ts";
 import { firstAnswer, PooledEngine, sleep } from "../../../edge/fleet/pooled-engine.ts";
 import { KnownPrefixes, marksOf } from "../../../edge/fleet/prefixes.ts";
 import { aged, type Candidate, expectedDelayMs, rank } from "../../../edge/fleet/rank.ts";
 import { IDLE, type OpenSpec, type StepEngine } from "../../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../../shared/errors.ts";
-import { PLAIN, PLAIN_RUN } from "../../helpers/session.ts";
+import { PLAIN } from "../../helpers/session.ts";
 import { INFO } from "../fixture.ts";
 import { ScriptedEngine } from "../scripted-engine.ts";
 
@@ -114,24 +114,6 @@ describe("a gpu-worker as an edge knows it", () => {
     one.told({ load: IDLE }, 1_000);
     one.sent();
     expect(stateOf(one, 1_000)).toBe("closed");
-  });
-
-  test("is waited for by how long it usually takes to take a call, and longer where that was not enough", () => {
-    const one = member();
-    expect(one.patienceMs).toBe(1_000);
-    one.heard(2);
-    expect(one.patienceMs).toBe(250);
-    const far = member();
-    far.heard(150);
-    expect(far.patienceMs).toBe(600);
-    far.prefixes.note([1]);
-    far.late(0, 600);
-    expect(far.patienceMs).toBeGreaterThan(600);
-    expect(far.candidate([1], 0)).toMatchObject({ state: "open", knownTokens: 64 });
-    for (let i = 0; i < 20; i++) far.late(0, 3_000);
-    expect(far.patienceMs).toBe(2_000);
-    far.told({ load: IDLE }, 0);
-    expect(stateOf(far, 0)).toBe("closed");
   });
 
   test("that was busy once is not for ever: what it told ages", () => {
@@ -261,58 +243,6 @@ describe("several engines as one", () => {
     hung.delete("b");
     expect(await opened(7)).toEqual(["a", "d"]);
     expect(await opened(8)).toEqual(["b"]);
-  });
-
-  test("that hang hold nobody up for their deadlines: the next one is called beside them, and they are called off", async () => {
-    vi.useFakeTimers();
-    try {
-      const tried: string[] = [];
-      const off: string[] = [];
-      const { promise: answered } = Promise.withResolvers<never>();
-      const engineAt = (url: string): StepEngine => ({
-        open(spec, signal, ahead) {
-          tried.push(url);
-          signal.addEventListener("abort", () => off.push(url));
-          if (url !== "d") return answered;
-          ahead?.({ roundTripMs: null, costs: null });
-          return new ScriptedEngine({ text: "hello" }, INFO).open(spec, signal);
-        },
-      });
-      const pool = new PooledEngine({
-        workers: async () => ["a", "b", "c", "d"],
-        engineAt,
-        now: () => performance.now(),
-        random: () => 0,
-        sleep,
-        resumeMs: 1_000,
-      });
-      const opening = pool.open(SPEC, still());
-      await vi.advanceTimersByTimeAsync(3_000);
-      const session = await opening;
-      expect(tried).toEqual(["a", "b", "c", "d"]);
-      expect(off).toEqual(["a", "b", "c"]);
-      session.close();
-      // The others know at once.
-      await (await pool.open(SPEC, still())).close();
-      expect(tried.slice(4)).toEqual(["d"]);
-    } finally {
-      vi.useRealTimers();
-    }
-  });
-
-  test("ask once what is to be done ahead, as any of those called may be the one that does it", async () => {
-    const asked: unknown[] = [];
-    const engineAt = (url: string): StepEngine => ({
-      async open(spec, signal, ahead) {
-        asked.push(ahead?.({ roundTripMs: url === "a" ? 40 : 1, costs: null }));
-        if (url === "a") throw new StepError("engine_unavailable", "lost");
-        return await new ScriptedEngine({ text: "hello" }, INFO).open(spec, signal);
-      },
-    });
-    const workers = async () => ["a", "b"];
-    const pool = new PooledEngine({ workers, engineAt, now: () => 0, random: () => 0, sleep, resumeMs: 1_000 });
-    await pool.open(SPEC, still(), ({ roundTripMs }) => (roundTripMs === 40 ? PLAIN_RUN : null));
-    expect(asked).toEqual([PLAIN_RUN, PLAIN_RUN]);
   });
 
   test("are asked for something by turns until one answers", async () => {
