@@ -3,6 +3,7 @@ import { AGREE_HELP, benchAgree } from "./agree.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchDistance, DISTANCE_HELP } from "./distance.ts";
+import { benchGpu, GPU_HELP } from "./gpu.ts";
 import { benchIdentity, IDENTITY_HELP } from "./identity.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
@@ -23,6 +24,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   distance: { help: DISTANCE_HELP, run: benchDistance },
+  gpu: { help: GPU_HELP, run: benchGpu },
   identity: { help: IDENTITY_HELP, run: benchIdentity },
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },

@@ -29,7 +29,7 @@ const HELP = `npm start -- [options]            each can be given as an environm
                   of either (FOREDRAFT_MODEL); given several times, also with names, requests choose by "model"
   --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
-  --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
+  --provider P    cpu, webgpu or cuda (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
   --workers N     gpu-workers, of which any may fail (1); their ports follow the first one's
   --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0); 0,20,80 starts an

@@ -72,6 +72,8 @@ const MISTAKES = [
   "bench agree --model nothing.gguf",
   "bench calibrate",
   "bench decode --rounds x",
+  "bench gpu --provider abacus",
+  "bench gpu --minutes 0",
   "bench distance --rtt near",
   "bench distance --placements cpu",
   "bench neural --frob",
