@@ -1,0 +1,116 @@
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import ort from "onnxruntime-node";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { complete } from "../../bench/eval/complete.ts";
+import { parseMethod } from "../../bench/eval/methods.ts";
+import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { ensureBundle } from "../../models/bundle.ts";
+import { buildMedusa, medusaHeads } from "../../models/compile/medusa.ts";
+import { readSafetensors } from "../../models/safetensors.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
+
+const HEADS = join(import.meta.dirname, "medusa", "heads.safetensors");
+const MODEL = join(import.meta.dirname, "small", "llama.gguf");
+const WIDTH = 32;
+
+/** Written by train/export_medusa_golden.py: PyTorch's account of Medusa's modules over the same weights. */
+interface Expected {
+  /** [S, D] */
+  readonly hidden: number[][];
+  /** [S, heads, K] */
+  readonly tokens: number[][][];
+  readonly log_probs: number[][][];
+}
+
+const keptCache = process.env.FOREDRAFT_CACHE;
+const quiet = { onNotice: () => undefined };
+let dir = "";
+beforeAll(async () => {
+  dir = await mkdtemp(join(tmpdir(), "foredraft-medusa-"));
+  process.env.FOREDRAFT_CACHE = join(dir, "cache");
+});
+afterAll(async () => {
+  if (keptCache === undefined) delete process.env.FOREDRAFT_CACHE;
+  else process.env.FOREDRAFT_CACHE = keptCache;
+  await rm(dir, { recursive: true, force: true });
+});
+
+it("drafts what PyTorch does with the same heads", async () => {
+  const golden = join(import.meta.dirname, "medusa", "golden.json");
+  const { hidden, tokens, log_probs } = JSON.parse(await readFile(golden, "utf8")) as Expected;
+  const file = await readSafetensors(HEADS);
+  const heads = medusaHeads(file);
+  expect(heads).toEqual({ prefix: "", count: 3, layers: 1 });
+  const session = await ort.InferenceSession.create(buildMedusa(file, heads!, WIDTH, tokens[0]![0]!.length));
+  const out = await session.run({
+    hidden: new ort.Tensor("float32", Float32Array.from(hidden.flat()), [hidden.length, WIDTH]),
+    bonus: new ort.Tensor("int32", new Int32Array(hidden.length), [hidden.length]),
+  });
+  expect([...(out.tokens!.data as Int32Array)]).toEqual(tokens.flat(2));
+  for (const [i, value] of log_probs.flat(2).entries()) {
+    expect(out.log_probs!.data[i]).toBeCloseTo(value, 4);
+  }
+  await session.release();
+});
+
+it("serves a GGUF file with them, and drafts change nothing", async () => {
+  const bundle = await ensureBundle(MODEL, { ...quiet, heads: HEADS });
+  expect(basename(bundle)).toBe("llama-medusa");
+  const manifest = JSON.parse(await readFile(join(bundle, "manifest.json"), "utf8")) as BundleManifest;
+  expect(manifest).toMatchObject({ precision: "fp32", latticeHeads: 3, taps: [], calibration: null });
+  expect(manifest.defaults).toMatchObject({ heads: 3, rescorer: { type: "none" } });
+  const engine = await createLocalEngine(bundle, { kvLimitBytes: 16 << 20, threads: 1 });
+  const prompt = Uint32Array.from({ length: 20 }, (_, i) => 40 + 7 * i);
+  const limits = { maxTokens: 24, eosTokens: [] };
+  const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
+  const options = { alpha: null, pack: null, heads: null, topK: null };
+  const run = (method: string) => complete(task, parseMethod(method, manifest, options), new Map(), []);
+  const plain = await run("ar");
+  for (const method of ["none", "0gram-16best"]) {
+    const drafted = await run(method);
+    expect(drafted.output, method).toEqual(plain.output);
+    expect(drafted.counters.draftedTokens, method).toBeGreaterThan(0);
+  }
+  await engine.close();
+  // Without them it is another bundle, as before.
+  expect(basename(await ensureBundle(MODEL, quiet))).toBe("llama");
+});
+
+describe("heads that do not fit", () => {
+  /** The file with a tensor called otherwise, or of another shape with as many values. */
+  async function altered(from: string, to: string): Promise<string> {
+    const bytes = await readFile(HEADS);
+    const length = Number(bytes.readBigUInt64LE(0));
+    const text = bytes.toString("utf8", 8, 8 + length);
+    expect(text).toContain(from);
+    const header = Buffer.from(text.replaceAll(from, to));
+    const size = Buffer.alloc(8);
+    size.writeBigUInt64LE(BigInt(header.length));
+    const path = join(dir, "altered.safetensors");
+    await writeFile(path, Buffer.concat([size, header, bytes.subarray(8 + length)]));
+    return path;
+  }
+
+  it.each<[string, () => Promise<string>, RegExp]>([
+    ["are missing", async () => join(dir, "nothing.safetensors"), /--heads: there is no file .*nothing/],
+    ["are a pickle", async () => join(dir, "medusa_lm_head.pt"), /is a pickle.*python train\/medusa_heads\.py/],
+    ["are none", async () => altered("0.0.linear.weight", "other"), /holds no heads of Medusa's/],
+    ["lack a tensor", async () => altered("1.0.linear.bias", "1.0.linear.buas"), /lack 1\.0\.linear\.bias/],
+    [
+      "are of another width",
+      async () => altered("[288,32]", "[144,64]"),
+      /0\.1\.weight is \[144, 64\]; this model's heads have \[288, 32\]/,
+    ],
+  ])("are refused where they %s", async (_, make, words) => {
+    await expect(ensureBundle(MODEL, { ...quiet, heads: await make() })).rejects.toThrow(words);
+  });
+
+  it("are refused for integers, and beside a bundle's own", async () => {
+    await expect(ensureBundle(MODEL, { ...quiet, heads: HEADS, precision: "int8" })).rejects.toThrow(
+      /Medusa's heads are float32 matrices: take --precision fp32, not int8/,
+    );
+    await expect(ensureBundle("tiny", { ...quiet, heads: HEADS })).rejects.toThrow(/tiny has heads of its own/);
+  });
+});
