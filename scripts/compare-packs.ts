@@ -1,4 +1,3 @@
-import type { TokenArray } from "../train/ngram/token-file.ts";
 import { type PackedBundle, promptsOf } from "./own-pack.ts";
 
 const PROMPTS = 6;
@@ -21,7 +20,7 @@ export async function comparePacks(
   url: string,
   model: string,
   packs: readonly (string | null)[],
-  tokens: TokenArray,
+  tokens: Uint16Array,
   signal: AbortSignal,
 ): Promise<Compared[]> {
   const totals = packs.map(() => ({ tokens: 0, steps: 0, ms: 0 }));

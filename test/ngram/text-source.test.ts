@@ -76,15 +76,6 @@ describe("token files of .jsonl", () => {
     expect(done).toBe(1);
   });
 
-  test("ids of a large vocabulary take 32 bits", async () => {
-    const many = { encode: () => [151_000, 7], vocabSize: 151_936, hash: "many" };
-    const file = await tokenFileOf(put("many.txt", "a text"), many, dir);
-    expect(file).toMatch(/\.u32$/);
-    expect([...readTokenFile(file)]).toEqual([151_000, 7, 0xffffffff, 0xffffffff]);
-    expect(await tokenFileOf(file, many, dir)).toBe(file);
-    await expect(tokenFileOf(put("few.u16", ""), many, dir)).rejects.toThrow(/few\.u16: .*end in \.u32/);
-  });
-
   const broken = `{"text":"fine"}\n{"text":\n${'{"text":"more"}\n'.repeat(200_000)}`;
 
   test("a broken row is named", async () => {

@@ -61,9 +61,9 @@ function keepAbove(table: NgramTable, costs: readonly Float32Array[], threshold:
   return keep;
 }
 
-/** Bytes of the pack holding just these entries; of a part of the vocabulary that is numbered (wide.ts), with all of it. */
-export function keptBytes(table: NgramTable, keep: readonly Uint8Array[], vocabSize = table.vocabSize): number {
-  const entries = [vocabSize, ...keep.slice(1).map(countFlags)];
+/** Bytes of the pack holding just these entries. */
+export function keptBytes(table: NgramTable, keep: readonly Uint8Array[]): number {
+  const entries = keep.map(countFlags);
   const contexts = [1];
   for (let n = 0; n + 1 < table.order; n++) {
     const parents = new Uint8Array(table.levels[n]!.count);
@@ -71,7 +71,7 @@ export function keptBytes(table: NgramTable, keep: readonly Uint8Array[], vocabS
     for (let i = 0; i < above.length; i++) parents[above[i]!]! |= keep[n + 1]![i]!;
     contexts.push(countFlags(parents));
   }
-  return packLayout({ order: table.order, vocabSize, entries, contexts }).fileBytes;
+  return packLayout({ order: table.order, vocabSize: table.vocabSize, entries, contexts }).fileBytes;
 }
 
 function countFlags(flags: Uint8Array): number {
@@ -81,21 +81,16 @@ function countFlags(flags: Uint8Array): number {
 }
 
 /** The entries to keep for the largest pack within `bytes`: the threshold is found by bisection. Throws where unigrams alone are larger. */
-export function keepWithin(
-  table: NgramTable,
-  costs: readonly Float32Array[],
-  bytes: number,
-  vocabSize = table.vocabSize,
-): Uint8Array[] {
+export function keepWithin(table: NgramTable, costs: readonly Float32Array[], bytes: number): Uint8Array[] {
   const everything = keepAbove(table, costs, -Infinity);
-  if (keptBytes(table, everything, vocabSize) <= bytes) return everything;
-  const least = keptBytes(table, keepAbove(table, costs, Infinity), vocabSize);
+  if (keptBytes(table, everything) <= bytes) return everything;
+  const least = keptBytes(table, keepAbove(table, costs, Infinity));
   if (least > bytes) throw new Error(`a pack of ${bytes} bytes cannot hold the vocabulary, which alone takes ${least}`);
   let low = Math.log(1e-14);
   let high = 0;
   for (let round = 0; round < 20; round++) {
     const middle = (low + high) / 2;
-    if (keptBytes(table, keepAbove(table, costs, Math.exp(middle)), vocabSize) > bytes) low = middle;
+    if (keptBytes(table, keepAbove(table, costs, Math.exp(middle))) > bytes) low = middle;
     else high = middle;
   }
   return keepAbove(table, costs, Math.exp(high));

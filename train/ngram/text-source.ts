@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { withExactSplits } from "../../shared/tokenizer-json.ts";
-import { isWide, type TokenArray, tokenArray } from "./token-file.ts";
+import { SEPARATOR } from "./token-file.ts";
 
 /** A tokenizer.json with what the trainer must know of it. */
 export interface LoadedTokenizer {
@@ -40,7 +40,7 @@ export async function loadTokenizer(path: string): Promise<LoadedTokenizer> {
 export type OnRead = (done: number) => void;
 
 /**
- * The token file of a text input, made on first use and kept in `cacheDir`: `.u16`, or `.u32` of 65,536 tokens and more, is taken as it is; `.txt`
+ * The token file of a text input, made on first use and kept in `cacheDir`: `.u16` is taken as it is; `.txt`
  * (documents separated by two blank lines) and `.jsonl` (every string in a row's prompt, response, text and turns
  * is one document; a turn may be a row with a text itself), also `.xz`, are tokenised.
  */
@@ -53,31 +53,25 @@ export async function tokenFileOf(
   const { size, mtimeMs } = await stat(path).catch(() => {
     throw new Error(`${path}: no such file`);
   });
-  const { vocabSize } = tokenizer;
-  const suffix = isWide(vocabSize) ? ".u32" : ".u16";
-  if (path.endsWith(suffix)) return path;
-  if (/\.u(16|32)$/.test(path)) {
-    throw new Error(`${path}: ids of a vocabulary of ${vocabSize} are in files that end in ${suffix}`);
+  if (tokenizer.vocabSize > SEPARATOR) {
+    throw new Error(`the tokenizer knows ${tokenizer.vocabSize} tokens; n-grams are counted of at most ${SEPARATOR}`);
   }
+  if (path.endsWith(".u16")) return path;
   const key = createHash("sha256").update(`${path}\0${size}\0${mtimeMs}\0${tokenizer.hash}`).digest("hex").slice(0, 16);
-  const target = join(cacheDir, `${basename(path)}.${key}${suffix}`);
+  const target = join(cacheDir, `${basename(path)}.${key}.u16`);
   if (existsSync(target)) return target;
   await mkdir(cacheDir, { recursive: true });
   const file = await open(`${target}.part`, "w");
   try {
     for await (const document of documentsOf(path, (bytes) => onRead(bytes / size))) {
-      await file.write(bytesOf(tokenArray([tokenizer.encode(document)], vocabSize)));
+      await file.write(new Uint8Array(Uint16Array.from([...tokenizer.encode(document), SEPARATOR]).buffer));
     }
-    await file.write(bytesOf(tokenArray([[]], vocabSize)));
+    await file.write(new Uint8Array(Uint16Array.of(SEPARATOR).buffer));
   } finally {
     await file.close();
   }
   await rename(`${target}.part`, target);
   return target;
-}
-
-function bytesOf({ buffer, byteOffset, byteLength }: TokenArray): Uint8Array {
-  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 async function* documentsOf(path: string, onBytes: (read: number) => void): AsyncGenerator<string> {
@@ -91,7 +85,7 @@ async function* documentsOf(path: string, onBytes: (read: number) => void): Asyn
   } else if (plain.endsWith(".txt")) {
     yield* splitDocuments(readLines(path, onBytes));
   } else {
-    throw new Error(`${path}: expected .txt, .jsonl (both also .xz), .u16 or .u32`);
+    throw new Error(`${path}: expected .txt, .jsonl (both also .xz) or .u16`);
   }
 }
 

@@ -2,27 +2,6 @@ import { readFileSync } from "node:fs";
 
 /** Token files (`.u16`) hold uint16 ids; this one ends a document. Two in a row end an input file. */
 export const SEPARATOR = 65535;
-/** The same in files of uint32 ids (`.u32`), for vocabularies that leave no uint16 for it. */
-const WIDE_SEPARATOR = 0xffffffff;
-
-export type TokenArray = Uint16Array | Uint32Array;
-
-/** Whether ids of such a vocabulary take 32 bits. */
-export function isWide(vocabSize: number): boolean {
-  return vocabSize > SEPARATOR;
-}
-
-/** Ids as token files of this vocabulary hold them, each document ended. */
-export function tokenArray(documents: readonly (readonly number[])[], vocabSize: number): TokenArray {
-  const wide = isWide(vocabSize);
-  const end = wide ? WIDE_SEPARATOR : SEPARATOR;
-  const ids = documents.flatMap((document) => [...document, end]);
-  return wide ? Uint32Array.from(ids) : Uint16Array.from(ids);
-}
-
-export function separatorOf(tokens: TokenArray): number {
-  return tokens instanceof Uint32Array ? WIDE_SEPARATOR : SEPARATOR;
-}
 
 /** Which documents of an input file to read, by their number in it: those equal to `keep` modulo `modulus`, or the others. */
 export interface Split {
@@ -33,23 +12,16 @@ export interface Split {
 }
 
 export interface TokenSource {
-  readonly tokens: TokenArray;
+  readonly tokens: Uint16Array;
   /** How often its n-grams count. */
   readonly weight: number;
   readonly split: Split | null;
 }
 
-export function readTokenFile(path: string): TokenArray {
+export function readTokenFile(path: string): Uint16Array {
   const bytes = readFileSync(path);
-  const wide = path.endsWith(".u32");
-  const size = wide ? 4 : 2;
-  if (bytes.length % size !== 0) {
-    throw new Error(`${path}: ${bytes.length} bytes is not a whole number of uint${8 * size} ids`);
-  }
-  const { buffer, byteOffset } = bytes;
-  return wide
-    ? new Uint32Array(buffer, byteOffset, bytes.length / 4)
-    : new Uint16Array(buffer, byteOffset, bytes.length / 2);
+  if (bytes.length % 2 !== 0) throw new Error(`${path}: ${bytes.length} bytes is not a whole number of uint16 ids`);
+  return new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2);
 }
 
 /** "7:50" -> documents whose number is 7 modulo 50. */
@@ -61,11 +33,10 @@ export function parseSplit(text: string, part: Split["part"]): Split {
 
 /** Calls `visit(start, end)` for every document of the split that holds tokens. */
 export function eachDocument({ tokens, split }: TokenSource, visit: (start: number, end: number) => void): void {
-  const separator = separatorOf(tokens);
   let start = 0;
   let number = 0;
   for (let i = 0; i <= tokens.length; i++) {
-    if (i < tokens.length && tokens[i] !== separator) continue;
+    if (i < tokens.length && tokens[i] !== SEPARATOR) continue;
     const held = split !== null && number % split.modulus === split.remainder;
     if (i > start && (split === null || held === (split.part === "only"))) visit(start, i);
     // An empty document ends an input file: documents are numbered within theirs.

@@ -1,11 +1,11 @@
-"""Tokenise documents into a .u16 file (.u32 where the tokenizer knows 65,536 tokens and more) for the n-gram trainer, faster than the JavaScript tokenizer can.
+"""Tokenise documents into a .u16 file for the n-gram trainer, faster than the JavaScript tokenizer can.
 
   python train/ngram/token_ids.py --tokenizer tokenizer.json --out FILE.u16 [--tasks A,B] INPUT...
 
 INPUT: .txt or .txt.xz (documents separated by two blank lines); .jsonl or .jsonl.xz (each string of prompt,
 response, text and turns is a document); or .npz shards of train/generate.py (one document per prompt, so that its
 continuations are held out together: what the base model wrote, each time led by the prompt's last token).
---tasks takes only these tasks out of shards. Each document is followed by the separator, the largest id there is; each input file
+--tasks takes only these tasks out of shards. Each document is followed by the separator 65535; each input file
 is followed by a second separator (an empty document), so that document numbers can restart.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
+
+SEPARATOR = 65535
 
 
 def texts(path):
@@ -45,7 +47,7 @@ def documents(path, tokenizer, tasks):
     batch = texts(path)
     for start in range(0, len(batch), 256):
         for encoding in tokenizer.encode_batch(batch[start : start + 256], add_special_tokens=False):
-            yield np.array(encoding.ids)
+            yield np.array(encoding.ids, dtype=np.uint16)
 
 
 def main():
@@ -56,18 +58,14 @@ def main():
     parser.add_argument("inputs", nargs="+", type=Path)
     args = parser.parse_args()
     tokenizer = Tokenizer.from_file(args.tokenizer)
-    narrow = tokenizer.get_vocab_size() <= 65535
-    suffix = ".u16" if narrow else ".u32"
-    if not args.out.endswith(suffix):
-        parser.error(f"--out: ids of this tokenizer are read from files that end in {suffix}")
-    dtype = np.dtype("<u2" if narrow else "<u4")
+    assert tokenizer.get_vocab_size() < SEPARATOR
     partial = Path(args.out + ".part")
-    separator = np.array([np.iinfo(dtype).max], dtype)
+    separator = np.array([SEPARATOR], dtype=np.uint16)
     with partial.open("wb") as out:
         for path in args.inputs:
             count = 0
             for ids in documents(path, tokenizer, args.tasks):
-                out.write(ids.astype(dtype).tobytes() + separator.tobytes())
+                out.write(ids.astype("<u2").tobytes() + separator.tobytes())
                 count += len(ids)
             out.write(separator.tobytes())
             print(f"{path.name}: {count} tokens", flush=True)

@@ -3,8 +3,7 @@ import { keepWithin, pruningCosts } from "./entropy-prune.ts";
 import { adjustedCounts, estimate } from "./kneser-ney.ts";
 import { type Kept, occurrences, selectByCount } from "./select.ts";
 import type { NgramTable } from "./table.ts";
-import { countTokens, SEPARATOR, type TokenSource } from "./token-file.ts";
-import { renumber, widen } from "./wide.ts";
+import { countTokens, type TokenSource } from "./token-file.ts";
 
 export interface TrainOptions {
   readonly order: number;
@@ -23,14 +22,6 @@ export interface TrainOptions {
  * a token at order 4.
  */
 export function trainTable(sources: readonly TokenSource[], options: TrainOptions): NgramTable {
-  const { vocabSize } = options;
-  if (vocabSize < SEPARATOR) return trainNumbered(sources, options, vocabSize);
-  const { sources: numbered, tokens } = renumber(sources, vocabSize);
-  return widen(trainNumbered(numbered, { ...options, vocabSize: tokens.length }, vocabSize), tokens, vocabSize);
-}
-
-/** `wholeVocab`: tokens there are, of which options.vocabSize have a number. */
-function trainNumbered(sources: readonly TokenSource[], options: TrainOptions, wholeVocab: number): NgramTable {
   const { order, vocabSize, thresholds, maxBytes, onProgress } = options;
   const report = (step: string, done: number) => onProgress?.(step, done);
   report("counting", 0);
@@ -41,14 +32,14 @@ function trainNumbered(sources: readonly TokenSource[], options: TrainOptions, w
   report("selecting", 0.5);
   const kept = selectByCount(levels, occurred, thresholds, vocabSize);
   report("estimating", 0.6);
-  const table = estimate(levels, kept, vocabSize, wholeVocab);
+  const table = estimate(levels, kept, vocabSize);
   if (maxBytes === Infinity) return table;
   report("pruning", 0.8);
   const histories = historyCounts(levels, occurred, kept, vocabSize);
-  const survivors = keepWithin(table, pruningCosts(table, histories, countTokens(sources)), maxBytes, wholeVocab);
+  const survivors = keepWithin(table, pruningCosts(table, histories, countTokens(sources)), maxBytes);
   report("estimating again", 0.9);
   const chosen = ngramsOf(survivors, kept);
-  const pruned = estimate(adjustedCounts(top, chosen), chosen, vocabSize, wholeVocab);
+  const pruned = estimate(adjustedCounts(top, chosen), chosen, vocabSize);
   report("done", 1);
   return pruned;
 }
