@@ -7,15 +7,14 @@ import { buildBase } from "./compile/base.ts";
 import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
-import { checkMedusa, medusaHeads } from "./compile/medusa.ts";
 import { buildNeural } from "./compile/neural.ts";
 import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
-import { type LlamaConfig, type LlamaWeights, readLlama } from "./llama.ts";
+import { type LlamaWeights, readLlama } from "./llama.ts";
 import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
-import { type BundleSource, headsPathOf } from "./source.ts";
+import type { BundleSource } from "./source.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** The local rescorer, which a bundle need not have: none or one. */
@@ -48,10 +47,8 @@ export async function compile(
   const gguf = await GgufFile.open(weights);
   const llama = await readLlama(gguf);
   const { folder } = source;
-  const headsPath = headsPathOf(source);
-  const heads = headsPath === null ? null : await readSafetensors(headsPath);
+  const heads = folder === null || source.heads === null ? null : await readSafetensors(join(folder, source.heads));
   const info = heads === null ? NO_HEADS : headsInfo(heads);
-  if (heads !== null) checkHeads(heads, llama.config, precision, source.topK);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
     await writeFile(join(dir, path), bytes);
@@ -105,15 +102,6 @@ export async function compile(
   };
   stage(total);
   return manifest;
-}
-
-/** What can be known of Medusa's heads before anything is compiled. */
-function checkHeads(heads: SafeTensors, config: LlamaConfig, precision: Precision, topK: number): void {
-  const medusa = medusaHeads(heads);
-  if (medusa === null) return;
-  checkMedusa(heads, medusa, config, topK);
-  if (precision !== "fp32")
-    throw new Error(`Medusa's heads are float32 matrices: take --precision fp32, not ${precision}`);
 }
 
 type Put = (path: string, bytes: Uint8Array | string) => Promise<FileEntry>;

@@ -10,8 +10,7 @@ export interface SafeTensor {
 export interface SafeTensors {
   readonly metadata: Readonly<Record<string, string>>;
   has(name: string): boolean;
-  /** Throws where there is none of that name, as the other two do. */
-  shape(name: string): readonly number[];
+  /** Throws where there is none of that name. */
   get(name: string): SafeTensor;
   floats(name: string): Float32Array;
 }
@@ -31,13 +30,9 @@ export async function readSafetensors(path: string): Promise<SafeTensors> {
   if (headerBytes > Math.min(MAX_HEADER_BYTES, file.length - 8)) throw new Error(`${path}: not a safetensors file`);
   const header = JSON.parse(file.toString("utf8", 8, 8 + headerBytes)) as Record<string, Entry>;
   const { __metadata__, ...entries } = header;
-  const entryOf = (name: string): Entry => {
+  const get = (name: string): SafeTensor => {
     const entry = entries[name];
     if (!entry) throw new Error(`${path}: no tensor named ${name}`);
-    return entry;
-  };
-  const get = (name: string): SafeTensor => {
-    const entry = entryOf(name);
     const [from, to] = entry.data_offsets;
     // A copy: the data need not be aligned to its type within the file.
     const bytes = new Uint8Array(file.subarray(8 + headerBytes + from, 8 + headerBytes + to));
@@ -48,7 +43,6 @@ export async function readSafetensors(path: string): Promise<SafeTensors> {
   return {
     metadata: (__metadata__ as unknown as Record<string, string> | undefined) ?? {},
     has: (name) => Object.hasOwn(entries, name),
-    shape: (name) => entryOf(name).shape,
     get,
     floats: (name) => {
       const { values } = get(name);

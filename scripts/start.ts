@@ -27,7 +27,6 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
   --model FILE    in its place any GGUF file of a supported kind, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE
                   of either (FOREDRAFT_MODEL); given several times, also with names, requests choose by "model"
-  --heads FILE    draft heads for the one GGUF file that --model names: Medusa's, as safetensors
   --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu, webgpu or cuda (GPU_WORKER_PROVIDER, cpu)
@@ -66,7 +65,6 @@ async function main(): Promise<void> {
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
       model: { type: "string", multiple: true },
-      heads: { type: "string" },
       pack: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
@@ -90,7 +88,7 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundles = await obtainBundles(askedFor(values), values.heads);
+  const bundles = await obtainBundles(askedFor(values));
   const [bundle, ...others] = bundles;
   const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
@@ -174,9 +172,8 @@ function givenOrName(model: string, count: number): string {
 }
 
 /** Those asked for, at least one. */
-async function obtainBundles(asked: readonly string[], heads?: string): Promise<[Bundle, ...Bundle[]]> {
-  if (heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
-  const first = await obtainBundle(asked[0], heads);
+async function obtainBundles(asked: readonly string[]): Promise<[Bundle, ...Bundle[]]> {
+  const first = await obtainBundle(asked[0]);
   const bundles: [Bundle, ...Bundle[]] = [first];
   for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
   const names = bundles.map(({ name }) => name);
@@ -186,7 +183,7 @@ async function obtainBundles(asked: readonly string[], heads?: string): Promise<
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
-async function obtainBundle(asked: string | undefined, heads?: string): Promise<Bundle> {
+async function obtainBundle(asked: string | undefined): Promise<Bundle> {
   const model = asked ?? DEFAULT_BUNDLE;
   const bar = progressBar(isGiven(model) ? "" : model);
   const { signal } = stopping;
@@ -195,7 +192,7 @@ async function obtainBundle(asked: string | undefined, heads?: string): Promise<
     say(line);
   };
   try {
-    const dir = await ensureBundle(model, { heads, signal, onProgress: bar.update, onNotice });
+    const dir = await ensureBundle(model, { signal, onProgress: bar.update, onNotice });
     return { name: basename(dir), dir };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;

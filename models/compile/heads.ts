@@ -3,7 +3,6 @@ import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
 import { addMatrix, dense, pickRows, stack, weightsOf } from "./matrix.ts";
-import { buildMedusa, medusaHeads } from "./medusa.ts";
 
 const EPSILON = 1e-5;
 
@@ -17,8 +16,6 @@ export interface HeadsInfo {
 }
 
 export function headsInfo(file: SafeTensors): HeadsInfo {
-  const medusa = medusaHeads(file);
-  if (medusa !== null) return { taps: [], count: medusa.count, copy: null };
   const taps = (file.metadata.taps ?? "").split(",").filter(Boolean).map(Number);
   const count = Number(file.metadata.heads);
   return { taps, count, copy: file.has("copy.gate_weight") ? copyHeads(file, count) : null };
@@ -42,13 +39,11 @@ function copyHeads(file: SafeTensors, count: number): CopyHeads {
  * The heads graph of fp32 bundles: features [S, F D] and bonus tokens [S] of S sessions -> lattices [S, heads, topK].
  *   z = concat(f / rms(f) per feature, emb(bonus) / rms) * in_norm;  u = silu(trunk z)
  *   logits_j = E[draft_ids] (final hidden + head.j u + bias.j), log-softmax over the draft vocabulary
- * and, for heads that copy, gate [S, heads] = copy.gate_weight u. Medusa's have a graph of their own (medusa.ts).
+ * and, for heads that copy, gate [S, heads] = copy.gate_weight u.
  */
 export async function buildHeads(llama: LlamaWeights, file: SafeTensors, topK: number): Promise<Uint8Array> {
   const { taps, count, copy } = headsInfo(file);
   const { width } = llama.config;
-  const medusa = medusaHeads(file);
-  if (medusa !== null) return buildMedusa(file, medusa, width, topK);
   const features = taps.length + 1;
   const graph = new GraphBuilder();
   const hidden = graph.input("hidden", FLOAT, ["S", features * width]);

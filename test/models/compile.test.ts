@@ -134,7 +134,6 @@ function randomHeads(
   return {
     metadata: { taps: HEADS.taps.join(","), heads: String(HEADS.count) },
     has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)!.shape,
     get: (name) => tensors.get(name)!,
     floats: (name) => tensors.get(name)!.values as Float32Array,
     at: (name) => [...tensors.get(name)!.values],

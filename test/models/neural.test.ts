@@ -32,7 +32,6 @@ function randomFile(random: Random): SafeTensors {
   return {
     metadata: {},
     has: (name) => tensors.has(name),
-    shape: (name) => tensors.get(name)!.shape,
     get: (name) => tensors.get(name)!,
     floats: (name) => tensors.get(name)!.values,
   };
