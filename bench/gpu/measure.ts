@@ -1,5 +1,5 @@
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { loadBundle } from "../../gpu-worker/load.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
 import type { Provider } from "../../gpu-worker/onnx/session.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { Bare, type Curve } from "../decode/engine-step.ts";
@@ -63,7 +63,7 @@ export async function measureGpu(
     await model.release();
     await neural?.release();
   }
-  const engine = await createLocalEngine(bundleDir, { provider, kvLimitBytes: KV_BYTES });
+  const engine = await createInProcessEngine(bundleDir, { provider, kvLimitBytes: KV_BYTES });
   try {
     return { load_s, ...bare, ...(await answers(engine, text, maxTokens, until)) };
   } finally {

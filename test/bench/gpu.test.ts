@@ -10,7 +10,7 @@ interface Ended {
 }
 
 async function benchGpu(args: readonly string[], env: Readonly<Record<string, string>>): Promise<Ended> {
-  const argv = ["bench/cli.ts", "gpu", "--bundle", "tiny", "--json", ...args];
+  const argv = ["bench/commands/bench.ts", "gpu", "--bundle", "tiny", "--json", ...args];
   try {
     const { stdout, stderr } = await promisify(execFile)(process.execPath, argv, {
       cwd: ROOT,

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { type Connect, createGpuClient } from "../../edge/gpu-client.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { type GpuServer, startServer } from "../../gpu-worker/server.ts";
+import { type Connect, createGpuClient } from "../../edge/engine/gpu-client.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
+import { type GpuServer, startServer } from "../../gpu-worker/serve/server.ts";
 import { decodeClient } from "../../shared/codec.ts";
 import { Placement, type PlacementMode } from "../../shared/decode/placement.ts";
 import { type DecodeRequest, decode, type StepEvent } from "../../shared/decode/run.ts";
@@ -73,9 +73,9 @@ function request(mode: PlacementMode, change: { readonly maxTokens?: number; rea
 async function all(events: AsyncGenerator<StepEvent, void>) {
   const tokens: number[] = [];
   const places: string[] = [];
-  for await (const { committed, place, index } of events) {
+  for await (const { committed, place, call } of events) {
     tokens.push(...committed.map(({ token }) => token));
-    if (index > 0) places.push(place);
+    if (call > 0) places.push(place);
   }
   return { tokens, places: [...new Set(places)] };
 }
@@ -118,6 +118,26 @@ test("a run that came with the opening can be paused, and the edge goes on", asy
   placement.choose = () => (choices++ === 0 ? "gpu" : "edge");
   const { tokens, places } = await all(decode(remote, { ...rest, elsewhere: { ...elsewhere!, placement } }));
   expect(tokens).toEqual(TEXT);
+  expect(places).toEqual(["gpu", "edge"]);
+});
+
+test("of two gpu-workers asked at once the one that is kept goes on by what it was asked itself", async () => {
+  const { remote } = await client();
+  const { elsewhere, ...rest } = request("gpu", {});
+  const placement = new Placement("gpu");
+  const asked: string[] = [];
+  placement.beforehand = () => (asked.push("once") === 1 ? "gpu" : "edge");
+  placement.choose = () => "edge";
+  const both: StepEngine = {
+    async open(spec, signal, ahead) {
+      const session = await remote.open(spec, signal, ahead);
+      ahead?.({ roundTripMs: null, costs: null });
+      return session;
+    },
+  };
+  const { tokens, places } = await all(decode(both, { ...rest, elsewhere: { ...elsewhere!, placement } }));
+  expect(tokens).toEqual(TEXT);
+  expect(asked).toHaveLength(2);
   expect(places).toEqual(["gpu", "edge"]);
 });
 
