@@ -63,6 +63,8 @@ const MISTAKES = [
   "bundle ./nothing",
   "bundle nothing.tar.gz",
   "bundle nothing --seal",
+  "bundle tiny --heads nothing.safetensors",
+  "start --port 0 --gpu-port 0 --heads nothing.safetensors",
   "adapt",
   "adapt --model tiny --prompts p --out o",
   "adapt --model nothing.gguf --prompts p --out o --minutes 0",
