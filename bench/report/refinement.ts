@@ -1,16 +1,15 @@
 import type { MethodSummary } from "../eval/summary.ts";
 import { OVERALL, type StoredReplay, type StoredTune } from "../suite/stored.ts";
+import { methodGroups } from "./breakdown.ts";
 import { type Datum, type Figure, figureHtml, panels } from "./charts.ts";
-import { gain, methodTitle, number, percent } from "./format.ts";
+import { gain, methodTitle, number, percent, range } from "./format.ts";
 import { type Html, html, NOTHING, table } from "./html.ts";
-import { draftMethods, type Section, sourceLine, tasksAndTotals } from "./runs.ts";
+import { type Section, sourceLine, tasksAndTotals } from "./runs.ts";
 
 /** Block efficiency of every method, gains and losses over BPD marked. */
 export function rescoringSection(replay: StoredReplay): Section {
-  const methods = draftMethods(replay).filter((name) => name !== "none");
   const tasks = tasksAndTotals(replay);
-  const oracle = tasks[0]?.methods["oracle-16"] === undefined ? [] : ["oracle-16"];
-  const shown = [...methods, ...oracle];
+  const { one, several } = methodGroups(replay);
   return {
     id: "rescoring",
     title: "Refinement, task by task",
@@ -19,24 +18,26 @@ export function rescoringSection(replay: StoredReplay): Section {
 are against BPD on the same prompts; <strong>marked in bold</strong> where a paired bootstrap over prompts puts 95 % of the
 gains on one side of zero, given five prompts or more. Each alpha is the one tuned for method and task on other prompts
 (<a href="#alpha">table</a>).</p>
-${table({
-  caption: "Block efficiency, its 95 % interval for BPD, and gain over BPD.",
-  columns: ["task", "prompts", "BPD", ...shown.map(methodTitle)],
-  rows: tasks.map((task) => ({
-    head: task.title,
-    total: task.total,
-    cells: [
-      String(task.methods.none?.prompts ?? 0),
-      html`${number(task.methods.none?.block_efficiency)}<small>${interval(task.methods.none)}</small>`,
-      ...shown.map((name) => methodCell(task.methods[name])),
-    ],
-  })),
-})}${sourceLine(replay.run, replay.sets)}`,
+${methodTable("One path drafted", tasks, one)}
+${methodTable("Several paths drafted, and bounds", tasks, several)}${sourceLine(replay.run, replay.sets)}`,
   };
 }
 
-function interval(summary: MethodSummary | undefined): string {
-  return summary?.block_efficiency_ci95?.map((bound) => number(bound)).join(" – ") ?? "";
+function methodTable(what: string, tasks: ReturnType<typeof tasksAndTotals>, methods: readonly string[]): Html {
+  if (methods.length === 0) return NOTHING;
+  return table({
+    caption: `${what}: block efficiency, its 95 % interval for BPD, and gain over BPD.`,
+    columns: ["task", "prompts", "BPD", ...methods.map(methodTitle)],
+    rows: tasks.map((task) => ({
+      head: task.title,
+      total: task.total,
+      cells: [
+        String(task.methods.none?.prompts ?? 0),
+        html`${number(task.methods.none?.block_efficiency)}<small>${range(task.methods.none?.block_efficiency_ci95)}</small>`,
+        ...methods.map((name) => methodCell(task.methods[name])),
+      ],
+    })),
+  });
 }
 
 function methodCell(summary: MethodSummary | undefined): Html {

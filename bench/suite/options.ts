@@ -27,6 +27,7 @@ options
   --bundle NAME   (smollm2-135m)
   --provider P    live: cpu or webgpu, which is stored as live-webgpu.json (cpu)
   --threads N     of the model (all)
+  --streams N     trace: answers made at once (16)
   --seed N        of the confidence intervals (1)
   --out FILE      another place for the result`;
 
@@ -46,6 +47,7 @@ export interface SuiteOptions {
   readonly bundle: string;
   readonly provider: Provider;
   readonly threads: number | null;
+  readonly streams: number;
   readonly seed: number;
   readonly out: string | null;
 }
@@ -67,6 +69,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
       bundle: text,
       provider: text,
       threads: text,
+      streams: text,
       seed: text,
       out: text,
       help: { type: "boolean", default: false },
@@ -92,6 +95,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
     bundle: values.bundle ?? "smollm2-135m",
     provider: providerOf(values.provider) ?? "cpu",
     threads: count("--threads", values.threads, 256),
+    streams: count("--streams", values.streams, 64) ?? 16,
     seed: count("--seed", values.seed) ?? 1,
     out: values.out ?? null,
   };
