@@ -129,10 +129,10 @@ function findNode() {
   const locked = join(bin, "node");
   if (existsSync(locked) && process.platform === "linux" && process.arch === "x64") return locked;
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-  if (major >= 24 || (major === 22 && minor >= 18)) return process.execPath;
+  if (major >= 24 || (major === 22 && minor >= 19)) return process.execPath;
   fail(
     `This machine (${process.platform}-${process.arch}) has Node ${process.versions.node}; ` +
-      "foredraft needs Node 22.18 or newer here (24 is best). Only on linux-x64 does it bring its own.",
+      "foredraft needs Node 22.19 or newer here (24 is best). Only on linux-x64 does it bring its own.",
   );
 }
 

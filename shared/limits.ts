@@ -4,6 +4,13 @@ import { assert } from "./assert.ts";
 export const LIMITS = {
   /** Request body at the edge, bytes. */
   bodyBytes: 1 << 20,
+  /** Of a JSON body: fields of all objects together, objects and lists, values in lists and objects, and depth. */
+  bodyFields: 16_384,
+  bodyLists: 16_384,
+  bodyValues: 1 << 18,
+  bodyDepth: 256,
+  /** Fields of the body itself and of a message: more than there are names for. */
+  objectFields: 256,
   /** Messages in one chat request, and text parts in all of them together. */
   chatMessages: 256,
   contentParts: 1024,
@@ -11,8 +18,9 @@ export const LIMITS = {
   tools: 128,
   /** Characters of a name or id that a caller gives. */
   nameLength: 256,
-  /** Pairs of a request's metadata. */
+  /** Pairs of a request's metadata, and kinds of things that it wants included. */
   metadata: 16,
+  included: 16,
   /** Texts that an answer may be one of. */
   guidedChoices: 1000,
   /** Stop strings in one request, and their length in UTF-16 units. */

@@ -1,8 +1,12 @@
+import { writeFile } from "node:fs/promises";
+import { availableParallelism, cpus } from "node:os";
+import { provenance } from "../provenance.ts";
 import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
 import { AGREE_HELP, benchAgree } from "./agree.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchDistance, DISTANCE_HELP } from "./distance.ts";
+import { benchHostile, HOSTILE_HELP } from "./hostile.ts";
 import { benchIdentity, IDENTITY_HELP } from "./identity.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
 import { benchNeural, NEURAL_HELP } from "./neural.ts";
@@ -23,6 +27,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   distance: { help: DISTANCE_HELP, run: benchDistance },
+  hostile: { help: HOSTILE_HELP, run: benchHostile },
   identity: { help: IDENTITY_HELP, run: benchIdentity },
   load: { help: LOAD_HELP, run: benchLoad },
   neural: { help: NEURAL_HELP, run: benchNeural },
@@ -35,7 +40,8 @@ const BENCHES: Readonly<Record<string, Bench>> = {
 const NAMES = Object.keys(BENCHES).join("|");
 
 const HELP = `npm run bench -- ${NAMES} [options]
-The last line of stdout is the result as JSON; --json may be given and changes nothing.
+The last line of stdout is the result as JSON; --json may be given and changes nothing. --store FILE keeps it too, with the
+command, the commit and the machine.
 
 ${Object.values(BENCHES)
   .map(({ help }) => help)
@@ -53,5 +59,18 @@ async function main([name = "", ...args]: readonly string[]): Promise<void> {
   const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
   if (bench === undefined) throw new Error(`usage: npm run bench -- ${NAMES} [options] (--help)`);
   if (args.includes("--help")) return console.log(bench.help);
-  console.log(JSON.stringify(await bench.run(args.filter((arg) => arg !== "--json"))));
+  const { out, rest } = withoutStore(args.filter((arg) => arg !== "--json"));
+  const run = { ...provenance("bench", null), machine: `${availableParallelism()} threads, ${cpus()[0]?.model}` };
+  const result = await bench.run(rest);
+  if (out !== null) await writeFile(out, `${JSON.stringify({ run, result }, null, 1)}\n`);
+  console.log(JSON.stringify(result));
+}
+
+/** Commands parse their own options; where the result goes is no business of theirs. */
+function withoutStore(args: readonly string[]): { readonly out: string | null; readonly rest: readonly string[] } {
+  const at = args.indexOf("--store");
+  if (at < 0) return { out: null, rest: args };
+  const out = args[at + 1];
+  if (out === undefined) throw new Error("--store: a file is needed");
+  return { out, rest: args.toSpliced(at, 2) };
 }

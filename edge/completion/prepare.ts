@@ -17,6 +17,7 @@ import type { StoredPack } from "../packs/pack-store.ts";
 import type { TenantPacks } from "../packs/tenant-packs.ts";
 import type { Bundles, TextBundle } from "../text/bundles.ts";
 import { Detokenizer } from "../text/detokenize.ts";
+import { isTooLong } from "../text/too-long.ts";
 import { type DraftPlan, planDraft } from "./draft-plan.ts";
 
 /** A request ready to decode; `signal` and the clock are the caller's. */
@@ -225,10 +226,19 @@ function tokenized(params: CompletionParams, bundle: TextBundle, contextTokens: 
   }
   return params.inputs.map((input, at) => {
     const param = params.inputs.length > 1 ? `${params.inputParam}[${at}]` : params.inputParam;
+    if (certainlyTooLong(input, bundle, contextTokens)) throw tooLong(param, "more", contextTokens);
     const tokens = tokensOf(input, param, bundle);
     if (tokens.length >= contextTokens) throw tooLong(param, String(tokens.length), contextTokens);
     return Uint32Array.from(tokens);
   });
+}
+
+/** By what a template can leave out nothing of; it may trim messages and write calls and tools in another form. */
+function certainlyTooLong(input: Input, { tokenizer }: TextBundle, contextTokens: number): boolean {
+  if (input.kind === "tokens") return false;
+  if (input.kind === "text") return isTooLong([input.text], contextTokens, (text) => tokenizer.encodeMarked(text));
+  const texts = input.messages.map(({ content }) => content.trim());
+  return isTooLong(texts, contextTokens, (text) => tokenizer.encodePlain(text));
 }
 
 function charactersOf(input: Input): number {

@@ -32,11 +32,11 @@ export interface Deadlines {
   /** The prefill, waiting in the queue included. */
   readonly openMs: number;
   readonly stepMs: number;
-  /** Between signs of life while an answer is waited for: a gpu-worker gives one every second. */
+  /** Between signs of life while an answer is waited for: a gpu-worker gives one twice a second. */
   readonly silenceMs: number;
 }
 
-export const DEADLINES: Deadlines = { connectMs: 3_000, openMs: 120_000, stepMs: 60_000, silenceMs: 4_000 };
+export const DEADLINES: Deadlines = { connectMs: 3_000, openMs: 120_000, stepMs: 60_000, silenceMs: 2_500 };
 
 /**
  * A StepEngine over one WebSocket per session, which in workerd belongs to one request. A session whose
@@ -117,6 +117,10 @@ class GpuSession implements DraftingSession {
 
   get roundTripMs(): number | null {
     return this.#trip.ms;
+  }
+
+  get running(): boolean {
+    return this.#running;
   }
 
   async step(index: number, draft: DraftTree, signal: CancelSignal): Promise<StepResult> {

@@ -66,6 +66,11 @@ export class ResumingSession implements DraftingSession {
     return canDraft(session) ? session.roundTripMs : null;
   }
 
+  get running(): boolean {
+    const { session } = this.#placed;
+    return canDraft(session) && session.running;
+  }
+
   get load(): Load {
     const { session } = this.#placed;
     return canDraft(session) ? session.load : session.opened.load;

@@ -1,17 +1,21 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import { checkShape } from "./json-shape.ts";
 
 /**
  * Reads a JSON body. The size is counted as it arrives, because content-length may lie. Clients such as
  * curl send JSON as a form unless told otherwise, so only types that cannot be meant as JSON are refused.
- * Throws StepError: unsupported_media_type, body_too_large, client_closed, or invalid_request for bad UTF-8 or JSON.
+ * Throws StepError: unsupported_media_type, body_too_large, client_closed, or invalid_request for bad UTF-8 or JSON, and
+ * for more of it than any request needs.
  */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type")?.split(";")[0]?.trim().toLowerCase() ?? "";
   if (!ACCEPTED_TYPES.has(type) && !type.endsWith("+json")) {
     throw new StepError("unsupported_media_type", `Send application/json, not '${type}'.`);
   }
-  const text = decodeUtf8(await readBytes(request, LIMITS.bodyBytes));
+  const bytes = await readBytes(request, LIMITS.bodyBytes);
+  const text = decodeUtf8(bytes);
+  checkShape(bytes);
   try {
     return JSON.parse(text);
   } catch {

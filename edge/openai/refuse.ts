@@ -1,4 +1,5 @@
 import { StepError } from "../../shared/errors.ts";
+import { LIMITS } from "../../shared/limits.ts";
 
 /**
  * Fields of OpenAI's API, and of servers like this one, that this server does not act on. A refused field passes only
@@ -75,7 +76,7 @@ export interface Supported {
 export function supportedFields(body: Readonly<Record<string, unknown>>): Supported {
   const ignored = new Set<string>();
   const unused = body.tool_choice === "none" ? ["functions"] : [];
-  const kept = fieldsOf(body, (name, value) => {
+  const kept = fieldsOf(body, null, (name, value) => {
     if (IGNORED.has(name) || unused.includes(name)) {
       if (value !== null) ignored.add(name);
       return false;
@@ -85,6 +86,7 @@ export function supportedFields(body: Readonly<Record<string, unknown>>): Suppor
     if (value !== null && !harmless(value)) throw unsupported(name);
     return false;
   });
+  refuseTools(kept);
   if (Array.isArray(kept.messages)) {
     kept.messages = kept.messages.map((message, index) => plainMessage(message, `messages[${index}]`, ignored));
   }
@@ -94,7 +96,7 @@ export function supportedFields(body: Readonly<Record<string, unknown>>): Suppor
 /** A chat message without its empty audio fields; anything but text is refused. */
 function plainMessage(message: unknown, at: string, ignored: Set<string>): unknown {
   if (typeof message !== "object" || message === null || Array.isArray(message)) return message;
-  const kept = fieldsOf(message, (name, value) => {
+  const kept = fieldsOf(message, at, (name, value) => {
     if (IGNORED_IN_MESSAGES.includes(name)) {
       if (value !== null) ignored.add(`messages[].${name}`);
       return false;
@@ -118,7 +120,31 @@ export function refuseParts(parts: readonly unknown[], at: string, ...types: rea
   }
 }
 
-/** Fields by their own names, `__proto__` too: set by assignment, its value would lend its fields to the result. */
-export function fieldsOf(object: object, keep: (name: string, value: unknown) => boolean): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(object).filter(([name, value]) => keep(name, value)));
+/** Throws StepError "unsupported" for tools that are no functions, and for a choice among several. */
+export function refuseTools({ tools, tool_choice: choice }: Readonly<Record<string, unknown>>): void {
+  const list: readonly unknown[] = Array.isArray(tools) ? tools : [];
+  for (const [i, one] of list.entries()) refuseType(one, `tools[${i}].type`);
+  refuseType(choice, "tool_choice.type");
+}
+
+function refuseType(value: unknown, param: string): void {
+  if (typeof value !== "object" || value === null || !("type" in value)) return;
+  if (typeof value.type === "string" && value.type !== "function") throw unsupported(param);
+}
+
+/**
+ * Fields by their own names, `__proto__` too: set by assignment, its value would lend its fields to the result. Throws
+ * StepError where there are more than there are names for; `at` is where the object stands, null for the body.
+ */
+export function fieldsOf(
+  object: object,
+  at: string | null,
+  keep: (name: string, value: unknown) => boolean,
+): Record<string, unknown> {
+  const fields = Object.entries(object);
+  if (fields.length > LIMITS.objectFields) {
+    const said = `${at === null ? "Invalid body" : `Invalid '${at}'`}: at most ${LIMITS.objectFields} fields.`;
+    throw new StepError("invalid_request", said, at);
+  }
+  return Object.fromEntries(fields.filter(([name, value]) => keep(name, value)));
 }

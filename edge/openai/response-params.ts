@@ -3,9 +3,9 @@ import { LIMITS } from "../../shared/limits.ts";
 import { asObject, check, invalid } from "./check.ts";
 import type { CompletionParams } from "./params.ts";
 import { speculationOf } from "./params.ts";
-import { fieldsOf, IGNORED_FIELDS, unsupported } from "./refuse.ts";
+import { fieldsOf, IGNORED_FIELDS, refuseTools, unsupported } from "./refuse.ts";
 import { messagesOf, responseInput, supportedInput } from "./response-input.ts";
-import { refuseTools, responseFormOf, responseToolFields, responseToolsOf } from "./response-tools.ts";
+import { responseFormOf, responseToolFields, responseToolsOf } from "./response-tools.ts";
 import { samplingFields, samplingOf, seedOf } from "./sampling.ts";
 import { speculation } from "./schema.ts";
 import { checkSizes } from "./sizes.ts";
@@ -35,7 +35,7 @@ export const responseBody = z.strictObject({
   max_output_tokens: z.int().min(1).nullish().meta({ description: "Cut to what the context leaves." }),
   ...samplingFields,
   ...responseToolFields,
-  include: z.array(z.enum(INCLUDED)).max(INCLUDED.length).nullish(),
+  include: z.array(z.enum(INCLUDED)).max(LIMITS.included).nullish(),
   top_logprobs: z.int().min(0).max(LIMITS.topLogProbs).nullish(),
   metadata: z.record(z.string().max(64), z.string().max(512)).nullish().meta({ description: "Returned as it is." }),
   stream: z.boolean().nullish(),
@@ -115,7 +115,7 @@ function ignoredWithin({ include, text }: ResponseBody): string[] {
 
 function supportedFields(body: Readonly<Record<string, unknown>>) {
   const ignored: string[] = [];
-  const kept = fieldsOf(body, (name, value) => {
+  const kept = fieldsOf(body, null, (name, value) => {
     if (RESPONSE_IGNORED.includes(name) || (name === "tools" && body.tool_choice === "none")) {
       if (value !== null) ignored.push(name);
       return false;

@@ -1,6 +1,5 @@
 import * as z from "zod";
 import { LIMITS } from "../../shared/limits.ts";
-import { unsupported } from "./refuse.ts";
 import { jsonSchema, ofObject, ofSchema, type Structured } from "./structured.ts";
 import { type Tools, toolName, toolsOf } from "./tools.ts";
 
@@ -44,18 +43,6 @@ export const responseToolFields = {
 };
 
 export type ResponseToolBody = z.infer<z.ZodObject<typeof responseToolFields>>;
-
-/** Throws StepError "unsupported" for tools that run elsewhere, and for a choice among several. */
-export function refuseTools({ tools, tool_choice: choice }: Readonly<Record<string, unknown>>): void {
-  const list: readonly unknown[] = Array.isArray(tools) ? tools : [];
-  for (const [i, one] of list.entries()) refuseType(one, `tools[${i}].type`);
-  refuseType(choice, "tool_choice.type");
-}
-
-function refuseType(value: unknown, param: string): void {
-  if (typeof value !== "object" || value === null || !("type" in value)) return;
-  if (typeof value.type === "string" && value.type !== "function") throw unsupported(param);
-}
 
 /** null: there are none, or none is to be called. Throws StepError naming the field at fault. */
 export function responseToolsOf({ tools, tool_choice: wanted, parallel_tool_calls }: ResponseToolBody): Tools | null {

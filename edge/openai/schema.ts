@@ -120,8 +120,9 @@ export const completionBody = z.strictObject({
     .union(
       [
         z.string(),
-        z.array(z.string()).max(LIMITS.choices),
+        // The one that may be long comes before others that would find something wrong with each of its items.
         z.array(z.int().min(0)),
+        z.array(z.string()).max(LIMITS.choices),
         z.array(z.array(z.int().min(0)).min(1)).max(LIMITS.choices),
       ],
       { error: "expected a string, a list of token ids, or a list of such prompts" },

@@ -1,5 +1,6 @@
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import { invalid } from "./check.ts";
 
 type Body = Readonly<Record<string, unknown>>;
 
@@ -8,11 +9,12 @@ type Body = Readonly<Record<string, unknown>>;
  * which for a body of the largest size took three times the memory that a Worker has. Throws StepError naming the list.
  */
 export function checkSizes(body: Body): void {
-  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided, metadata } = body;
+  const { messages, prompt, stop, logit_bias, prediction, input, tools, guided, metadata, include } = body;
   atMost(LIMITS.stopStrings, "stop", stop);
   if (typeof logit_bias === "object") atMost(LIMITS.biases, "logit_bias", Object.keys(logit_bias ?? {}), "tokens");
   if (typeof metadata === "object") atMost(LIMITS.metadata, "metadata", Object.keys(metadata ?? {}), "pairs");
   atMost(LIMITS.tools, "tools", tools);
+  atMost(LIMITS.included, "include", include);
   if (typeof guided === "object" && guided !== null && "choice" in guided) {
     atMost(LIMITS.guidedChoices, "guided.choice", guided.choice);
   }
@@ -44,6 +46,7 @@ function checkMessages(param: string, messages: unknown): void {
   }
 }
 
+/** Of token ids the first wrong one is found here: there may be 16 times 8,192, and checking would describe them all. */
 function checkPrompt(prompt: readonly unknown[]): void {
   if (typeof prompt[0] === "string" || Array.isArray(prompt[0])) {
     atMost(LIMITS.choices, "prompt", prompt);
@@ -51,10 +54,14 @@ function checkPrompt(prompt: readonly unknown[]): void {
   } else checkTokens("prompt", prompt);
 }
 
-function checkTokens(param: string, tokens: readonly unknown[]): void {
-  if (tokens.length <= LIMITS.contextTokens) return;
-  const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; the prompt has ${tokens.length}.`;
-  throw new StepError("context_length_exceeded", message, param);
+/** Throws StepError naming the list, or the first of it that is no token id. */
+export function checkTokens(param: string, tokens: readonly unknown[]): void {
+  if (tokens.length > LIMITS.contextTokens) {
+    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens; '${param}' has ${tokens.length}.`;
+    throw new StepError("context_length_exceeded", message, param);
+  }
+  const wrong = tokens.findIndex((token) => !(Number.isSafeInteger(token) && Number(token) >= 0));
+  if (wrong >= 0) throw invalid(`${param}[${wrong}]`, "expected a token id");
 }
 
 function atMost(most: number, param: string, list: unknown, what = "items"): void {

@@ -1,11 +1,11 @@
 import * as z from "zod";
-import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { tokenize } from "../completion/prepare.ts";
 import { readJson } from "../http/body.ts";
 import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";
 import { parseChat, parseCompletion } from "../openai/params.ts";
+import { checkTokens } from "../openai/sizes.ts";
 import type { AppContext, Services } from "../services.ts";
 import { Detokenizer, tokenText } from "../text/detokenize.ts";
 
@@ -47,10 +47,7 @@ export async function tokenizeRoute(c: AppContext, services: Services): Promise<
 export async function detokenizeRoute(c: AppContext, services: Services): Promise<Response> {
   await checkRate(services.limiter, c.get("caller"), services.config);
   const body = asObject(await readJson(c.req.raw));
-  if (Array.isArray(body.tokens) && body.tokens.length > LIMITS.contextTokens) {
-    const message = `No model's context holds more than ${LIMITS.contextTokens} tokens.`;
-    throw new StepError("context_length_exceeded", message, "tokens");
-  }
+  if (Array.isArray(body.tokens)) checkTokens("tokens", body.tokens);
   const { model, tokens } = check(detokenizeBody, body);
   const { tokenizer } = await services.bundles.bundle(model ?? null);
   const outside = tokens.findIndex((token) => token >= tokenizer.size);

@@ -37,6 +37,8 @@ export class ToolCallParser {
   /** Within what of the text it is. */
   #in: "content" | "head" | "arguments" | "between" = "content";
   #index = -1;
+  /** Of the call that it is within, as far as told. */
+  #arguments = "";
 
   /** Calls begun so far. */
   get calls(): number {
@@ -50,20 +52,26 @@ export class ToolCallParser {
     for (;;) {
       const { before, found } = this.#upTo(MARKS[this.#in]);
       if (this.#in === "content") content += before;
-      else if (this.#in === "arguments" && before !== "") calls.push({ index: this.#index, arguments: before });
+      else if (this.#in === "arguments" && before !== "") {
+        calls.push({ index: this.#index, arguments: before });
+        this.#arguments += before;
+      }
       if (!found) return { content, calls };
-      if (this.#in === "head") calls.push({ index: ++this.#index, name: before.slice(HEAD.length) });
+      if (this.#in === "head") {
+        calls.push({ index: ++this.#index, name: before.slice(HEAD.length) });
+        this.#arguments = "";
+      }
       this.#in = NEXT[this.#in];
     }
   }
 
-  /** What was held back, at the end of the text. */
+  /** What was held back, at the end of the text, which may have been cut off within a mark. */
   end(): Parsed {
     const held = this.#held;
     this.#held = "";
     if (this.#in === "content") return { content: held, calls: [] };
-    const rest = this.#in === "arguments" && held !== "" ? [{ index: this.#index, arguments: held }] : [];
-    return { content: "", calls: rest };
+    const isArguments = this.#in === "arguments" && held !== "" && !held.includes("\n") && !isJson(this.#arguments);
+    return { content: "", calls: isArguments ? [{ index: this.#index, arguments: held }] : [] };
   }
 
   /** Takes the text up to a mark, and the mark; where it is not there yet, what can be no part of one. */
@@ -81,6 +89,16 @@ export class ToolCallParser {
     const before = this.#held.slice(0, this.#held.length - kept);
     this.#held = this.#held.slice(before.length);
     return { before, found: false };
+  }
+}
+
+/** A brace after arguments that are whole is the mark's. */
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
   }
 }
 

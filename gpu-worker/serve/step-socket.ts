@@ -32,7 +32,7 @@ export interface SocketLimits {
 type Steering = "credit" | "pause" | "hint";
 
 /** How often a peer that waits is told that it is not in vain, ms. */
-const ALIVE_MS = 1_000;
+const ALIVE_MS = 500;
 /** Going away: RFC 6455, section 7.4.1. */
 const GOING_AWAY = 1001;
 

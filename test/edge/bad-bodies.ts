@@ -151,6 +151,24 @@ export const chatCases: readonly Case[] = [
     "speculation.trace",
   ],
   ["half a tool", { messages: user("x"), tools: [{ type: "function" }] }, "invalid_request", "tools[0].function"],
+  [
+    "more fields than there are names",
+    { messages: user("x"), ...Object.fromEntries(Array.from({ length: 256 }, (_, i) => [`key${i}`, 1])) },
+    "invalid_request",
+    null,
+  ],
+  [
+    "a tool that is no function",
+    { messages: user("x"), tools: [{ type: "custom", custom: { name: "x" } }] },
+    "unsupported",
+    "tools[0].type",
+  ],
+  [
+    "a choice among several tools",
+    { messages: user("x"), tool_choice: { type: "allowed_tools", allowed_tools: { mode: "auto", tools: [] } } },
+    "unsupported",
+    "tool_choice.type",
+  ],
   ["audio", { messages: user("x"), audio: {} }, "unsupported", "audio"],
   [
     "a prediction of another type",
@@ -249,6 +267,7 @@ export const textCases: readonly Case[] = [
   ["texts and tokens together", { prompt: ["a", [1]] }, "invalid_request", "prompt[0]"],
   ["a token outside the vocabulary", { prompt: [1, 1_000_000] }, "invalid_request", "prompt[1]"],
   ["a negative token", { prompt: [-1] }, "invalid_request", "prompt[0]"],
+  ["the first of many wrong tokens", { prompt: [[1], [1, -1, "x", 0.5]] }, "invalid_request", "prompt[1][1]"],
   ["a fractional token", { prompt: [1, 0.5] }, "invalid_request", "prompt[1]"],
   ["messages", { prompt: "x", messages: [] }, "invalid_request", "messages"],
   ["more tokens than any context", { prompt: Array(8193).fill(1) }, "context_length_exceeded", "prompt"],

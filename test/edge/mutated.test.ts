@@ -1,137 +1,17 @@
 import { expect, test } from "vitest";
 import { Random } from "../helpers/random.ts";
-import { testApp, user } from "./fixture.ts";
+import { testApp } from "./fixture.ts";
+import { mutatedBody } from "./mutated-bodies.ts";
 
-/** Bodies of every field with parts replaced, repeated, renamed or left out: an answer, or a 4xx in OpenAI's shape. */
+/** A test each, as a test's time is limited: all in one came near the limit on a machine busy with other things. */
+const SEEDS = Array.from({ length: 20 }, (_, i) => 2026 + i);
 
-const SAMPLING = {
-  temperature: 0.5,
-  top_p: 0.9,
-  top_k: 5,
-  min_p: 0.1,
-  seed: 7,
-  presence_penalty: 0.5,
-  frequency_penalty: -0.5,
-  repetition_penalty: 1.2,
-  logit_bias: { 5: -100, 7: 3.5 },
-  speculation: {
-    heads: 3,
-    top_k: 2,
-    rescorer: { type: "ngram", alpha: 0, p_best: 2, prompt: true },
-    placement: "edge",
-  },
-};
-const parts = [{ type: "text", text: "hello" }];
-
-const BODIES: readonly (readonly [path: string, body: object])[] = [
-  [
-    "/v1/chat/completions",
-    {
-      ...SAMPLING,
-      messages: [
-        { role: "system", content: "x", name: "me" },
-        { role: "user", content: parts },
-        { role: "assistant", content: null, tool_calls: [], reasoning_content: "hm" },
-        ...user("hello"),
-      ],
-      n: 2,
-      max_completion_tokens: 9,
-      logprobs: true,
-      top_logprobs: 2,
-      stop: ["a", "b"],
-      stream: true,
-      stream_options: { include_usage: true },
-      prediction: { type: "content", content: parts },
-      response_format: { type: "text" },
-      tools: [],
-      tool_choice: "none",
-      reasoning_effort: "low",
-    },
-  ],
-  [
-    "/v1/completions",
-    { ...SAMPLING, prompt: ["hello", "world"], n: 2, max_tokens: 9, echo: true, stop: "x", best_of: 1, suffix: "" },
-  ],
-  ["/v1/completions", { prompt: [[104, 101], [105]], max_tokens: 3, logprobs: 2 }],
-  [
-    "/v1/responses",
-    {
-      ...SAMPLING,
-      input: [
-        { role: "user", content: [{ type: "input_text", text: "hello" }] },
-        {
-          type: "message",
-          id: "1",
-          status: "completed",
-          role: "assistant",
-          content: [{ type: "output_text", text: "x", annotations: [] }],
-        },
-        ...user("more"),
-      ],
-      instructions: "x",
-      include: ["message.output_text.logprobs"],
-      top_logprobs: 1,
-      max_output_tokens: 9,
-      metadata: { a: "b" },
-      text: { format: { type: "text" }, verbosity: "low" },
-      store: false,
-      tools: [],
-      truncation: "disabled",
-    },
-  ],
-  ["/v1/tokenize", { messages: user("hello"), return_token_strs: true }],
-  ["/v1/detokenize", { tokens: [104, 105] }],
-];
-
-const VALUES: readonly unknown[] = [
-  null,
-  true,
-  false,
-  0,
-  -1,
-  1.5,
-  1e300,
-  2 ** 53,
-  "",
-  "x",
-  "\u0000\ud800",
-  [],
-  {},
-  [[[]]],
-  { type: "text" },
-  { __proto__: null, constructor: 1 },
-];
-const NAMES = ["type", "content", "__proto__", "constructor", "toString", "length", "x", "0"];
-
-/** One change somewhere inside. */
-function mutate(value: unknown, random: Random): unknown {
-  if (typeof value !== "object" || value === null || random.chance(0.15)) return random.pick(VALUES);
-  if (Array.isArray(value)) {
-    if (value.length === 0 || random.chance(0.2))
-      return [...value, ...Array(random.int(1, 20)).fill(random.pick(VALUES))];
-    const at = random.int(0, value.length - 1);
-    if (random.chance(0.1)) return value.toSpliced(at, 1);
-    return value.with(at, mutate(value[at], random));
-  }
-  const entries = Object.entries(value);
-  if (entries.length === 0 || random.chance(0.1)) entries.push([random.pick(NAMES), random.pick(VALUES)]);
-  const at = random.int(0, entries.length - 1);
-  const [name, inner] = entries[at]!;
-  const dice = random.unit();
-  if (dice < 0.1) entries.splice(at, 1);
-  else if (dice < 0.2) entries[at] = [random.pick(NAMES), inner];
-  else entries[at] = [name, mutate(inner, random)];
-  return Object.fromEntries(entries);
-}
-
-test("5,000 mutated bodies: answers, or 4xx in OpenAI's shape", async () => {
-  const random = new Random(2026);
+test.each(SEEDS)("250 mutated bodies of seed %i: answers, or 4xx in OpenAI's shape", async (seed) => {
+  const random = new Random(seed);
   const { post, logged } = testApp();
   let refused = 0;
-  for (let round = 0; round < 5_000; round++) {
-    const [path, whole] = random.pick(BODIES);
-    let body: unknown = whole;
-    for (let i = random.int(1, 3); i > 0; i--) body = mutate(body, random);
+  for (let round = 0; round < 250; round++) {
+    const [path, body] = mutatedBody(random);
     const response = await post(path, body);
     const text = await response.text();
     if (response.status === 200) continue;
@@ -142,6 +22,6 @@ test("5,000 mutated bodies: answers, or 4xx in OpenAI's shape", async () => {
     const { error } = JSON.parse(text) as { error: Record<string, unknown> };
     expect(Object.keys(error).sort(), said).toEqual(["code", "message", "param", "type"]);
   }
-  expect(refused).toBeGreaterThan(2_000);
+  expect(refused).toBeGreaterThan(100);
   expect(logged).toEqual([]);
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { Detokenizer, tokenText } from "../../edge/text/detokenize.ts";
 import { StopScanner } from "../../edge/text/stop.ts";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
+import { isTooLong } from "../../edge/text/too-long.ts";
 import { Transcript } from "../../edge/text/transcript.ts";
 import type { CommittedToken } from "../../shared/decode/advance.ts";
 import type { StepEvent } from "../../shared/decode/run.ts";
@@ -37,6 +38,36 @@ describe("the tokenizer", () => {
     expect(() => createTokenizer(bytes({ model: { type: "BPE", vocab: {} }, decoder: { type: "Metaspace" } }))).toThrow(
       /byte-level/,
     );
+  });
+});
+
+describe("a prompt that is far too long", () => {
+  /** Whether it is, and how many characters were tokenized to find out. */
+  function looked(texts: readonly string[], tokens: number) {
+    let characters = 0;
+    const encode = (text: string) => {
+      characters += text.length;
+      return tokenizer.encodeMarked(text);
+    };
+    return { is: isTooLong(texts, tokens, encode), characters };
+  }
+
+  test.each([
+    ["one word", ["x".repeat(100_000)]],
+    ["signs", ["\u{10348}%".repeat(30_000)]],
+    ["messages", Array<string>(200).fill("hello world ".repeat(50))],
+  ])("of %s is tokenized only up to where that is certain", (_, texts) => {
+    const { is, characters } = looked(texts, 512);
+    expect(is).toBe(true);
+    expect(characters).toBeLessThan(20 * 512);
+  });
+
+  test.each([
+    ["short", ["x".repeat(1023)], 0],
+    ["of long tokens", ["<|im_start|>".repeat(400)], 12 * 400],
+    ["of many messages", Array<string>(256).fill("hello"), 5 * 256],
+  ])("is not taken for one that is %s", (_, texts, characters) => {
+    expect(looked(texts, 512)).toEqual({ is: false, characters });
   });
 });
 

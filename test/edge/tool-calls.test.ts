@@ -62,6 +62,17 @@ describe("calls in a text", () => {
     expect(calls).toEqual([{ name: "f", arguments: '{"a"' }]);
   });
 
+  test("that are cut off within their last mark have nothing of it among their arguments", () => {
+    const whole = callText("f", '{"a": {"b": {}}}');
+    const end = whole.indexOf("\n</tool_call>") - 1;
+    for (let length = end; length < whole.length; length++) {
+      for (const pieces of [[whole.slice(0, length)], [...whole.slice(0, length)]]) {
+        expect(gathered(pieces).calls, `${length}`).toEqual([{ name: "f", arguments: '{"a": {"b": {}}}' }]);
+      }
+    }
+    expect(gathered([whole.slice(0, end - 1)]).calls).toEqual([{ name: "f", arguments: '{"a": {"b": {}}' }]);
+  });
+
   test("are told piece by piece", () => {
     const parser = new ToolCallParser();
     const parts = [...callText("f", '{"a": 1}')].map((piece) => parser.push(piece).calls.length);

@@ -19,6 +19,7 @@ class Counting implements DraftingSession {
   readonly bundle = INFO;
   readonly cachedTokens = 0;
   readonly roundTripMs = 1;
+  readonly running = false;
   readonly load = IDLE;
   readonly opened: StepResult;
   closed = 0;
