@@ -110,7 +110,7 @@ describe("the report", () => {
       expect(section).toContain(`<code>${section.includes("npm run tune") ? "npm run tune --" : RUN.command}</code>`);
       expect(section).toMatch(/commit <code>0123456789<\/code>, (seed 7|nothing random), \d+ prompts/);
     }
-    expect([...figures.keys()]).toEqual(["oracle", "entropy", "h-max", "acceptance", "alpha"]);
+    expect([...figures.keys()]).toEqual(["oracle", "entropy", "h-max", "acceptance", "reliability", "alpha"]);
   });
 
   test("leaves a section out for which there is no run", async () => {
