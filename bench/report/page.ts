@@ -24,7 +24,7 @@ export async function renderReport(runs: Runs): Promise<Report> {
     ...(replay === null
       ? []
       : [
-          rescoringSection(replay),
+          rescoringSection(replay, tune),
           copiedSection(replay),
           mtBenchSection(replay),
           await oracleSection(replay),
@@ -35,7 +35,7 @@ export async function renderReport(runs: Runs): Promise<Report> {
           examplesSection(replay),
           packsSection(replay),
         ]),
-    tune === null ? null : await alphaSection(tune),
+    tune === null ? null : await alphaSection(tune, replay),
     ...(await Promise.all(live.map(speedSection))),
     ...live.slice(0, 1).map(scoresSection),
     replay === null ? null : hardwareSection(replay),
