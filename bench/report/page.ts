@@ -90,7 +90,8 @@ function tiles({ replay, live }: Runs): Html {
     tile("tree-16", "tree, 16 nodes"),
     tile("tree", "tree, 63 nodes"),
     tile("oracle-16", "oracle, top 16"),
-    ...live.map(speedTile),
+    // Of other heads, a speed says nothing of these efficiencies.
+    ...live.filter(({ bundle }) => bundle.heads_sha256 === replay?.bundle.heads_sha256).map(speedTile),
   ]}</ul>`;
 }
 
