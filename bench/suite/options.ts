@@ -31,6 +31,7 @@ options
   --bundle NAME   (smollm2-135m)
   --provider P    live: cpu, webgpu or cuda, stored as live-webgpu.json or live-cuda.json (cpu)
   --threads N     of the model (all)
+  --streams N     trace: answers made at once (16)
   --seed N        of the confidence intervals (1)
   --out FILE      another place for the result`;
 
@@ -50,6 +51,7 @@ export interface SuiteOptions {
   readonly bundle: string;
   readonly provider: Provider;
   readonly threads: number | null;
+  readonly streams: number;
   readonly seed: number;
   readonly out: string | null;
 }
@@ -71,6 +73,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
       bundle: text,
       provider: text,
       threads: text,
+      streams: text,
       seed: text,
       out: text,
       help: { type: "boolean", default: false },
@@ -96,6 +99,7 @@ export function parseSuiteOptions(argv: readonly string[]): SuiteOptions | null 
     bundle: values.bundle ?? "smollm2-135m",
     provider: providerOf(values.provider) ?? "cpu",
     threads: count("--threads", values.threads, 256),
+    streams: count("--streams", values.streams, 64) ?? 16,
     seed: count("--seed", values.seed) ?? 1,
     out: values.out ?? null,
   };
