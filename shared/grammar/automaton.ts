@@ -63,7 +63,14 @@ function tooManyNodes(): GrammarError {
   return new GrammarError("it is too large");
 }
 
-const NONE: readonly never[] = [];
+const NONE: never[] = [];
+
+/** The first items are the list, which then is no longer than it must be; a list that goes on grows. */
+function appended<T>(list: T[], items: T[]): T[] {
+  if (list.length === 0) return items;
+  for (const item of items) list.push(item);
+  return list;
+}
 
 class Builder {
   readonly nodes: Node[] = [];
@@ -138,7 +145,7 @@ class Builder {
 
   #call(rule: number, from: number, to: number): number {
     const node = this.nodes[from]!;
-    node.rules = [...node.rules, { rule, to }];
+    node.rules = appended(node.rules, [{ rule, to }]);
     return to;
   }
 
@@ -176,7 +183,7 @@ class Builder {
       if (this.#edges > MAX_EDGES) throw tooManyNodes();
       const edges = path[i]!.map(([low, high]): ByteEdge => ({ low, high, to: next }));
       const node = this.nodes[at]!;
-      node.bytes = node.bytes.length === 0 ? edges : node.bytes.concat(edges);
+      node.bytes = appended(node.bytes, edges);
       at = next;
     }
     return to;
@@ -208,7 +215,7 @@ class Builder {
 
   #free(from: number, to: number): number {
     const node = this.nodes[from]!;
-    node.free = [...node.free, to];
+    node.free = appended(node.free, [to]);
     return to;
   }
 }

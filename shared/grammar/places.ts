@@ -17,10 +17,10 @@ export interface RuleEdge {
 
 /** A place in a rule. Lists are made as long as they are, since most have one element and room for more is what memory goes to. */
 export interface Node {
-  bytes: readonly ByteEdge[];
-  rules: readonly RuleEdge[];
+  bytes: ByteEdge[];
+  rules: RuleEdge[];
   /** Without a byte. */
-  free: readonly number[];
+  free: number[];
   /** Whether the rule is over here. */
   end: boolean;
 }
