@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import type { Model } from "../bench/eval/cases.ts";
 import { type LoadedBundle, loadBundle } from "../bench/eval/model.ts";
 import { formatTable } from "../bench/eval/summary.ts";
-import { createLocalEngine } from "../gpu-worker/local.ts";
+import { createInProcessEngine } from "../gpu-worker/in-process.ts";
 import { ensureBundle, sourceOf } from "../models/bundle.ts";
 import { cacheDir, sha256, sha256OfFile } from "../models/cache.ts";
 import { HUB, hubAddressOf } from "../models/hub.ts";
@@ -14,7 +14,7 @@ import { writeFeatures } from "./features.ts";
 import { evaluateDrafts, fitDrafts, traceRows } from "./fit.ts";
 import { HEADS, pythonFault, trainHeads } from "./heads.ts";
 import type { AdaptOptions } from "./options.ts";
-import { packFault, writeOwnPack } from "./pack.ts";
+import { writeOwnPack } from "./pack.ts";
 import { type BaseWeights, writeReport, writeSource } from "./result.ts";
 import { splitRows } from "./rows.ts";
 import { type Text, writeTexts } from "./text.ts";
@@ -49,7 +49,7 @@ export async function adapt(options: AdaptOptions, shell: AdaptShell): Promise<s
     writeTexts(work, rows.train, model, maxTokens, (share) => onProgress("text", share, 1), signal),
   );
   say(`${texts.length} answers, ${countTokens(texts)} tokens, by the model itself`);
-  const pack = await makePack(work, out, texts, plain, say);
+  const pack = await makePack(work, out, texts, plain);
   const heads = await makeHeads(work, out, texts, plainDir, plain, weights, options, shell);
   await linkWeights(weights);
   const name = `${source.name}-drafts`;
@@ -100,7 +100,7 @@ async function withEngine<T>(
   run: (model: Model) => Promise<T>,
 ): Promise<T> {
   return await patiently(async () => {
-    const engine = await createLocalEngine(dir, threads === null ? {} : { threads });
+    const engine = await createInProcessEngine(dir, threads === null ? {} : { threads });
     try {
       return await run({ engine, manifest: bundle.manifest, text: bundle.text, neural: null });
     } finally {
@@ -109,19 +109,8 @@ async function withEngine<T>(
   }, say);
 }
 
-/** The pack's name; null: none could be made. */
-async function makePack(
-  work: Work,
-  out: string,
-  texts: readonly Text[],
-  { manifest }: LoadedBundle,
-  say: (line: string) => void,
-): Promise<string | null> {
-  const fault = packFault(manifest);
-  if (fault !== null) {
-    say(`no n-gram pack: ${fault}`);
-    return null;
-  }
+/** The pack's name. */
+async function makePack(work: Work, out: string, texts: readonly Text[], { manifest }: LoadedBundle): Promise<string> {
   const target = join(out, "packs", "self.fdlm");
   const from = String(texts.length);
   if (work.isDone("pack", from)) return "self";

@@ -1,5 +1,5 @@
 import { writeFile } from "node:fs/promises";
-import { fitCalibration } from "../bench/calibrate.ts";
+import { fitCalibration } from "../bench/calibrate/calibration.ts";
 import { liveCases, type Model, replayCases } from "../bench/eval/cases.ts";
 import { evaluate } from "../bench/eval/evaluate.ts";
 import { parseMethod } from "../bench/eval/methods.ts";
@@ -8,7 +8,7 @@ import type { EvalRow } from "../bench/eval/rows.ts";
 import { type EvalSummary, summarise } from "../bench/eval/summary.ts";
 import { type Generation, readTrace, type Trace, traceHeader, writeTrace } from "../bench/eval/trace.ts";
 import { OVERALL } from "../bench/suite/stored.ts";
-import { tune } from "../bench/tune.ts";
+import { tune } from "../bench/suite/tune.ts";
 import type { BundleManifest, SpeculationDefaults } from "../shared/manifest.ts";
 import type { Work } from "./work.ts";
 
@@ -73,8 +73,7 @@ export async function fitDrafts(trace: Trace, bundle: LoadedBundle, target: stri
   const [pack = null] = manifest.packs;
   const usual = { ...manifest.defaults, heads: manifest.latticeHeads };
   const base = { ...usual.rescorer, prompt: true, model: pack?.name ?? "", order: pack?.order ?? usual.rescorer.order };
-  const method = parseMethod(pack === null ? NGRAM : `ngram-${pack.order}@${pack.name}`, manifest, anyOptions(null));
-  const model = pack === null ? null : ((await bundle.packs([method])).get(pack.name) ?? null);
+  const model = pack === null ? null : await bundle.pack(pack.name);
   const options = { model, pack: pack?.name ?? null, penalty: PENALTY, command: COMMAND };
   const { calibration } = fitCalibration(trace.generations, options);
   await writeFile(target, `${JSON.stringify(calibration)}\n`);

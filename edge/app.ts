@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import { cors } from "hono/cors";
+import { methodNotAllowed } from "hono/method-not-allowed";
 import { requestId } from "hono/request-id";
 import { StepError } from "../shared/errors.ts";
 import { LIMITS } from "../shared/limits.ts";
@@ -54,6 +55,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
     await next();
   });
   app.use(corsOf(deps.config));
+  app.use(methodNotAllowed<AppEnv>({ app, onMethodNotAllowed: wrongMethod }));
   app.use("/v1/packs/:name", async (c, next) => {
     await next();
     await drain(c.req.raw, LIMITS.tenantPackBytes);
@@ -66,7 +68,7 @@ export function createApp(deps: AppDeps): Hono<AppEnv> {
   addRoutes(app, services);
   // Bundle files lie among the assets for this Worker's own use.
   for (const path of ["/v1/*", "/fleet/*", "/admin/*", "/bundles/*"]) {
-    app.all(path, (c) => errorResponse(new StepError("not_found", `There is no ${c.req.path}.`)));
+    app.all(path, nothingAt);
   }
   app.all("*", (c) => assetRoute(c, deps.assets));
 
@@ -105,33 +107,13 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   app.get("/fleet/workers", (c) => listWorkersRoute(c, services));
   app.post("/fleet/workers", (c) => registerWorkerRoute(c, services));
   app.delete("/fleet/workers", (c) => removeWorkerRoute(c, services));
-  allowOnly(
-    app,
-    "POST",
-    ["chat/completions", "completions", "responses", "tokenize", "detokenize"].map((path) => `/v1/${path}`),
-  );
-  allowOnly(app, "GET", [
-    "/v1/models",
-    "/v1/models/:id",
-    "/v1/usage",
-    "/admin/keys/:key/usage",
-    "/healthz",
-    "/health",
-    "/readyz",
-    "/metrics",
-    "/openapi.json",
-  ]);
-  allowOnly(app, "GET, DELETE", ["/v1/memory", "/v1/packs"]);
-  allowOnly(app, "GET, PUT, DELETE", ["/v1/packs/:name"]);
-  allowOnly(app, "GET, POST", ["/admin/keys"]);
-  allowOnly(app, "DELETE", ["/admin/keys/:key"]);
-  allowOnly(app, "GET, POST, DELETE", ["/fleet/workers"]);
   app.all("/v1/embeddings", () => {
     throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");
   });
-  app.all("/v1/responses/*", () => {
-    throw new StepError("not_found", "Responses are not stored; send the conversation so far as input.");
-  });
+  // Answered rather than thrown, as the pattern holds for the path without more, too, which takes POST.
+  app.all("/v1/responses/*", () =>
+    errorResponse(new StepError("not_found", "Responses are not stored; send the conversation so far as input.")),
+  );
 }
 
 function corsOf(config: Config) {
@@ -146,20 +128,18 @@ function corsOf(config: Config) {
 /** The demo page and its files; what the assets do not have or do is an error like any other. */
 async function assetRoute(c: AppContext, assets: AppDeps["assets"]): Promise<Response> {
   const response = await assets(c.req.raw);
-  if (response.status === 404) throw new StepError("not_found", `There is no ${c.req.path}.`);
-  if (response.status === 405) return wrongMethod(c, "GET");
+  if (response.status === 404) return nothingAt(c);
+  if (response.status === 405) return wrongMethod(c, ["GET", "HEAD"]);
   return response;
 }
 
-/** Other methods of a known path: 405 with the right ones. */
-function allowOnly(app: Hono<AppEnv>, method: string, paths: readonly string[]): void {
-  for (const path of paths) {
-    app.all(path, (c) => wrongMethod(c, method));
-  }
+/** Answered rather than thrown: of a path that takes other methods this becomes 405. */
+function nothingAt(c: AppContext): Response {
+  return errorResponse(new StepError("not_found", `There is no ${c.req.path}.`));
 }
 
-function wrongMethod(c: AppContext, allow: string): Response {
-  return errorResponse(new StepError("method_not_allowed", `${c.req.path} takes ${allow}, not ${c.req.method}.`), {
-    allow,
-  });
+function wrongMethod(c: AppContext, allowed: readonly string[]): Response {
+  const allow = allowed.join(", ");
+  const error = new StepError("method_not_allowed", `${c.req.path} takes ${allow}, not ${c.req.method}.`);
+  return errorResponse(error, { allow });
 }

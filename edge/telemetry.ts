@@ -89,7 +89,7 @@ export class SessionTrace {
 
   record(event: StepEvent): void {
     this.#tokens += event.committed.length;
-    if (event.index === 0) {
+    if (event.call === 0) {
       const { queueMs, modelMs } = event.timing;
       const timing = { "foredraft.queue_ms": queueMs, "foredraft.model_ms": modelMs };
       this.#opening.set({ ...timing, "foredraft.cached_tokens": event.cachedTokens });

@@ -72,7 +72,7 @@ export type BundleShape = ModelShape &
   };
 
 /** A compiled bundle whose files are what its manifest says. */
-export interface Bundle {
+export interface EngineBundle {
   readonly name: string;
   readonly notice: string | null;
   readonly precision: Precision;
@@ -90,7 +90,7 @@ export interface Bundle {
 }
 
 /** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
-export async function readBundle(dir: string): Promise<Bundle> {
+export async function readBundle(dir: string): Promise<EngineBundle> {
   // Another precision of a bundle than its own lies beside it, with the precision in its name.
   const command = basename(dir).replace(/-(fp32|int8)$/, " --precision $1");
   const remedy = `compile it with: npm run bundle -- ${command}`;
@@ -152,7 +152,7 @@ async function checkFile(dir: string, entry: FileEntry, remedy: string): Promise
 }
 
 /** @param pages of the cache, which may hold less than the model's context */
-export function bundleInfo(bundle: Bundle, provider: string, pages: number): BundleInfo {
+export function bundleInfo(bundle: EngineBundle, provider: string, pages: number): BundleInfo {
   const { vocabSize, latticeHeads, topK } = bundle.shape;
   const { name: model, tokenizerHash, costs } = bundle;
   const contextTokens = Math.min(bundle.shape.contextTokens, pages * PAGE_TOKENS);

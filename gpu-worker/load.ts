@@ -1,7 +1,7 @@
 import { availableParallelism } from "node:os";
 import type { BundleInfo } from "../shared/engine.ts";
 import type { Grammars } from "../shared/grammar/grammars.ts";
-import { type Bundle, bundleInfo, readBundle } from "./bundle.ts";
+import { bundleInfo, type EngineBundle, readBundle } from "./bundle.ts";
 import { defaultCacheDir } from "./config.ts";
 import { readGrammars } from "./grammars.ts";
 import { GraphModel } from "./graph/model.ts";
@@ -25,7 +25,7 @@ export interface LoadOptions {
 const KV_LIMIT_BYTES = 2 * 2 ** 30;
 
 export interface LoadedModel {
-  readonly bundle: Bundle;
+  readonly bundle: EngineBundle;
   readonly info: BundleInfo;
   readonly model: Model;
   /** null: the bundle has none. */
@@ -43,7 +43,7 @@ export async function loadBundle(bundleDir: string, options: LoadOptions): Promi
   return { bundle, info: bundleInfo(bundle, provider, model.pages), model, neural, grammars };
 }
 
-async function loadModel(bundle: Bundle, options: LoadOptions): Promise<Model> {
+async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Model> {
   const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
   const { shape, basePath, headsPath, ropeFrequencies } = bundle;
   if (bundle.precision === "fp32") {

@@ -1,11 +1,11 @@
 import { createApi } from "./api/api.ts";
 import { type Config, readConfig } from "./config.ts";
-import { Drafting } from "./drafting.ts";
 import { SessionEngine } from "./engine/engine.ts";
 import { ModelProcess } from "./process/model-process.ts";
-import { Registration } from "./registration.ts";
-import { type GpuServer, startServer } from "./server.ts";
-import { startTracing } from "./tracing.ts";
+import { Drafting } from "./serve/drafting.ts";
+import { Registration } from "./serve/registration.ts";
+import { type GpuServer, startServer } from "./serve/server.ts";
+import { startTracing } from "./serve/tracing.ts";
 
 /** Running steps may take this long to end once the process is asked to stop, ms. */
 const GRACE_MS = 5_000;

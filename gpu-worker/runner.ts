@@ -5,14 +5,14 @@ import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
-import { LogitAdjuster } from "./adjust.ts";
-import { Constraint } from "./constraint.ts";
 import { CopySources, mixCopies } from "./copy-heads.ts";
-import { likeliestBeside, tokenLogProbs } from "./log-probs.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
-import { sampleToken } from "./sampler.ts";
-import { longestPath } from "./verify.ts";
+import { LogitAdjuster } from "./sampling/adjust.ts";
+import { Constraint } from "./sampling/constraint.ts";
+import { likeliestBeside, tokenLogProbs } from "./sampling/log-probs.ts";
+import { sampleToken } from "./sampling/sampler.ts";
+import { longestPath } from "./sampling/verify.ts";
 
 /** What a session keeps to for its whole life. */
 export type RunnerSpec = Pick<

@@ -2,6 +2,7 @@ import { createWriteStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { Agent, fetch } from "undici";
 import { diskFault } from "./disk.ts";
 import { Silence } from "./silence.ts";
 
@@ -17,7 +18,10 @@ export interface FetchOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Fetches `url` into `part`, continuing where an earlier try stopped. */
+/**
+ * Fetches `url` into `part`, continuing where an earlier try stopped. By undici itself: the one in Node 24 throws, where
+ * nobody can catch it, if a connection ends while its reader is busy (nodejs/undici#5360).
+ */
 export async function download(url: string, part: string, options: FetchOptions): Promise<void> {
   const { bytes, stallMs, onBytes, signal } = options;
   const have = await stat(part).then(
@@ -26,9 +30,12 @@ export async function download(url: string, part: string, options: FetchOptions)
   );
   if (have === bytes) return;
   const silence = new Silence();
+  // Its own: the one of the process may be Node's.
+  const dispatcher = new Agent();
   silence.expect(Math.min(CONNECT_MS, stallMs), "no answer");
   try {
     const response = await fetch(url, {
+      dispatcher,
       headers: have > 0 && have < bytes ? { range: `bytes=${have}-` } : {},
       signal: AbortSignal.any(signal ? [silence.signal, signal] : [silence.signal]),
     });
@@ -52,5 +59,6 @@ export async function download(url: string, part: string, options: FetchOptions)
     throw diskFault(error, part) ?? error;
   } finally {
     silence.stop();
+    await dispatcher.destroy();
   }
 }

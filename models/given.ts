@@ -76,5 +76,5 @@ export async function freeName(wanted: string, kind: string): Promise<string> {
 function costsOf({ layers, width, heads, kvHeads, headDim, ffn, vocabSize }: LlamaConfig): PassCosts {
   const perLayer = width * (2 * heads * headDim + 2 * kvHeads * headDim + 3 * ffn);
   const scale = (layers * perLayer + vocabSize * width) / 134e6;
-  return { pass: 6.5 * scale, row: 0.25 * scale, wanted: 0.08 * scale, context: 0.3 * scale, heads: 0 };
+  return { pass: 6.5 * scale, row: 0.3 * scale, wanted: 0.12 * scale, context: 0.41 * scale, heads: 0 };
 }

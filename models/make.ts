@@ -7,6 +7,7 @@ import { buildBase } from "./compile/base.ts";
 import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
+import { buildMedusaHeads, medusaHeads } from "./compile/medusa.ts";
 import { buildNeural } from "./compile/neural.ts";
 import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
@@ -49,6 +50,11 @@ export async function compile(
   const { folder } = source;
   const heads = folder === null || source.heads === null ? null : await readSafetensors(join(folder, source.heads));
   const info = heads === null ? NO_HEADS : headsInfo(heads);
+  if (heads !== null && medusaHeads(heads) !== null && precision !== "fp32") {
+    throw new Error(
+      `${source.name}: Medusa's heads have no integer form: its source.json has to say "precision": "fp32"`,
+    );
+  }
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
     await writeFile(join(dir, path), bytes);
@@ -135,7 +141,10 @@ async function compileHeads(
   put: Put,
   dir: string,
 ): Promise<FileEntry> {
-  if (precision === "fp32") return await put("heads.onnx", await buildHeads(llama, heads, topK));
+  if (precision === "fp32") {
+    const build = medusaHeads(heads) === null ? buildHeads : buildMedusaHeads;
+    return await put("heads.onnx", await build(llama, heads, topK));
+  }
   const path = "heads.safetensors";
   return { path, ...(await writeIntegerHeads(join(dir, path), llama, heads, topK)) };
 }

@@ -1,3 +1,4 @@
+import type { Tokens } from "../train/ngram/token-file.ts";
 import { type PackedBundle, promptsOf } from "./own-pack.ts";
 
 const PROMPTS = 6;
@@ -20,7 +21,7 @@ export async function comparePacks(
   url: string,
   model: string,
   packs: readonly (string | null)[],
-  tokens: Uint16Array,
+  tokens: Tokens,
   signal: AbortSignal,
 ): Promise<Compared[]> {
   const totals = packs.map(() => ({ tokens: 0, steps: 0, ms: 0 }));

@@ -6,7 +6,7 @@ import { ROOT } from "./paths.ts";
 const DOCS = join(ROOT, "docs");
 
 /** The pages of the guide in the order they are best read. */
-const ORDER = ["api", "errors", "deploy", "architecture", "algorithm", "protocol", "engine", "glossary"];
+const ORDER = ["api", "errors", "deploy", "architecture", "algorithm", "protocol", "engine", "measured", "glossary"];
 
 /**
  * docs/*.md as pages beside the demo: path among the assets -> HTML. Links between them work, those to other files of

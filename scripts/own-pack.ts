@@ -10,7 +10,7 @@ import { MAX_TRAINED_ORDER } from "../train/ngram/counts.ts";
 import { writePack } from "../train/ngram/pack.ts";
 import { type Perplexity, perplexityOf } from "../train/ngram/perplexity.ts";
 import { loadTokenizer, tokenFileOf } from "../train/ngram/text-source.ts";
-import { readTokenFile, SEPARATOR } from "../train/ngram/token-file.ts";
+import { readTokenFile, separatorOf, type Tokens } from "../train/ngram/token-file.ts";
 import { trainTable } from "../train/ngram/train.ts";
 
 /** The end of a text that its pack is not trained on but measured with. */
@@ -25,7 +25,7 @@ export interface PackedBundle {
   /** The bundle's own choice; null: it had no pack. */
   readonly other: string | null;
   /** Tokens of the text's end, which the pack has not seen. */
-  readonly heldOut: Uint16Array;
+  readonly heldOut: Tokens;
   /** Of the pack on `heldOut`. */
   readonly perplexity: Perplexity;
 }
@@ -125,12 +125,12 @@ async function make(
 }
 
 /** Prompts from all over a text: [count] token ids, none across the end of a document. */
-export function promptsOf(tokens: Uint16Array, count: number, length: number): number[][] {
+export function promptsOf(tokens: Tokens, count: number, length: number): number[][] {
   const prompts: number[][] = [];
   for (let i = 0; i < count; i++) {
     const at = Math.floor((i * tokens.length) / count);
     const rest = tokens.subarray(at, at + length);
-    const end = rest.indexOf(SEPARATOR);
+    const end = rest.indexOf(separatorOf(tokens));
     const prompt = [...(end < 0 ? rest : rest.subarray(0, end))];
     if (prompt.length >= Math.min(8, length)) prompts.push(prompt);
   }

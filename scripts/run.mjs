@@ -22,11 +22,11 @@ const programs = {
   deploy: ["scripts/deploy.ts"],
   keys: ["scripts/keys.ts"],
   check: ["scripts/check.ts"],
-  bench: ["bench/cli.ts"],
-  data: ["bench/data/cli.ts"],
-  eval: ["bench/eval/cli.ts"],
-  tune: ["bench/tune-cli.ts"],
-  report: ["bench/report/cli.ts"],
+  bench: ["bench/commands/bench.ts"],
+  data: ["bench/commands/data.ts"],
+  eval: ["bench/commands/eval.ts"],
+  tune: ["bench/commands/tune.ts"],
+  report: ["bench/commands/report.ts"],
   ngram: ["train/ngram/cli.ts"],
   bundle: ["models/cli.ts"],
   adapt: ["adapt/cli.ts"],
@@ -129,10 +129,10 @@ function findNode() {
   const locked = join(bin, "node");
   if (existsSync(locked) && process.platform === "linux" && process.arch === "x64") return locked;
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
-  if (major >= 24 || (major === 22 && minor >= 18)) return process.execPath;
+  if (major >= 24 || (major === 22 && minor >= 19)) return process.execPath;
   fail(
     `This machine (${process.platform}-${process.arch}) has Node ${process.versions.node}; ` +
-      "foredraft needs Node 22.18 or newer here (24 is best). Only on linux-x64 does it bring its own.",
+      "foredraft needs Node 22.19 or newer here (24 is best). Only on linux-x64 does it bring its own.",
   );
 }
 

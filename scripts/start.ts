@@ -146,7 +146,7 @@ function variable(name: string, option: string | undefined): Record<string, stri
   return value === undefined ? {} : { [name]: value };
 }
 
-interface Bundle {
+interface BundleFolder {
   readonly name: string;
   readonly dir: string;
 }
@@ -172,9 +172,9 @@ function givenOrName(model: string, count: number): string {
 }
 
 /** Those asked for, at least one. */
-async function obtainBundles(asked: readonly string[]): Promise<[Bundle, ...Bundle[]]> {
+async function obtainBundles(asked: readonly string[]): Promise<[BundleFolder, ...BundleFolder[]]> {
   const first = await obtainBundle(asked[0]);
-  const bundles: [Bundle, ...Bundle[]] = [first];
+  const bundles: [BundleFolder, ...BundleFolder[]] = [first];
   for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
   const names = bundles.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
@@ -183,7 +183,7 @@ async function obtainBundles(asked: readonly string[]): Promise<[Bundle, ...Bund
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
-async function obtainBundle(asked: string | undefined): Promise<Bundle> {
+async function obtainBundle(asked: string | undefined): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
   const bar = progressBar(isGiven(model) ? "" : model);
   const { signal } = stopping;
@@ -207,7 +207,7 @@ async function obtainBundle(asked: string | undefined): Promise<Bundle> {
 }
 
 /** The bundle with a pack of the user's own text. */
-async function packedBundle({ dir }: Bundle, file: string): Promise<PackedBundle> {
+async function packedBundle({ dir }: BundleFolder, file: string): Promise<PackedBundle> {
   const bar = progressBar(file);
   try {
     return await bundleWithPack(dir, file, bar.update);

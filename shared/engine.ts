@@ -194,6 +194,6 @@ export interface CancelSignal {
 
 /** The seam between decoding and the model. Rejects with StepError. */
 export interface StepEngine {
-  /** `ahead` is asked of engines that can draft. */
+  /** `ahead` is asked once the engine is reached, of those that can draft. */
   open(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<StepSession>;
 }

@@ -83,7 +83,7 @@ export interface PausedMessage {
   readonly type: "paused";
   readonly end: RunEnd;
 }
-/** The answer takes time, but somebody works on it: sent about once a second. */
+/** The answer takes time, but somebody works on it: sent about twice a second. */
 export interface AliveMessage {
   readonly type: "alive";
 }

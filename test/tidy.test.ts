@@ -112,7 +112,7 @@ describe("imports", () => {
 
   test("of models/ and train/ do not reach the servers", () => {
     const both = ["models/", "shared/", "node:"];
-    const compiler = ["@huggingface/", "onnx-proto", "cli-progress", "fs-native-extensions", "tar", "zod"];
+    const compiler = ["@huggingface/", "onnx-proto", "cli-progress", "fs-native-extensions", "tar", "undici", "zod"];
     expect(importsAgainst("models/", [...both, ...compiler])).toEqual([]);
     expect(importsAgainst("train/", [...both, "train/", "@huggingface/"])).toEqual([]);
   });

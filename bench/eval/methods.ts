@@ -1,15 +1,12 @@
+import { planDraft } from "../../edge/completion/draft-plan.ts";
+import { type SpeculationParams, speculationOf } from "../../edge/openai/params.ts";
+import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import type { Calibration } from "../../shared/rescore/calibration.ts";
-import {
-  RESCORER_TYPES,
-  type RescorerSpec,
-  type RescorerType,
-  rescorerModule,
-  rescorerSpec,
-} from "../../shared/rescore/index.ts";
+import { RESCORER_TYPES, type RescorerSpec, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
 import type { RescorerModule } from "../../shared/rescore/module.ts";
-import type { ParamName } from "../../shared/rescore/params.ts";
+import type { ParamName, Params } from "../../shared/rescore/params.ts";
 
 /** How a method drafts; everything else about decoding is the same for all. */
 export type DraftSpec =
@@ -62,29 +59,46 @@ export interface MethodOptions {
  * `lm`, for no prompt where it is usual; `heads`, for no n-gram model either; and at the end `@<pack>`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
-  const { draft, nodes = LIMITS.draftNodes, ...size } = parseDraft(name, manifest, options);
-  return { name, draft, ...size, maxNodes: Math.min(nodes, options.maxNodes ?? LIMITS.draftNodes) };
+  return { name, ...parseDraft(name, manifest, options) };
 }
 
-type Parsed = Pick<Method, "draft" | "heads" | "topK"> & { readonly nodes?: number };
+type Parsed = Omit<Method, "name">;
 
 function parseDraft(name: string, manifest: BundleManifest, options: MethodOptions): Parsed {
   const heads = Math.min(options.heads ?? manifest.latticeHeads, manifest.latticeHeads);
   const topK = Math.min(options.topK ?? manifest.topK, manifest.topK);
-  if (name === "ar") return { nodes: 0, draft: { type: "plain" }, heads: 0, topK: 1 };
-  if (name === "prompt-lookup") return { draft: { type: "prompt-lookup" }, heads: 0, topK: 1 };
-  const lattice = /^0gram-(\d+)best$/.exec(name);
-  if (lattice !== null) {
-    const pBest = inRange(name, "p", Number(lattice[1]), 1, LIMITS.pBest);
-    const draft = { type: "ngram", order: 2, alpha: 0, pBest, prompt: false, pack: null, calibration: null } as const;
-    return { draft, heads, topK };
-  }
+  const maxNodes = options.maxNodes ?? LIMITS.draftNodes;
+  if (name === "ar") return { draft: { type: "plain" }, heads: 0, topK: 1, maxNodes: 0 };
+  if (name === "prompt-lookup") return { draft: { type: "prompt-lookup" }, heads: 0, topK: 1, maxNodes };
   const oracle = /^oracle-(\d+)$/.exec(name);
   if (oracle !== null) {
     const columns = inRange(name, "k", Number(oracle[1]), 1, LIMITS.topK);
-    return { draft: { type: "oracle", topK: Math.min(columns, topK) }, heads, topK };
+    return { draft: { type: "oracle", topK: Math.min(columns, topK) }, heads, topK, maxNodes };
   }
-  return { ...refined(name, manifest, options), heads, topK };
+  const { rescorer, nodes } = askedOf(name, options);
+  return planned(name, manifest, options, {
+    ...SERVED,
+    heads,
+    topK,
+    maxNodes: Math.min(nodes ?? maxNodes, maxNodes),
+    rescorer,
+  });
+}
+
+/** What a request without wishes asks for. */
+const SERVED: SpeculationParams = speculationOf({});
+
+/** Drafts as the served API would for a request that asks the same. */
+function planned(name: string, manifest: BundleManifest, options: MethodOptions, asked: SpeculationParams): Parsed {
+  const calibration = options.calibration ?? manifest.calibration ?? null;
+  try {
+    const drafted = { own: null, predicted: false, allowed: null };
+    const { heads, topK, maxNodes, rescorer, pack } = planDraft(asked, { ...manifest, calibration }, drafted);
+    const { calibrated } = rescorerModule(rescorer.type);
+    return { draft: { ...rescorer, pack, calibration: calibrated ? calibration : null }, heads, topK, maxNodes };
+  } catch (error) {
+    throw error instanceof StepError ? new Error(`method "${name}": ${error.message}`) : error;
+  }
 }
 
 /** The rescorer that a method's name begins with, if it is one's. */
@@ -92,31 +106,27 @@ export function rescorerOf(name: string): RescorerType | null {
   return RESCORER_TYPES.find((type) => type === name.split(/[-@]/)[0]) ?? null;
 }
 
-function refined(name: string, manifest: BundleManifest, options: MethodOptions): Pick<Parsed, "draft" | "nodes"> {
+/** What a method's name asks of the rescorer, and how many nodes; null: as many as may be. */
+function askedOf(name: string, options: MethodOptions) {
+  const lattice = /^0gram-(\d+)best$/.exec(name);
+  if (lattice !== null) {
+    const pBest = inRange(name, "p", Number(lattice[1]), 1, LIMITS.pBest);
+    const params = { order: 2, alpha: 0, pBest, prompt: false };
+    return { rescorer: { type: "ngram" as const, model: null, params, memory: false }, nodes: null };
+  }
   const type = rescorerOf(name);
   if (type === null) throw new Error(`unknown method "${name}"`);
-  const module = rescorerModule(type);
-  const calibration = options.calibration ?? manifest.calibration ?? null;
-  const missing = module.needs({ ...manifest, calibration });
-  if (missing !== null) throw new Error(`method "${name}": bundle ${manifest.name} has no ${missing}`);
+  const { calibrated, paramsSchema } = rescorerModule(type);
   const [settings, packName] = name.slice(type.length).split(/@(.*)/);
-  const { number, headsOnly, ...named } = namedSettings(name, settings!, module);
-  const usual = module.defaults(manifest);
-  const order = module.calibrated ? (usual.order ?? 2) : (number ?? usual.order ?? 2);
-  const wanted = options.alpha ?? usual.alpha ?? 0;
-  // A bundle without packs still has its prompts' own n-grams, which weigh nothing else.
-  const unweighted = wanted === 0 && packName === undefined;
-  const without = module.calibrated
-    ? unweighted || manifest.packs.length === 0
-    : unweighted && manifest.packs.length === 0;
-  const pack =
-    module.usesPack && !headsOnly && !without ? findPack(name, order, manifest, packName ?? options.pack) : null;
-  const alpha = module.usesPack && pack === null ? 0 : wanted;
-  const spec = rescorerSpec(type, { ...usual, order, alpha, ...named });
-  return {
-    draft: { ...spec, pack, calibration: module.calibrated ? calibration : null },
-    ...(module.calibrated && number !== null ? { nodes: number } : {}),
+  const { number, headsOnly, ...named } = namedSettings(name, settings!, rescorerModule(type));
+  const alpha = headsOnly ? 0 : options.alpha;
+  const params: Params = {
+    ...("prompt" in paramsSchema.shape ? named : {}),
+    ...(calibrated || number === null ? {} : { order: number }),
+    ...(alpha === null ? {} : { alpha }),
   };
+  const model = "order" in paramsSchema.shape ? (packName ?? options.pack) : null;
+  return { rescorer: { type, model, params, memory: false }, nodes: calibrated ? number : null };
 }
 
 /** What follows the type in a method's name; switches are on in a rescorer that is calibrated for them, else off. */
@@ -150,27 +160,4 @@ function namedSettings(name: string, settings: string, { paramsSchema, calibrate
 function inRange(name: string, field: string, value: number, low: number, high: number): number {
   if (value < low || value > high) throw new Error(`method "${name}": ${field} must be ${low}..${high}`);
   return value;
-}
-
-/**
- * The pack asked for by name; otherwise one of just this order, the bundle's default first, otherwise
- * the lowest order above it: an order-2 model cut out of an order-4 pack is a little worse than its own.
- */
-function findPack(method: string, order: number, manifest: BundleManifest, wanted: string | null): PackEntry {
-  if (wanted !== null) {
-    const named = manifest.packs.find((pack) => pack.name === wanted);
-    if (named !== undefined) return named;
-    throw new Error(`bundle ${manifest.name} has no pack "${wanted}"; it has: ${packNames(manifest)}`);
-  }
-  const preferred = manifest.defaults.rescorer.model;
-  const able = manifest.packs
-    .filter((pack) => pack.order >= order)
-    .toSorted((a, b) => a.order - b.order || Number(b.name === preferred) - Number(a.name === preferred));
-  const best = able[0];
-  if (best === undefined) throw new Error(`method "${method}": bundle ${manifest.name} has: ${packNames(manifest)}`);
-  return best;
-}
-
-function packNames(manifest: BundleManifest): string {
-  return manifest.packs.map((pack) => `${pack.name} (order ${pack.order})`).join(", ") || "no pack";
 }

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { type Bundle, Bundles } from "../../edge/text/bundles.ts";
+import { Bundles, type TextBundle } from "../../edge/text/bundles.ts";
 import { Detokenizer } from "../../edge/text/detokenize.ts";
 import { readBundle } from "../../gpu-worker/bundle.ts";
 import type { NeuralModel } from "../../gpu-worker/neural.ts";
@@ -16,6 +16,8 @@ export interface LoadedBundle {
   readonly manifest: BundleManifest;
   readonly text: EvalText;
   packs(methods: readonly Method[]): Promise<Packs>;
+  /** Throws an Error where the bundle has none of that name. */
+  pack(name: string): Promise<NgramModel>;
   /** The local rescorer, for replays; null where no method needs it. The caller releases it. */
   neural(methods: readonly Method[]): Promise<NeuralModel | null>;
 }
@@ -36,6 +38,11 @@ export async function loadBundle(bundleDir: string, name: string): Promise<Loade
       }
       return packs;
     },
+    async pack(wanted) {
+      const entry = manifest.packs.find((one) => one.name === wanted);
+      if (entry === undefined) throw new Error(`bundle ${manifest.name} has no pack "${wanted}"`);
+      return await bundles.pack(manifest, entry);
+    },
     async neural(methods) {
       if (!methods.some(({ draft }) => draft.type === "neural")) return null;
       const { neuralPath } = await readBundle(bundleDir);
@@ -52,7 +59,7 @@ async function readOrNull(path: string): Promise<Uint8Array<ArrayBuffer> | null>
   }
 }
 
-function bundleText({ manifest, tokenizer, chatPrompt }: Bundle): EvalText {
+function bundleText({ manifest, tokenizer, chatPrompt }: TextBundle): EvalText {
   return {
     prompt(text) {
       const tokens = tokenizer.encodeMarked(text);

@@ -1,5 +1,5 @@
-import { tokenLogProbs } from "../../gpu-worker/log-probs.ts";
 import { type Model, PAGE_TOKENS } from "../../gpu-worker/model.ts";
+import { tokenLogProbs } from "../../gpu-worker/sampling/log-probs.ts";
 import type { LogProb, TokenId } from "../../shared/ids.ts";
 
 /** Nodes of the pass that verifies a target as a draft, where the target itself is shorter. */

@@ -7,7 +7,7 @@ import { type Counters, countEntropy, countRepetition, countStep, firstPath, ste
 /** Counts one event of the decode loop; the prefill's token is output but no step. */
 export function countEvent(into: Counters, event: StepEvent): void {
   const kept = event.committed.length;
-  if (event.index === 0) into.outputTokens += kept;
+  if (event.call === 0) into.outputTokens += kept;
   else if (event.verified !== null) {
     countStep(into, stepRecord(event.verified.tree, event.verified.accepted.length, kept));
   }

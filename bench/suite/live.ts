@@ -1,7 +1,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { loadBundle as loadModel } from "../../gpu-worker/load.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
 import type { Model as BaseModel } from "../../gpu-worker/model.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { fileOfSet } from "../data/files.ts";
@@ -41,7 +41,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   const bundle = await loadBundle(bundleDir, options.bundle);
   const threads = options.threads ?? availableParallelism();
   const settings = { threads, provider: options.provider };
-  const engine = await createLocalEngine(bundleDir, settings);
+  const engine = await createInProcessEngine(bundleDir, settings);
   const model: Model = { engine, manifest: bundle.manifest, text: bundle.text, neural: null };
   const names = availableMethods(options.methods ?? LIVE_METHODS, bundle.manifest);
   const methods = names.map((name) => suiteMethod(name, "", bundle.manifest, null));

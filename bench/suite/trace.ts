@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { fileOfSet } from "../data/files.ts";
 import { liveCases, type Model } from "../eval/cases.ts";
@@ -35,7 +35,7 @@ export async function traceStage(options: SuiteOptions): Promise<void> {
   }
   const bundleDir = await ensureBundle(options.bundle);
   const { manifest, text } = await loadBundle(bundleDir, options.bundle);
-  const engine = await createLocalEngine(bundleDir, options.threads === null ? {} : { threads: options.threads });
+  const engine = await createInProcessEngine(bundleDir, options.threads === null ? {} : { threads: options.threads });
   await mkdir(options.traces, { recursive: true });
   const bar = new Progress(jobs.reduce((sum, job) => sum + job.rows.length, 0));
   let tokens = 0;

@@ -1,3 +1,4 @@
+import { blend } from "../../shared/decode/placement.ts";
 import type { Load, PassCosts, StepEngine } from "../../shared/engine.ts";
 import { afterFailure, CLOSED, stateOf } from "./circuit.ts";
 import { KnownPrefixes } from "./prefixes.ts";
@@ -13,6 +14,7 @@ export class Member {
   #costs: PassCosts | null = null;
   #fresh = 0;
   #circuit = CLOSED;
+  #reachedMs: number | null = null;
 
   constructor(url: string, engine: StepEngine) {
     this.url = url;
@@ -28,6 +30,15 @@ export class Member {
       knownTokens: this.prefixes.tokens(marks),
       state: this.#state(now),
     };
+  }
+
+  /** How long it takes to reach it, as seen lately, ms; null before it was. */
+  get reachedMs(): number | null {
+    return this.#reachedMs;
+  }
+
+  reached(ms: number): void {
+    this.#reachedMs = blend(this.#reachedMs, ms);
   }
 
   sent(): void {
@@ -62,6 +73,11 @@ export class Member {
     this.#load = null;
     this.#fresh = 0;
     this.prefixes.forget();
+  }
+
+  /** Another one was reached while it showed nothing for `silentMs`: it may hang, or only pause. */
+  silent(now: number, silentMs: number): void {
+    this.#circuit = afterFailure(this.#circuit, now, silentMs);
   }
 
   /** One session finds out whether it is back, which may take long where it hangs; the others take it to be down. */

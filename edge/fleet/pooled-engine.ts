@@ -1,5 +1,6 @@
 import type { Ahead, CancelSignal, OpenSpec, StepEngine, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
+import { AllFailed, firstOf, patienceFor, type Race } from "./hedge.ts";
 import { Member } from "./member.ts";
 import { marksOf } from "./prefixes.ts";
 import { rank } from "./rank.ts";
@@ -37,6 +38,17 @@ const LONGEST_ROUND_PAUSE_MS = 4_000;
 const GONE: ReadonlySet<ErrorCode> = new Set(["engine_unavailable", "engine_lost"]);
 /** How long a new session waits for one, ms. */
 const OPENING_MS = 2_000;
+
+/** What is opened at one gpu-worker. */
+interface Opening {
+  readonly spec: OpenSpec;
+  /** Of its prompt (prefixes.ts). */
+  readonly marks: readonly number[];
+  readonly signal: CancelSignal;
+  readonly ahead: Ahead | undefined;
+  /** Called once the gpu-worker is reached. */
+  readonly reached: () => void;
+}
 
 interface Patience {
   readonly ms: number;
@@ -85,35 +97,55 @@ export class PooledEngine implements StepEngine {
   }
 
   /**
-   * Tries every gpu-worker once. Rejects with the error of the one that was the likeliest to do it, or of one that is only
-   * busy, as it knows when to come again.
+   * Tries every gpu-worker once: the next where one fails, or is not reached in a few times its usual time. Rejects with
+   * the error of the one that was the likeliest to do it, or of one that is only busy, as it knows when to come again.
    */
   async #round(spec: OpenSpec, signal: CancelSignal, ahead?: Ahead): Promise<Placed> {
     const { now, random } = this.#options;
     const members = await this.#current(signal);
     const marks = marksOf(`${spec.model} ${spec.tenant}`, spec.prompt);
     const candidates = members.map((member) => member.candidate(marks, now()));
-    let refusal: StepError | null = null;
-    for (const url of rank(candidates, spec.prompt.length, random)) {
-      const member = this.#members.get(url)!;
-      const sentAt = now();
-      try {
-        member.sent();
-        const session = await member.engine.open(spec, signal, ahead);
-        member.told(session.opened, now(), session.bundle.costs);
-        member.prefixes.note(marks);
-        return { member, session };
-      } catch (error) {
-        if (!isElsewhere(error)) {
-          member.unsent();
-          throw error;
-        }
-        if (error.code === "engine_unavailable" || error.code === "engine_lost") member.failed(now(), now() - sentAt);
-        else member.answered();
-        if (refusal === null || (error.code === "overloaded" && refusal.code !== "overloaded")) refusal = error;
-      }
+    const ranked = rank(candidates, spec.prompt.length, random).map((url) => this.#members.get(url)!);
+    const usual = members.flatMap(({ reachedMs }) => reachedMs ?? []);
+    // One that was never reached is taken to be no further away than the others.
+    const patienceMs = ({ reachedMs }: Member) =>
+      patienceFor(reachedMs ?? (usual.length > 0 ? Math.max(...usual) : null));
+    const race: Race<Member, Placed> = {
+      start: (member, own, reached) => this.#open(member, { spec, marks, signal: own, ahead, reached }),
+      patienceMs,
+      mayBeElsewhere: isElsewhere,
+      overtaken: (member, silentMs) => {
+        // Whoever gives up earlier tells nothing of it.
+        if (silentMs !== null && silentMs >= patienceMs(member)) member.silent(now(), silentMs);
+      },
+      discard: ({ session }) => session.close(),
+      now,
+    };
+    try {
+      return await firstOf(ranked, race, signal);
+    } catch (error) {
+      throw error instanceof AllFailed ? refusalOf(error.errors) : error;
     }
-    throw refusal ?? noEngine();
+  }
+
+  async #open(member: Member, { spec, marks, signal, ahead, reached }: Opening): Promise<Placed> {
+    const { now } = this.#options;
+    const sentAt = now();
+    member.sent();
+    try {
+      const session = await member.engine.open(spec, signal, (known) => {
+        member.reached(now() - sentAt);
+        reached();
+        return ahead?.(known) ?? null;
+      });
+      member.told(session.opened, now(), session.bundle.costs);
+      member.prefixes.note(marks);
+      return { member, session };
+    } catch (error) {
+      if (signal.aborted) member.unsent();
+      else note(member, error, now(), now() - sentAt);
+      throw error;
+    }
   }
 
   async #current(signal: CancelSignal): Promise<Member[]> {
@@ -125,6 +157,19 @@ export class PooledEngine implements StepEngine {
       return member;
     });
   }
+}
+
+/** What an error that a gpu-worker was opened with says of it. */
+function note(member: Member, error: unknown, now: number, costMs: number): void {
+  if (!isElsewhere(error)) member.unsent();
+  else if (GONE.has(error.code)) member.failed(now, costMs);
+  else member.answered();
+}
+
+/** Of several gpu-workers' errors, the likeliest one's, or the first that is only busy. */
+function refusalOf(errors: readonly unknown[]): StepError {
+  const refusals = errors.filter(isElsewhere);
+  return refusals.find(({ code }) => code === "overloaded") ?? refusals[0] ?? noEngine();
 }
 
 function isElsewhere(error: unknown): error is StepError {

@@ -7,7 +7,7 @@ import { CERTAIN, type DraftTree, EMPTY_TREE } from "../../shared/draft-tree.ts"
 import type { BundleInfo, CancelSignal, Load, OpenSpec, StepResult, StepSession } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import type { TokenId } from "../../shared/ids.ts";
-import { cancelled } from "../step-link.ts";
+import { cancelled } from "../engine/link.ts";
 import type { Member } from "./member.ts";
 
 /** An opened session, and where. */
@@ -66,6 +66,11 @@ export class ResumingSession implements DraftingSession {
     return canDraft(session) ? session.roundTripMs : null;
   }
 
+  get running(): boolean {
+    const { session } = this.#placed;
+    return canDraft(session) && session.running;
+  }
+
   get load(): Load {
     const { session } = this.#placed;
     return canDraft(session) ? session.load : session.opened.load;
@@ -114,7 +119,7 @@ export class ResumingSession implements DraftingSession {
         progress.state = { committed: progress.state.committed + committed.length, finish };
         if (session.load !== load) this.#resumption.told(this.#placed, session);
         load = session.load;
-        yield { ...value, index: progress.blocks++ };
+        yield { ...value, call: progress.blocks++ };
       }
     } finally {
       await blocks.return(null);
@@ -175,7 +180,7 @@ function resumedBlock({ limits, verified }: RunRequest, progress: Progress, resu
   const { state, committed } = advance(progress.state, limits, EMPTY_TREE, result);
   progress.state = state;
   return {
-    index: progress.blocks++,
+    call: progress.blocks++,
     committed,
     runnersUp: result.runnersUp,
     drafted: 0,

@@ -2,7 +2,7 @@ import { StepError } from "../../shared/errors.ts";
 import type { Config } from "../config.ts";
 import type { Keys } from "../keys/keys.ts";
 import { isStoredKey, type KeyRecord, keyId } from "../keys/record.ts";
-import { sha256Hex } from "../text/bundles.ts";
+import { sha256Hex } from "../sha256.ts";
 
 /** Who calls. Holds no key, only what was made of its hash. */
 export interface Caller {

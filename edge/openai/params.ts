@@ -23,7 +23,7 @@ export type Input =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "tokens"; readonly tokens: readonly number[] };
 
-/** `speculation` as sent; null where the bundle's default holds (speculation.ts resolves it). */
+/** `speculation` as sent; null where the bundle's default holds (completion/draft-plan.ts resolves it). */
 export interface SpeculationParams {
   readonly enabled: boolean;
   readonly heads: number | null;

@@ -32,7 +32,7 @@ export class DecodeStats {
   record(event: StepEvent, { kept = event.committed.length, sharesPrompt = false } = {}): void {
     this.tokens += kept;
     this.queueMs += event.timing.queueMs;
-    if (event.index === 0) {
+    if (event.call === 0) {
       if (!sharesPrompt) this.cachedTokens += event.cachedTokens;
       this.prefillMs += event.timing.modelMs + event.timing.engineMs;
       return;

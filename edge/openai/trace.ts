@@ -10,7 +10,7 @@ export function traceOf(table: TokenTable, event: StepEvent, step: TextStep): St
   const { tree, accepted: path } = event.verified ?? { tree: EMPTY_TREE, accepted: [] };
   const accepted = new Set(path);
   return {
-    step: event.index,
+    step: event.call,
     accepted: step.pieces.filter((p) => p.kind === "accepted").map((p) => p.text),
     bonus: step.pieces.find((p) => p.kind === "bonus")?.text ?? null,
     drafted: Array.from(tree.tokens, (id, node) => ({

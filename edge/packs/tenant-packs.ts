@@ -3,7 +3,7 @@ import type { BundleManifest } from "../../shared/manifest.ts";
 import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { invalid } from "../openai/check.ts";
-import { sha256Hex } from "../text/bundles.ts";
+import { sha256Hex } from "../sha256.ts";
 import type { PackStore, StoredPack } from "./pack-store.ts";
 
 /** What an uploaded file must fit to. */

@@ -1,6 +1,8 @@
 import { LIMITS } from "../../shared/limits.ts";
-import { Completion } from "../complete.ts";
-import type { DecodingOptions } from "../decoding.ts";
+import { Completion } from "../completion/complete.ts";
+import type { DecodingOptions } from "../completion/decoding.ts";
+import { type Prepared, prepare, type Tenant } from "../completion/prepare.ts";
+import { Responding } from "../completion/respond.ts";
 import { tenantOf } from "../http/auth.ts";
 import { readJson } from "../http/body.ts";
 import { asStepError, type ErrorBody, errorBody, isFault } from "../http/errors.ts";
@@ -13,8 +15,6 @@ import { type CompletionParams, parseChat, parseCompletion } from "../openai/par
 import { parseResponse, type ResponseParams } from "../openai/response-params.ts";
 import { serverTiming } from "../openai/responses.ts";
 import { TenantPacks } from "../packs/tenant-packs.ts";
-import { type Prepared, prepare, type Tenant } from "../prepare.ts";
-import { Responding } from "../respond.ts";
 import type { AppContext, Services } from "../services.ts";
 import { RequestTrace } from "../telemetry.ts";
 

@@ -1,11 +1,11 @@
 import * as z from "zod";
 import { LIMITS } from "../../shared/limits.ts";
+import { tokenize } from "../completion/prepare.ts";
 import { readJson } from "../http/body.ts";
 import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";
 import { parseChat, parseCompletion } from "../openai/params.ts";
 import { checkTokens } from "../openai/sizes.ts";
-import { tokenize } from "../prepare.ts";
 import type { AppContext, Services } from "../services.ts";
 import { Detokenizer, tokenText } from "../text/detokenize.ts";
 

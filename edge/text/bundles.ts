@@ -4,11 +4,12 @@ import { LIMITS } from "../../shared/limits.ts";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../../shared/manifest.ts";
 import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
+import { sha256Hex } from "../sha256.ts";
 import { type ChatPrompt, createChatPrompt } from "./chat-template.ts";
 import { createTokenizer, type TextTokenizer } from "./tokenizer.ts";
 
 /** What the edge needs of a bundle. */
-export interface Bundle {
+export interface TextBundle {
   readonly manifest: BundleManifest;
   readonly tokenizer: TextTokenizer;
   readonly grammars: Grammars;
@@ -30,7 +31,7 @@ export class Bundles {
   readonly names: readonly string[];
   readonly #read: ReadFile;
   readonly #manifests = new Map<string, BundleManifest>();
-  readonly #bundles = new Map<string, Bundle>();
+  readonly #bundles = new Map<string, TextBundle>();
   readonly #packs = new Map<string, NgramModel>();
 
   /** `names`: the first is the default model. */
@@ -55,7 +56,7 @@ export class Bundles {
   }
 
   /** Throws as `manifest` does, and "engine_unavailable" where a file differs from its manifest. */
-  async bundle(name: string | null): Promise<Bundle> {
+  async bundle(name: string | null): Promise<TextBundle> {
     const manifest = await this.manifest(name);
     const kept = this.#bundles.get(manifest.name);
     if (kept !== undefined) return kept;
@@ -65,7 +66,7 @@ export class Bundles {
     const { chatTemplate } = manifest;
     const chatPrompt = chatTemplate === null ? null : createChatPrompt(chatTemplate, tokenizer, names);
     const grammars = new Grammars(tokenizer, manifest.eosTokens);
-    const bundle: Bundle = { manifest, tokenizer, grammars, chatPrompt };
+    const bundle: TextBundle = { manifest, tokenizer, grammars, chatPrompt };
     this.#bundles.set(manifest.name, bundle);
     return bundle;
   }
@@ -103,9 +104,4 @@ function checkManifest(value: unknown, name: string): BundleManifest {
     throw new StepError("engine_unavailable", `The manifest of model '${name}' is of another version or model.`);
   }
   return manifest;
-}
-
-export async function sha256Hex(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
-  return Array.from(digest, (b) => b.toString(16).padStart(2, "0")).join("");
 }

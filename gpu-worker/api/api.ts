@@ -5,9 +5,9 @@ import { readConfig } from "../../edge/config.ts";
 import type { StepEngine } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import type { Tracing } from "../../shared/telemetry/tracing.ts";
-import type { Metrics } from "../metrics.ts";
-import type { Drafts, Served } from "../served.ts";
-import { ServedSession } from "../served-session.ts";
+import type { Metrics } from "../serve/metrics.ts";
+import type { Drafts, Served } from "../serve/served.ts";
+import { ServedSession } from "../serve/served-session.ts";
 
 export interface ApiOptions {
   readonly engine: Served;

@@ -4,6 +4,9 @@ const FREE = 0;
 const USED = 1;
 const CACHED = 2;
 
+/** Share of the memory touched that may lie free before no more is: those who want neighbours find some. */
+const MOST_SPARE = 0.25;
+
 /**
  * The pages of the cache: who holds them, and what those hold that nobody does. A page with a key holds tokens that
  * follow from the key alone (prefix.ts); it is shared read-only while used and, once nobody uses it, kept until its
@@ -18,6 +21,8 @@ export class PagePool {
   /** Cached pages, the least recently used first. */
   readonly #idle = new Set<number>();
   #free: number;
+  /** Pages from here on have never been taken: the system has not given them any memory yet. */
+  #reach = 0;
   /** Where to look for the next free page. */
   #cursor = 0;
 
@@ -56,6 +61,7 @@ export class PagePool {
     const pages: number[] = [];
     for (let next = after; pages.length < count; ) {
       next = this.#freePage(next + 1);
+      this.#reach = Math.max(this.#reach, next + 1);
       this.#state[next] = USED;
       this.#users[next] = 1;
       this.#free--;
@@ -105,13 +111,21 @@ export class PagePool {
     this.#idle.clear();
     this.#state.fill(FREE);
     this.#free = this.size;
+    this.#reach = 0;
+    this.#cursor = 0;
   }
 
-  /** `wanted` if it is free, else a free one, else a cached one, emptied. */
+  /**
+   * `wanted` if it is free, else a free one, else a cached one, emptied. Memory is touched for the first time only where
+   * little of what was touched before is free, so that it grows with what is held and not with what has been.
+   */
   #freePage(wanted: number): number {
     if (this.#free === 0) return this.#evict();
-    if (wanted < this.size && this.#state[wanted] === FREE) return wanted;
-    while (this.#state[this.#cursor] !== FREE) this.#cursor = (this.#cursor + 1) % this.size;
+    const spare = this.#reach - (this.size - this.#free);
+    const grows = spare <= this.#reach * MOST_SPARE;
+    if (wanted < (grows ? this.size : this.#reach) && this.#state[wanted] === FREE) return wanted;
+    if (grows && this.#reach < this.size) return this.#reach;
+    while (this.#state[this.#cursor] !== FREE) this.#cursor = (this.#cursor + 1) % this.#reach;
     return this.#cursor;
   }
 

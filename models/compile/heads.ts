@@ -3,6 +3,7 @@ import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
 import { addMatrix, dense, pickRows, stack, weightsOf } from "./matrix.ts";
+import { medusaHeads } from "./medusa.ts";
 
 const EPSILON = 1e-5;
 
@@ -16,6 +17,8 @@ export interface HeadsInfo {
 }
 
 export function headsInfo(file: SafeTensors): HeadsInfo {
+  const medusa = medusaHeads(file);
+  if (medusa !== null) return { taps: [], count: medusa.count, copy: null };
   const taps = (file.metadata.taps ?? "").split(",").filter(Boolean).map(Number);
   const count = Number(file.metadata.heads);
   return { taps, count, copy: file.has("copy.gate_weight") ? copyHeads(file, count) : null };

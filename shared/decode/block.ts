@@ -13,9 +13,13 @@ export interface Verified {
   readonly accepted: readonly NodeIndex[];
 }
 
-/** The outcome of one model call for one completion: the prefill (index 0), then steps 1, 2, ... */
+/** The outcome of one model call for one completion. */
 export interface Block {
-  readonly index: number;
+  /**
+   * The call's number in the completion: 0 is the prefill, so a session's step with index i is call i + 1. Of a run, which begins
+   * after the prefill, an engine counts from where it likes; the loop numbers its blocks anew.
+   */
+  readonly call: number;
   /** At least one token. */
   readonly committed: readonly CommittedToken[];
   /** Of the committed tokens, where the session lists them. */

@@ -14,6 +14,8 @@ export interface RunEnd {
 export interface DraftingSession extends StepSession {
   /** To the engine and back, ms, as seen lately by any session; null before anything was seen. */
   readonly roundTripMs: number | null;
+  /** Whether the engine drafts: a run was begun with the opening, or goes on. */
+  readonly running: boolean;
   /** Of the engine, as it last told. */
   readonly load: Load;
   /**

@@ -111,7 +111,7 @@ export class Loop {
         }
         this.#state = follow(this.#state, this.#limits, value);
         this.#note(value);
-        yield { ...value, index: this.#calls++ };
+        yield { ...value, call: this.#calls++ };
       }
     } finally {
       await blocks.return(null);
@@ -138,7 +138,7 @@ export class Loop {
   }
 
   /** `lattice`: what the draft was made from. */
-  #commit(index: number, draft: DraftTree, result: StepResult, lattice: Lattice = EMPTY_LATTICE): Block {
+  #commit(call: number, draft: DraftTree, result: StepResult, lattice: Lattice = EMPTY_LATTICE): Block {
     const { state, committed } = advance(this.#state, this.#limits, draft, result);
     this.#state = state;
     const runnersUp = rowsOf(result.runnersUp ?? NO_RUNNERS_UP, 0, committed.length);
@@ -147,7 +147,7 @@ export class Loop {
     const verified = { tree: pruned.draft, lattice, accepted: acceptedOf(pruned, result) };
     const drafted = pruned.nodes.length;
     const { timing } = result;
-    return { index, committed, runnersUp, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
+    return { call, committed, runnersUp, drafted, verified, cachedTokens: 0, finish: state.finish, timing };
   }
 }
 

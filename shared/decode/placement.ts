@@ -19,7 +19,9 @@ export interface PlacementEstimates {
 }
 
 /** Share of a step that drafting at the edge may cost before it is weighed against what it gains. */
-const TOLERANCE = 0.1;
+const TOLERANCE = 0.05;
+/** And before a loop that has left comes back for no gain. */
+const NEGLIGIBLE = 0.02;
 /** Steps that are drafted at the edge after an engine could not draft by itself, before it is asked again. */
 const AWAY_STEPS = 64;
 /** The other place must be this much faster before the loop moves. */
@@ -32,13 +34,13 @@ const MEMORY = 8;
 /**
  * Where a step is made fastest: tokens per millisecond are (1 + gain) / (stepMs + roundTripMs) at the edge, where what
  * only the edge knows helps, and 1 / stepMs at the engine. The edge is preferred while round trip and drafting stay
- * below a tenth of a step. `plain`: nothing is drafted, so a round trip, however short, is for nothing.
+ * below a twentieth of a step. `plain`: nothing is drafted, so a round trip, however short, is for nothing.
  */
 export function placeOf(now: Place, { roundTripMs, stepMs, draftMs, gain }: PlacementEstimates, plain: boolean): Place {
   if (plain) return "gpu";
   if (roundTripMs === null || stepMs === null || stepMs <= 0) return now;
   const cost = (roundTripMs + draftMs) / stepMs;
-  if (cost <= TOLERANCE) return "edge";
+  if (cost <= (now === "edge" ? TOLERANCE : NEGLIGIBLE)) return "edge";
   const edge = (1 + gain) / (1 + cost);
   if (now === "edge") return edge < 1 - HYSTERESIS / 2 ? "gpu" : "edge";
   return edge > 1 + HYSTERESIS / 2 ? "edge" : "gpu";

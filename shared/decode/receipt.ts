@@ -46,11 +46,11 @@ export class ReceiptBook {
   readonly #tokens = new Map<TokenSource, number>();
 
   /** `kept`: how many of the block's committed tokens are part of the answer. */
-  record({ index, committed, verified }: Block, kept: number = committed.length): void {
+  record({ call, committed, verified }: Block, kept: number = committed.length): void {
     const from = this.#answer.length;
     const tokens = committed.slice(0, kept).map(({ token }) => token);
     this.#answer.push(...tokens);
-    if (index === 0 || kept === 0) return;
+    if (call === 0 || kept === 0) return;
     const lattice = verified?.lattice ?? EMPTY_LATTICE;
     for (const [depth, { token, kind }] of committed.slice(0, kept).entries()) {
       const node = verified?.accepted[depth];

@@ -35,7 +35,7 @@ export interface Elsewhere {
   readonly hints?: boolean;
 }
 
-/** One model call: the prefill (index 0), then steps 1, 2, ... */
+/** One model call, beside what it made. */
 export interface StepEvent extends Block {
   /** Who drafted. */
   readonly place: Place;
@@ -51,11 +51,7 @@ export interface StepEvent extends Block {
 export async function* decode(engine: StepEngine, request: DecodeRequest): AsyncGenerator<StepEvent, void> {
   const { spec, signal, now, tokenizerHash, here = "edge" } = request;
   const openedAt = now();
-  let begun: RunRequest | null = null;
-  const session = await engine.open(spec, signal, (known) => {
-    begun = runAhead(request, known);
-    return begun;
-  });
+  const session = await engine.open(spec, signal, (known) => runAhead(request, known));
   // Between two steps nobody else listens, and in workerd no code after an await runs once the client is gone.
   const onAbort = () => session.close();
   signal.addEventListener("abort", onAbort);
@@ -73,9 +69,8 @@ export async function* decode(engine: StepEngine, request: DecodeRequest): Async
       if (
         elsewhere !== null &&
         canDraft(session) &&
-        (begun !== null || placement.choose(session.roundTripMs) === "gpu")
+        (session.running || placement.choose(session.roundTripMs) === "gpu")
       ) {
-        begun = null;
         for await (event of follow(session, loop, request, elsewhere)) yield event;
         continue;
       }

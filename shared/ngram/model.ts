@@ -1,12 +1,12 @@
 import { assert } from "../assert.ts";
-import type { LogProb, TokenId } from "../ids.ts";
+import type { Kind, LogProb, TokenId } from "../ids.ts";
 import { CODES, type PackShape } from "./layout.ts";
 
 /**
  * What the model remembers of a history: the number of the longest context of the pack that the history ends
  * in, at most order - 1 tokens. Histories with equal states score every continuation alike, so they may be merged.
  */
-export type LmState = number;
+export type LmState = Kind<"n-gram state">;
 
 /** The empty history. */
 export const EMPTY_STATE: LmState = 0;

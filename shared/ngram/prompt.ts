@@ -1,12 +1,12 @@
-import type { TokenId } from "../ids.ts";
+import { copyInto } from "../grow.ts";
+import type { Kind, TokenId } from "../ids.ts";
 import { LIMITS } from "../limits.ts";
-import { copyInto } from "../rescore/grow.ts";
 
 /**
  * The longest end of a history, at most order - 1 tokens, that occurred in the committed tokens with a token after it.
  * Histories with equal states have equal continuations. Valid until the next `push`.
  */
-export type PromptState = number;
+export type PromptState = Kind<"prompt state">;
 
 /** The empty history: every committed token has continued it. */
 export const NO_MATCH: PromptState = 0;

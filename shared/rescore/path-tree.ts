@@ -3,6 +3,7 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE } from "../ngram/model.ts";
 import { NO_MATCH, type PromptState } from "../ngram/prompt.ts";
+import { SlotHeap } from "../slot-heap.ts";
 import { CANDIDATES, type Continuations } from "./continuations.ts";
 import type { History } from "./history.ts";
 import { COMMITTED, type PathEnd } from "./path-end.ts";
@@ -64,9 +65,8 @@ export class PathTree {
   private readonly metRuns = new Uint16Array(OPEN);
   private readonly metLm = new Uint32Array(OPEN);
   private readonly metProbabilities = new Float64Array(OPEN);
-  /** Binary heap of met continuations that are not nodes. */
-  private readonly heap = new Int16Array(OPEN);
-  private open = 0;
+  /** Met continuations that are not nodes. */
+  private readonly open = new SlotHeap(OPEN, (a, b) => this.before(a, b));
 
   constructor(after: Continuations, model: NextTokenModel) {
     this.after = after;
@@ -78,7 +78,7 @@ export class PathTree {
     this.after.begin(lattice);
     this.count = 0;
     this.met = 0;
-    this.open = 0;
+    this.open.clear();
     this.unexpanded = false;
     this.maxDepth = maxDepth;
     Object.assign(this.end, history.end());
@@ -90,13 +90,13 @@ export class PathTree {
   /** Probability of the next node; 0 where there is none. */
   peek(): number {
     this.expandNewest();
-    return this.open === 0 || this.count === NODES ? 0 : this.metProbabilities[this.heap[0]!]!;
+    return this.open.size === 0 || this.count === NODES ? 0 : this.metProbabilities[this.open.peek()]!;
   }
 
   /** Adds the next node, which there is where `peek` is above 0. */
   grow(): void {
     this.expandNewest();
-    this.add(this.pop());
+    this.add(this.open.pop());
   }
 
   /**
@@ -163,38 +163,12 @@ export class PathTree {
       this.metRuns[slot] = after.copies[c] === 1 ? end.run + 1 : 0;
       this.metLm[slot] = after.lmNext[c]!;
       this.metProbabilities[slot] = probability * model.probabilities[c]!;
-      this.rise(slot);
+      this.open.push(slot);
     }
   }
 
   private before(a: number, b: number): boolean {
     const difference = this.metProbabilities[a]! - this.metProbabilities[b]!;
     return difference !== 0 ? difference > 0 : a < b;
-  }
-
-  private rise(slot: number): void {
-    const { heap } = this;
-    let at = this.open++;
-    for (let parent = (at - 1) >> 1; at > 0 && this.before(slot, heap[parent]!); parent = (at - 1) >> 1) {
-      heap[at] = heap[parent]!;
-      at = parent;
-    }
-    heap[at] = slot;
-  }
-
-  private pop(): number {
-    const { heap } = this;
-    const top = heap[0]!;
-    const open = --this.open;
-    const slot = heap[open]!;
-    let at = 0;
-    for (let child = 1; child < open; child = 2 * at + 1) {
-      if (child + 1 < open && this.before(heap[child + 1]!, heap[child]!)) child++;
-      if (!this.before(heap[child]!, slot)) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = slot;
-    return top;
   }
 }

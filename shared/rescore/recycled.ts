@@ -1,8 +1,8 @@
 import { assert } from "../assert.ts";
+import { copyInto } from "../grow.ts";
 import type { TokenId } from "../ids.ts";
 import { LIMITS } from "../limits.ts";
 import { type RunnersUp, rowCount, rowsOf } from "../runners-up.ts";
-import { copyInto } from "./grow.ts";
 
 /** Tokens of a row: the one that was committed, then the runners-up. */
 export const RECYCLED = LIMITS.runnersUp + 1;

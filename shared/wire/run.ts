@@ -99,13 +99,13 @@ export function blockNumber(step: number): number {
 
 /** Times are float16. */
 export function blockFields(block: Block): unknown[] {
-  const { index, committed, drafted, verified, finish, timing, runnersUp = NO_RUNNERS_UP } = block;
+  const { call, committed, drafted, verified, finish, timing, runnersUp = NO_RUNNERS_UP } = block;
   const last = committed.at(-1);
   const logProbs = committed.every((token) => token.logProbs !== null)
     ? committed.map((token) => token.logProbs!)
     : null;
   return [
-    blockNumber(index),
+    blockNumber(call),
     ...pack.tokens(committed.map(({ token }) => token)),
     last?.kind === "bonus",
     drafted,
@@ -117,9 +117,9 @@ export function blockFields(block: Block): unknown[] {
   ];
 }
 
-/** `index` is the block's number only. */
+/** `call` is the block's number only. */
 export function decodeBlock(fields: Fields): Block {
-  const index = fields.integer(0, BLOCK_NUMBERS - 1);
+  const call = fields.integer(0, BLOCK_NUMBERS - 1);
   const tokens = fields.tokens(1, LIMITS.draftNodes + 1);
   const bonus = fields.flag();
   const drafted = fields.integer(0, LIMITS.draftNodes);
@@ -132,7 +132,7 @@ export function decodeBlock(fields: Fields): Block {
     const kind = bonus && i === tokens.length - 1 ? "bonus" : "accepted";
     return { token, kind, logProbs: logProbs?.[i] ?? null };
   });
-  return { index, committed, runnersUp, drafted, verified, cachedTokens: 0, finish, timing };
+  return { call, committed, runnersUp, drafted, verified, cachedTokens: 0, finish, timing };
 }
 
 function decodeTiming(fields: Fields): StepTiming {

@@ -25,7 +25,7 @@ afterAll(() => rm(dir, { recursive: true, force: true }));
 
 /** Runs the command as `npm run eval` would; the summary is the last line of stdout. */
 async function evalCli(...args: string[]) {
-  const { stdout } = await promisify(execFile)(process.execPath, ["bench/eval/cli.ts", ...args, "--json"], {
+  const { stdout } = await promisify(execFile)(process.execPath, ["bench/commands/eval.ts", ...args, "--json"], {
     cwd: ROOT,
   });
   const lines = stdout.trimEnd().split("\n");

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
-import { parseMethod } from "../../bench/eval/methods.ts";
+import { isRefined, parseMethod, rescorerOf } from "../../bench/eval/methods.ts";
 import { oracleRescorer, promptLookup } from "../../bench/eval/outside.ts";
+import { planDraft } from "../../edge/completion/draft-plan.ts";
+import { parseChat } from "../../edge/openai/params.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import { CALIBRATION_VERSION } from "../../shared/rescore/calibration.ts";
@@ -20,7 +22,7 @@ const OPTIONS = { alpha: null, pack: null, heads: null, topK: null };
 describe("method names", () => {
   test("give order, paths and the bundle's alpha", () => {
     expect(parseMethod("ngram-3", manifest, OPTIONS).draft).toMatchObject({ order: 3, pBest: 1, alpha: 0.4 });
-    expect(parseMethod("ngram-4-16best", manifest, { ...OPTIONS, alpha: 0.1 }).draft).toMatchObject({
+    expect(parseMethod("ngram-3-16best", manifest, { ...OPTIONS, alpha: 0.1 }).draft).toMatchObject({
       pBest: 16,
       alpha: 0.1,
     });
@@ -32,7 +34,7 @@ describe("method names", () => {
   test("give the nodes of a tree, and what it may look at", () => {
     const calibrated = {
       ...manifest,
-      calibration: { version: CALIBRATION_VERSION, command: "", pack: null, weights: {} },
+      calibration: { version: CALIBRATION_VERSION, command: "", pack: null, weights: { "heads+lm": [] } },
     };
     expect(parseMethod("tree", calibrated, OPTIONS)).toMatchObject({
       maxNodes: 63,
@@ -55,9 +57,9 @@ describe("method names", () => {
   });
 
   test("let n-grams of the prompt take part, and bound every method's nodes", () => {
-    expect(parseMethod("ngram-4-16best-prompt", manifest, OPTIONS).draft).toMatchObject({ pBest: 16, prompt: true });
-    expect(parseMethod("ngram-4-prompt", manifest, OPTIONS)).toMatchObject({ maxNodes: 63, draft: { pBest: 1 } });
-    expect(parseMethod("ngram-4-16best", manifest, { ...OPTIONS, maxNodes: 16 })).toMatchObject({
+    expect(parseMethod("ngram-3-16best-prompt", manifest, OPTIONS).draft).toMatchObject({ pBest: 16, prompt: true });
+    expect(parseMethod("ngram-3-prompt", manifest, OPTIONS)).toMatchObject({ maxNodes: 63, draft: { pBest: 1 } });
+    expect(parseMethod("ngram-3-16best", manifest, { ...OPTIONS, maxNodes: 16 })).toMatchObject({
       maxNodes: 16,
       draft: { prompt: false },
     });
@@ -72,17 +74,18 @@ describe("method names", () => {
     expect(() => parseMethod("neural", manifest, OPTIONS)).toThrow("no neural rescorer");
   });
 
-  test("take the pack of their own order, the default first", () => {
+  test("take the pack named, else the bundle's default, which has to hold their order", () => {
     const packOf = (name: string, wanted: string | null = null) => {
       const { draft } = parseMethod(name, manifest, { ...OPTIONS, pack: wanted });
       return draft.type === "ngram" ? draft.pack?.name : undefined;
     };
     expect(packOf("ngram-2")).toBe("general-3");
     expect(packOf("ngram-3")).toBe("general-3");
-    expect(packOf("ngram-4")).toBe("big");
-    expect(packOf("ngram-4", "self-3")).toBe("self-3");
-    expect(() => packOf("ngram-2", "nope")).toThrow("big (order 4)");
-    expect(() => packOf("ngram-5")).toThrow("ngram-5");
+    expect(packOf("ngram-4@big")).toBe("big");
+    expect(packOf("ngram-3", "self-3")).toBe("self-3");
+    expect(() => packOf("ngram-4")).toThrow("at most 3");
+    expect(() => packOf("ngram-2", "nope")).toThrow("has: big, self-3, general-3");
+    expect(() => packOf("ngram-5@big")).toThrow("ngram-5");
   });
 
   test.each(["", "ngram", "ngram-1", "ngram-6", "ngram-3-17best", "0gram-0best", "oracle-17", "constructor"])(
@@ -91,6 +94,59 @@ describe("method names", () => {
       expect(() => parseMethod(name, manifest, OPTIONS)).toThrow(`"${name}"`);
     },
   );
+});
+
+describe("a method", () => {
+  const weights = { heads: [], "heads+lm": [], "heads+prompt": [], "heads+lm+prompt": [] };
+  const file = { path: "", bytes: 0, sha256: "" };
+  const calibrated: BundleManifest = {
+    ...manifest,
+    graphs: { ...manifest.graphs, neural: file },
+    calibration: { version: CALIBRATION_VERSION, command: "", pack: null, weights },
+  };
+  const all = { heads: 4, top_k: 4, max_nodes: 63 };
+
+  /** Of the request, as the API reads and plans it. */
+  function served(speculation: object) {
+    const { speculation: asked } = parseChat({
+      model: "toy",
+      messages: [{ role: "user", content: "hi" }],
+      speculation,
+    });
+    return planDraft(asked, calibrated, { own: null, predicted: false, allowed: null });
+  }
+
+  test.each([
+    ["none", {}],
+    ["neural", {}],
+    ["ngram-2", { order: 2, prompt: false }],
+    ["ngram-3-prompt", { order: 3, prompt: true }],
+    ["ngram-3-16best", { order: 3, p_best: 16, prompt: false }],
+    ["ngram-4@big", { order: 4, model: "big", prompt: false }],
+    ["0gram-16best", { type: "ngram", order: 2, alpha: 0, p_best: 16, prompt: false }],
+    ["path-lm", { prompt: false, p_best: 1 }],
+    ["path-2best", { prompt: true, p_best: 2 }],
+    ["tree", { prompt: true }],
+    ["tree-heads", { prompt: false, alpha: 0 }],
+    ["tree@self-3", { prompt: true, model: "self-3" }],
+  ])("%s drafts as a request that asks the same is served", (name, rescorer) => {
+    const { draft, ...sizes } = parseMethod(name, calibrated, OPTIONS);
+    const plan = served({ ...all, rescorer: { type: rescorerOf(name) ?? "ngram", ...rescorer } });
+    if (!isRefined(draft)) throw new Error(`${name} is none of the product's`);
+    const { pack, calibration: _, ...spec } = draft;
+    expect(sizes).toEqual({ name, heads: plan.heads, topK: plan.topK, maxNodes: plan.maxNodes });
+    expect({ spec, pack }).toEqual({ spec: plan.rescorer, pack: plan.pack });
+  });
+
+  test("of plain decoding asks for no more than a request without speculation", () => {
+    expect(parseMethod("ar", calibrated, OPTIONS)).toMatchObject({ heads: 0, maxNodes: 0 });
+    expect(served({ enabled: false })).toMatchObject({ heads: 0, maxNodes: 0 });
+  });
+
+  test("is refused where a request would be", () => {
+    const few = { ...calibrated, calibration: { ...calibrated.calibration!, weights: { heads: [] } } };
+    expect(() => parseMethod("tree", few, OPTIONS)).toThrow("method \"tree\": Invalid 'speculation.rescorer.alpha'");
+  });
 });
 
 describe("oracle", () => {

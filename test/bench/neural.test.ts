@@ -6,7 +6,7 @@ import { loadBundle } from "../../bench/eval/model.ts";
 import type { EvalRow } from "../../bench/eval/rows.ts";
 import { summarise } from "../../bench/eval/summary.ts";
 import type { Generation } from "../../bench/eval/trace.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 
 /** The local rescorer of `tiny` in evaluation: live, beside the model, and over recorded lattices. */
@@ -25,7 +25,7 @@ let close: () => Promise<void>;
 beforeAll(async () => {
   const dir = await ensureBundle("tiny");
   const { manifest, text, neural } = await loadBundle(dir, "tiny");
-  const engine = await createLocalEngine(dir, { threads: 1 });
+  const engine = await createInProcessEngine(dir, { threads: 1 });
   const rescorer = await neural([method("neural", manifest, 0.5)]);
   model = { engine, manifest, text, neural: rescorer };
   close = async () => {

@@ -38,7 +38,7 @@ async function run(program: string, ...args: string[]): Promise<string> {
 
 function suite(stage: string, ...args: string[]): Promise<string> {
   const common = ["--bundle", "tiny", "--traces", at("traces"), "--data", dir, "--sets", "spec_bench,lambada"];
-  return run("bench/eval/cli.ts", "--suite", stage, ...common, "--scale", "0.1", ...args);
+  return run("bench/commands/eval.ts", "--suite", stage, ...common, "--scale", "0.1", ...args);
 }
 
 describe("the suite on the tiny bundle", () => {
@@ -47,7 +47,7 @@ describe("the suite on the tiny bundle", () => {
     const one = ["--threads", "1"];
     expect(await suite("trace", ...one)).toContain("4 files");
     await run(
-      "bench/tune-cli.ts",
+      "bench/commands/tune.ts",
       ...["--traces", at("traces"), "--methods", "ngram-2,ngram-3"],
       "--alphas",
       "0,0.4",
@@ -72,7 +72,7 @@ describe("the suite on the tiny bundle", () => {
     expect(live?.sets[0]?.overall.ar?.tokens_per_s).toBeGreaterThan(0);
     expect(live?.perplexity?.drafted).toBeCloseTo(live?.perplexity?.plain ?? 0, 2);
 
-    await run("bench/report/cli.ts", "--results", dir, "--out", at("report.html"), "--figures", at("figures"));
+    await run("bench/commands/report.ts", "--results", dir, "--out", at("report.html"), "--figures", at("figures"));
     const page = await readFile(at("report.html"), "utf8");
     expect(page).toContain("Refinement, task by task");
     expect(page).not.toMatch(/undefined|NaN|\[object/);

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { best } from "../../bench/tune.ts";
+import { best } from "../../bench/suite/tune.ts";
 
 test("the best alpha is each category's own, the lowest on a tie, and its gain is over plain drafts", () => {
   const group = (efficiency: number) => ({ prompts: 7, efficiency });

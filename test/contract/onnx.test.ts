@@ -1,5 +1,5 @@
 import { SessionEngine } from "../../gpu-worker/engine/engine.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ModelProcess } from "../../gpu-worker/process/model-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { stepEngineContract } from "./step-engine.contract.ts";
@@ -11,11 +11,11 @@ function under(engine: SessionEngine, rounding = 0) {
 }
 
 stepEngineContract("tiny in integers, in this process", async () =>
-  under(await createLocalEngine(await ensureBundle("tiny"), SMALL)),
+  under(await createInProcessEngine(await ensureBundle("tiny"), SMALL)),
 );
 
 stepEngineContract("tiny as a float32 graph, in this process", async () =>
-  under(await createLocalEngine(await ensureBundle("tiny", { precision: "fp32" }), SMALL), 1e-4),
+  under(await createInProcessEngine(await ensureBundle("tiny", { precision: "fp32" }), SMALL), 1e-4),
 );
 
 stepEngineContract("tiny in a process of its own, on two threads", async () =>

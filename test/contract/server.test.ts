@@ -1,4 +1,4 @@
-import { startServer } from "../../gpu-worker/server.ts";
+import { startServer } from "../../gpu-worker/serve/server.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine } from "../fakes/fake-engine.ts";
 import { stepEngineContract } from "./step-engine.contract.ts";

@@ -139,10 +139,15 @@ test("a body announced as something else than JSON is refused", async () => {
   await fault(response);
 });
 
-test("another method is refused with the one allowed", async () => {
-  const response = await fetch(`${service.url}${TEXT}`);
+test.each([
+  ["GET", TEXT, "POST"],
+  ["POST", "/healthz", "GET, HEAD"],
+  ["DELETE", "/v1/models", "GET, HEAD"],
+  ["POST", "/", "GET, HEAD"],
+])("%s %s is refused with the methods allowed", async (method, path, allow) => {
+  const response = await fetch(`${service.url}${path}`, { method });
   expect(response.status).toBe(405);
-  expect(response.headers.get("allow")).toContain("POST");
+  expect(response.headers.get("allow")).toBe(allow);
   await fault(response);
 });
 

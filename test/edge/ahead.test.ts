@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { type Connect, createGpuClient } from "../../edge/gpu-client.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { type GpuServer, startServer } from "../../gpu-worker/server.ts";
+import { type Connect, createGpuClient } from "../../edge/engine/gpu-client.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
+import { type GpuServer, startServer } from "../../gpu-worker/serve/server.ts";
 import { decodeClient } from "../../shared/codec.ts";
 import { Placement, type PlacementMode } from "../../shared/decode/placement.ts";
 import { type DecodeRequest, decode, type StepEvent } from "../../shared/decode/run.ts";
@@ -73,9 +73,9 @@ function request(mode: PlacementMode, change: { readonly maxTokens?: number; rea
 async function all(events: AsyncGenerator<StepEvent, void>) {
   const tokens: number[] = [];
   const places: string[] = [];
-  for await (const { committed, place, index } of events) {
+  for await (const { committed, place, call } of events) {
     tokens.push(...committed.map(({ token }) => token));
-    if (index > 0) places.push(place);
+    if (call > 0) places.push(place);
   }
   return { tokens, places: [...new Set(places)] };
 }

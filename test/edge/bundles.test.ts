@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { prepare, type Tenant } from "../../edge/completion/prepare.ts";
 import { parseCompletion } from "../../edge/openai/params.ts";
-import { prepare, type Tenant } from "../../edge/prepare.ts";
 import { Bundles } from "../../edge/text/bundles.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";

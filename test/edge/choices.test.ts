@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { interleave } from "../../edge/interleave.ts";
+import { interleave } from "../../edge/completion/interleave.ts";
 import { END, testApp, tokensOf, user } from "./fixture.ts";
 
 /** Several completions of one request, and what changes how their tokens are chosen. */

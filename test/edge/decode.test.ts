@@ -181,7 +181,7 @@ describe("decoding", () => {
 
   test("a consumer that leaves ends the session", async () => {
     const engine = new ScriptedEngine({ tokens: [1], endless: true }, INFO);
-    for await (const event of decode(engine, requestOf())) if (event.index === 1) break;
+    for await (const event of decode(engine, requestOf())) if (event.call === 1) break;
     expect(engine.closed).toBe(1);
   });
 

@@ -113,7 +113,8 @@ export function testApp(options: TestAppOptions = {}): TestApp {
     packs: null,
     engineMetrics: async () => [],
     readFile: async (path) => files.get(path) ?? null,
-    assets: async () => new Response("asset", { status: 200 }),
+    assets: async ({ url }) =>
+      ["/", "/demo.js"].includes(new URL(url).pathname) ? new Response("asset") : new Response(null, { status: 404 }),
     limiter: null,
     now: () => clock++,
     date: () => 1_800_000_000_000,

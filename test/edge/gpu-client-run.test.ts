@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { createGpuClient, DEADLINES } from "../../edge/gpu-client.ts";
-import type { StepSocket } from "../../edge/step-link.ts";
+import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
 import { decodeClient, encodeServer } from "../../shared/codec.ts";
 import { canDraft, type DraftingSession } from "../../shared/decode/drafting-session.ts";
 import type { RunRequest } from "../../shared/decode/run-request.ts";
@@ -16,7 +16,7 @@ const RESULT = plainResult(4);
 const still = () => new AbortController().signal;
 
 /** The edge's end of a socket whose other end is this test. */
-class FakeSocket implements StepSocket {
+class FakeSocket implements ClientSocket {
   readonly sent: ClientMessage[] = [];
   closed = 0;
   readonly #listeners: { type: string; listener: (event: { readonly data?: unknown }) => void }[] = [];
@@ -36,10 +36,10 @@ class FakeSocket implements StepSocket {
   }
 }
 
-const blockOf = (index: number, tokens: number, echo: Echo | null = null): ServerMessage => ({
+const blockOf = (call: number, tokens: number, echo: Echo | null = null): ServerMessage => ({
   type: "block",
   block: {
-    index,
+    call,
     committed: Array.from({ length: tokens }, (_, i) => ({ token: i, kind: "accepted", logProbs: null }) as const),
     drafted: tokens,
     verified: null,
@@ -79,7 +79,7 @@ describe("a run", () => {
     const first = run.next();
     expect(socket.sent.slice(1)).toEqual([{ type: "run", steps: 0, credit: 256, request: RUN }]);
     for (let i = 0; i < 10; i++) socket.tell("message", blockOf(i, 20));
-    expect((await first).value).toMatchObject({ index: 0 });
+    expect((await first).value).toMatchObject({ call: 0 });
     expect(socket.sent).toHaveLength(2);
     await run.next();
     await run.next();
@@ -111,7 +111,7 @@ describe("a run", () => {
     const run = session.run(RUN, still());
     const first = run.next();
     socket.tell("message", blockOf(1, 1));
-    expect((await first).value).toMatchObject({ index: 0 });
+    expect((await first).value).toMatchObject({ call: 0 });
     session.pause();
     socket.tell("message", { type: "paused", end: { steps: 2, result: RESULT } });
     expect(await run.next()).toEqual({
@@ -128,8 +128,8 @@ describe("a run", () => {
     for (let i = 0; i < 3; i++) socket.tell("message", blockOf(i, 1));
     socket.tell("close");
     await first;
-    expect((await run.next()).value).toMatchObject({ index: 1 });
-    expect((await run.next()).value).toMatchObject({ index: 2 });
+    expect((await run.next()).value).toMatchObject({ call: 1 });
+    expect((await run.next()).value).toMatchObject({ call: 2 });
     await expect(run.next()).rejects.toMatchObject({ code: "engine_lost" });
   });
 

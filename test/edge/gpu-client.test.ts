@@ -1,7 +1,7 @@
 import type { AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import { type Connect, createGpuClient, DEADLINES, type Deadlines } from "../../edge/gpu-client.ts";
+import { type Connect, createGpuClient, DEADLINES, type Deadlines } from "../../edge/engine/gpu-client.ts";
 import { decodeClient, encodeServer } from "../../shared/codec.ts";
 import { chain } from "../../shared/draft-tree.ts";
 import type { OpenSpec, StepResult } from "../../shared/engine.ts";

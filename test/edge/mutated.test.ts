@@ -3,11 +3,14 @@ import { Random } from "../helpers/random.ts";
 import { testApp } from "./fixture.ts";
 import { mutatedBody } from "./mutated-bodies.ts";
 
-test("5,000 mutated bodies: answers, or 4xx in OpenAI's shape", async () => {
-  const random = new Random(2026);
+/** A test each, as a test's time is limited: all in one came near the limit on a machine busy with other things. */
+const SEEDS = Array.from({ length: 20 }, (_, i) => 2026 + i);
+
+test.each(SEEDS)("250 mutated bodies of seed %i: answers, or 4xx in OpenAI's shape", async (seed) => {
+  const random = new Random(seed);
   const { post, logged } = testApp();
   let refused = 0;
-  for (let round = 0; round < 5_000; round++) {
+  for (let round = 0; round < 250; round++) {
     const [path, body] = mutatedBody(random);
     const response = await post(path, body);
     const text = await response.text();
@@ -19,6 +22,6 @@ test("5,000 mutated bodies: answers, or 4xx in OpenAI's shape", async () => {
     const { error } = JSON.parse(text) as { error: Record<string, unknown> };
     expect(Object.keys(error).sort(), said).toEqual(["code", "message", "param", "type"]);
   }
-  expect(refused).toBeGreaterThan(2_000);
+  expect(refused).toBeGreaterThan(100);
   expect(logged).toEqual([]);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { planDraft } from "../../edge/completion/draft-plan.ts";
 import { parseCompletion } from "../../edge/openai/params.ts";
-import { planDraft } from "../../edge/openai/speculation.ts";
 import type { PackStore, StoredPack } from "../../edge/packs/pack-store.ts";
 import { checkPack, LoadedPacks, TenantPacks } from "../../edge/packs/tenant-packs.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";

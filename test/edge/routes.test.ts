@@ -30,15 +30,20 @@ describe("routes", () => {
     expect(missing.status).toBe(404);
     expect(await missing.json()).toMatchObject({ error: { code: "not_found" } });
     expect((await app.request("/bundles/toy/tokenizer.json")).status).toBe(404);
-    for (const [method, path] of [
-      ["GET", "/v1/chat/completions"],
-      ["DELETE", "/v1/models/toy"],
-      ["POST", "/healthz"],
+    for (const [method, path, allow] of [
+      ["GET", "/v1/chat/completions", "POST"],
+      ["DELETE", "/v1/models/toy", "GET, HEAD"],
+      ["POST", "/healthz", "GET, HEAD"],
+      ["PATCH", "/v1/packs/mine", "GET, HEAD, PUT, DELETE"],
+      ["PUT", "/v1/memory/", "GET, HEAD, DELETE"],
+      ["GET", "/admin/keys/ann", "DELETE"],
+      ["PATCH", "/fleet/workers", "GET, HEAD, POST, DELETE"],
     ] as const) {
       const response = await app.request(path, { method });
       expect(response.status).toBe(405);
       expect(await response.json()).toMatchObject({ error: { code: "method_not_allowed" } });
-      expect(response.headers.get("allow")).toBe(method === "GET" ? "POST" : "GET");
+      expect(response.headers.get("x-request-id")).toMatch(/^req_/);
+      expect(response.headers.get("allow")).toBe(allow);
     }
   });
 
@@ -55,7 +60,7 @@ describe("routes", () => {
     const response = await app.request("/nothing", { method: "POST" });
     expect(response.status).toBe(status);
     expect(await response.json()).toMatchObject({ error: { code, type: "invalid_request_error" } });
-    expect(response.headers.get("allow")).toBe(status === 405 ? "GET" : null);
+    expect(response.headers.get("allow")).toBe(status === 405 ? "GET, HEAD" : null);
   });
 
   test("a preflight is answered and the useful headers are exposed, on errors too", async () => {

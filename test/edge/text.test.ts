@@ -153,7 +153,7 @@ describe("the stop scanner", () => {
 
 describe("the transcript", () => {
   const event = (tokens: readonly number[], finish: StepEvent["finish"] = null): StepEvent => ({
-    index: 1,
+    call: 1,
     committed: tokens.map(
       (token, i): CommittedToken => ({ token, kind: i < tokens.length - 1 ? "accepted" : "bonus", logProbs: null }),
     ),

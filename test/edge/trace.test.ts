@@ -10,7 +10,7 @@ test("a step's trace is the tree that was verified, and nothing of it where nobo
   // a and b follow the root, c follows a, d follows b, e follows d.
   const tree = treeOf([a, b, c, d, e], [-1, -1, 0, 1, 3], Uint8Array.of(60, 200, 50, 180, 100));
   const event: StepEvent = {
-    index: 3,
+    call: 3,
     committed: [b, d, a].map((token, i) => ({ token, kind: i < 2 ? "accepted" : "bonus", logProbs: null })),
     drafted: 5,
     verified: { tree, accepted: [1, 3] },

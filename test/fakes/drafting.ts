@@ -1,4 +1,4 @@
-import type { Drafts } from "../../gpu-worker/served.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
 import { StepError } from "../../shared/errors.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
 

@@ -56,7 +56,7 @@ const PAGE = 16;
 
 /**
  * Verifies naively: asks the toy model what follows each whole token sequence. Shares no code with
- * gpu-worker/verify.ts or sampler.ts.
+ * gpu-worker/sampling/verify.ts or sampler.ts.
  */
 export function createFakeEngine(options: FakeOptions = {}): FakeEngine {
   const bundle: BundleInfo = { ...FAKE_BUNDLE, ...options.bundle };

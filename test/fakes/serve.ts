@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { readConfig } from "../../gpu-worker/config.ts";
-import { Drafting } from "../../gpu-worker/drafting.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { startServer } from "../../gpu-worker/server.ts";
+import { Drafting } from "../../gpu-worker/serve/drafting.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
+import { startServer } from "../../gpu-worker/serve/server.ts";
 import type { BundleInfo } from "../../shared/engine.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { DRAFTING } from "./drafting.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { SessionEngine } from "../../gpu-worker/engine/engine.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ModelProcess, type ModelProcessOptions } from "../../gpu-worker/process/model-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { chain, EMPTY_TREE } from "../../shared/draft-tree.ts";
@@ -28,7 +28,7 @@ const engines: SessionEngine[] = [];
 
 beforeAll(async () => {
   bundle = await ensureBundle("tiny");
-  const engine = await createLocalEngine(bundle, SMALL);
+  const engine = await createInProcessEngine(bundle, SMALL);
   texts = await Promise.all(SPECS.map((spec) => decode(engine, spec)));
   await engine.close();
 });

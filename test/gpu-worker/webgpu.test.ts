@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { afterAll, describe, expect, test } from "vitest";
 import type { SessionEngine } from "../../gpu-worker/engine/engine.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { chain, EMPTY_TREE, mergePaths } from "../../shared/draft-tree.ts";
 import type { Sampling } from "../../shared/engine.ts";
@@ -22,7 +22,7 @@ describe.skipIf(missing !== null)("webgpu and cpu", () => {
   async function engineOn(provider: "cpu" | "webgpu") {
     process.env.VK_ICD_FILENAMES = DRIVER;
     const bundle = await ensureBundle("tiny", { precision: "fp32" });
-    const engine = await createLocalEngine(bundle, { provider, threads: 1, kvLimitBytes: 16 << 20 });
+    const engine = await createInProcessEngine(bundle, { provider, threads: 1, kvLimitBytes: 16 << 20 });
     engines.push(engine);
     return engine;
   }

@@ -7,7 +7,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { complete } from "../../bench/eval/complete.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
-import { createLocalEngine } from "../../gpu-worker/local.ts";
+import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import { sha256 } from "../../models/cache.ts";
 import { integerFault } from "../../models/compile/integer.ts";
@@ -79,7 +79,7 @@ describe.each(MODELS)("a GGUF file without heads, %s", (name) => {
     expect(basename(bundle)).toBe(name);
     expect(manifest.precision).toBe("int8");
     expect(notices).toEqual([]);
-    const engine = await createLocalEngine(bundle, { kvLimitBytes: 16 << 20, threads: 1 });
+    const engine = await createInProcessEngine(bundle, { kvLimitBytes: 16 << 20, threads: 1 });
     const phrase = [40, 71, 90, 33, 120, 77];
     const prompt = Uint32Array.from([...phrase, 50, ...phrase, 60, ...phrase]);
     const task = { engine, model: name, prompt, limits: { maxTokens: 24, eosTokens: [] }, autoNodes: false };

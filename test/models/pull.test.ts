@@ -2,11 +2,12 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createRawServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { DiskFault } from "../../models/disk.ts";
+import { download } from "../../models/download.ts";
 import { pull, WeightsUnavailable } from "../../models/pull.ts";
 import type { BundleSource } from "../../models/source.ts";
 
@@ -227,5 +228,43 @@ describe("pull", () => {
     });
     await expect(stopped).rejects.toThrow();
     expect(await cached()).toEqual([]);
+  });
+});
+
+describe("an answer whose connection ends while nobody reads it", () => {
+  const FILE = Buffer.alloc(4_000_000, "weights!");
+
+  /** Fetches from a server that sends `bytes` of FILE and ends; `onBytes` keeps the reader busy meanwhile. */
+  async function fetched(status: number, bytes: number): Promise<void> {
+    // By hand: the end has to follow upon the last byte, and the header to say that it will.
+    const raw = createRawServer((socket) => {
+      socket.on("error", () => undefined);
+      socket.once("data", () => {
+        socket.write(`HTTP/1.1 ${status} x\r\ncontent-length: ${FILE.length}\r\nconnection: close\r\n\r\n`);
+        socket.end(FILE.subarray(0, bytes));
+      });
+    });
+    raw.listen(0, "127.0.0.1");
+    await once(raw, "listening");
+    const onBytes = () => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    const options = { bytes: FILE.length, stallMs: 10_000, onBytes, signal: undefined };
+    try {
+      await download(`http://127.0.0.1:${(raw.address() as AddressInfo).port}/`, join(dir, "part"), options);
+    } finally {
+      await new Promise((done) => raw.close(done));
+    }
+  }
+
+  it("is a file where all of it came", async () => {
+    await fetched(200, FILE.length);
+    expect((await readFile(join(dir, "part"))).equals(FILE)).toBe(true);
+  });
+
+  it.each([65_536, 131_072, 1_000_000, 3_000_000])("is broken off after %i bytes", async (bytes) => {
+    await expect(fetched(200, bytes)).rejects.toThrow("terminated");
+  });
+
+  it.each([0, 65_536, 1_000_000])("is an error with %i bytes to it", async (bytes) => {
+    await expect(fetched(500, bytes)).rejects.toThrow("HTTP 500");
   });
 });

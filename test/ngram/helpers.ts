@@ -18,7 +18,12 @@ export function prng(seed: number): () => number {
 }
 
 /** Documents with Zipf-like tokens in which some pairs recur, so that every order has something to say. */
-function toyTokens(random: () => number, vocabSize: number, documents: number, length: number): Uint16Array {
+function toyTokens(
+  random: () => number,
+  vocabSize: number,
+  documents: number,
+  length: number,
+): Uint16Array<ArrayBuffer> {
   const out: number[] = [];
   for (let d = 0; d < documents; d++) {
     let last = 0;
@@ -33,7 +38,7 @@ function toyTokens(random: () => number, vocabSize: number, documents: number, l
 }
 
 export interface Toy {
-  readonly tokens: Uint16Array;
+  readonly tokens: Uint16Array<ArrayBuffer>;
   readonly levels: readonly NgramCounts[];
   readonly occurred: readonly Uint32Array[];
   readonly table: NgramTable;

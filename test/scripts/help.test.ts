@@ -24,7 +24,7 @@ async function npmRun(...args: string[]): Promise<Ended> {
 }
 
 const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { scripts: Record<string, string> };
-const cli = readFileSync(join(ROOT, "bench", "cli.ts"), "utf8");
+const cli = readFileSync(join(ROOT, "bench", "commands", "bench.ts"), "utf8");
 const BENCHES = [...cli.matchAll(/^ {2}(\w+): \{ help: /gm)].map(([, name]) => `bench ${name}`);
 
 const HELP = [...Object.keys(scripts), ...BENCHES, "eval --suite", "ngram train"];

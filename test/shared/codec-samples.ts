@@ -87,7 +87,7 @@ const RUN: RunRequest = {
 const DRAFTED = { pack: "00ff", maxNodes: 63, limits: { maxTokens: 1, eosTokens: [] }, verified: true };
 
 const BLOCK: Block = {
-  index: 0,
+  call: 0,
   committed: [
     { token: 9, kind: "accepted", logProbs: null },
     { token: 70_000, kind: "bonus", logProbs: null },
@@ -201,7 +201,7 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
   block: { type: "block", block: BLOCK, echo: null },
   "block with a stamp returned": {
     type: "block",
-    block: { ...BLOCK, index: 127, committed: BLOCK.committed.slice(1) },
+    block: { ...BLOCK, call: 127, committed: BLOCK.committed.slice(1) },
     echo: { stamp: 300, heldMs: 2.5, load: LOAD },
   },
   "the last block, with what was verified and log-probabilities": {

@@ -13,11 +13,11 @@ function latticeOf(...columns: (readonly [number, number])[]): Lattice {
   return createLattice(columns.length, 2, Uint32Array.from(columns.flat()), new Float32Array(2 * columns.length));
 }
 
-function blockOf(index: number, tokens: readonly number[], verified: Block["verified"]): Block {
+function blockOf(call: number, tokens: readonly number[], verified: Block["verified"]): Block {
   const committed = tokens.map((token, i): CommittedToken => {
     return { token, kind: i < tokens.length - 1 ? "accepted" : "bonus", logProbs: null };
   });
-  return { index, committed, drafted: 0, verified, cachedTokens: 0, finish: null, timing: TIMING };
+  return { call, committed, drafted: 0, verified, cachedTokens: 0, finish: null, timing: TIMING };
 }
 
 test("a receipt tells what every step would have committed, and where its tokens came from", () => {

@@ -189,7 +189,7 @@ test("a cancelled completion stops within one step and keeps no session", async 
 test("a reader that leaves in the middle ends the session", async () => {
   for (const seed of SEEDS.slice(0, 50)) {
     const { engine, request } = randomScene(seed);
-    for await (const event of decode(engine, { ...request, signal: NEVER })) if (event.index === 1) break;
+    for await (const event of decode(engine, { ...request, signal: NEVER })) if (event.call === 1) break;
     expect(engine.openSessions).toBe(0);
   }
 });

@@ -1,11 +1,13 @@
+import { createGpuClient, DEADLINES } from "../../edge/engine/gpu-client.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
 import { PooledEngine, sleep } from "../../edge/fleet/pooled-engine.ts";
-import { createGpuClient, DEADLINES } from "../../edge/gpu-client.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
 import { PLACEMENTS, type Place, Placement } from "../../shared/decode/placement.ts";
 import { decode } from "../../shared/decode/run.ts";
 import type { CancelSignal } from "../../shared/engine.ts";
 import { type ErrorCode, StepError } from "../../shared/errors.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
+import type { TraceHeaders } from "../../shared/telemetry/tracing.ts";
 import { DRAFTING } from "../fakes/drafting.ts";
 import { createFakeEngine, type FakeEngine } from "../fakes/fake-engine.ts";
 import { Random } from "../helpers/random.ts";
@@ -75,8 +77,8 @@ class FleetRun {
   readonly #workers = new Map<string, SimWorker>();
   readonly #pools: PooledEngine[];
   readonly #tripMs: number;
-  /** Copies of frames that a stream may still get. */
-  readonly #copies = new Map<CancelSignal, number>();
+  /** Copies of frames that a stream may still get, by the name that its connections carry. */
+  readonly #copies = new Map<string, number>();
   readonly #allDie: boolean;
   readonly #faults: string[] = [];
   readonly #counts: Record<string, number> = {};
@@ -101,7 +103,7 @@ class FleetRun {
       const maxSessions = random.pick([3, 6, 20]);
       const wait = (ms: number, signal: AbortSignal) => sleep(ms * (0.5 + random.unit()), signal);
       const engine = { ...options, stepMs, maxSessions, wait, threshold: random.pick([0, 0, 60, 200]) };
-      const faultsOf = (signal: CancelSignal) => this.#wireFaults(signal);
+      const faultsOf = (stream: string) => this.#wireFaults(stream);
       this.#workers.set(
         `http://worker-${i}`,
         new SimWorker({ clock, engine, drafting, faultsOf, restartMs: random.int(300, 4_000) }),
@@ -132,7 +134,7 @@ class FleetRun {
     const now = () => this.#clock.now;
     return new PooledEngine({
       workers: async () => [...this.#workers.keys()],
-      engineAt: (url) => createGpuClient((signal) => this.#workers.get(url)!.connect(signal), DEADLINES, now),
+      engineAt: (url) => createGpuClient((signal, trace) => this.#connect(url, signal, trace), DEADLINES, now),
       now,
       random: () => this.#random.unit(),
       sleep,
@@ -140,14 +142,18 @@ class FleetRun {
     });
   }
 
+  async #connect(url: string, signal: CancelSignal, trace: TraceHeaders = {}): Promise<ClientSocket> {
+    return await this.#workers.get(url)!.connect(signal, trace.traceparent ?? "");
+  }
+
   /** Of one stream's frames few come again, and never more often than it may lose its engine. */
-  #wireFaults(signal: CancelSignal): WireFaults {
+  #wireFaults(stream: string): WireFaults {
     return {
       delayMs: () => (this.#tripMs / 2) * (0.5 + this.#random.unit()),
       copyAfterMs: () => {
-        const left = this.#copies.get(signal) ?? 0;
+        const left = this.#copies.get(stream) ?? 0;
         if (left === 0 || !this.#random.chance(0.05)) return null;
-        this.#copies.set(signal, left - 1);
+        this.#copies.set(stream, left - 1);
         this.#count("copies");
         return this.#random.pick([0, this.#random.int(0, 20), this.#random.int(0, 500)]);
       },
@@ -179,7 +185,8 @@ class FleetRun {
     const random = this.#random;
     const scene = randomRequest(random, this.#model);
     const controller = new AbortController();
-    this.#copies.set(controller.signal, random.pick([0, 0, 1]));
+    const trace = { traceparent: String(index) };
+    this.#copies.set(trace.traceparent, random.pick([0, 0, 1]));
     const leaves = random.chance(0.1) ? random.int(0, 5) : null;
     const aborts = random.chance(0.05);
     const pool = random.pick(this.#pools);
@@ -192,12 +199,13 @@ class FleetRun {
     let finish: string | null = null;
     const read = async () => {
       const placement = mode === "fickle" ? new Fickle(random) : new Placement(mode);
-      const request = { ...scene.request, ...this.#elsewhere(scene, placement), signal: controller.signal };
-      for await (const event of decode(pool, { ...request, now: () => this.#clock.now })) {
+      const spec = { ...scene.request.spec, trace };
+      const asked = { ...scene.request, spec, ...this.#elsewhere(scene, placement), signal: controller.signal };
+      for await (const event of decode(pool, { ...asked, now: () => this.#clock.now })) {
         told.push(...event.committed.map(({ token }) => token));
         finish = event.finish;
         this.#count(`${event.place} blocks`);
-        if (event.index === leaves) return;
+        if (event.call === leaves) return;
         if (slow && random.chance(0.3)) await sleep(random.int(1, 2_000), new AbortController().signal);
       }
     };

@@ -96,6 +96,7 @@ function draftingEngine(engine: StepEngine, rescorer: () => Rescorer, lag: numbe
         cachedTokens: session.cachedTokens,
         opened: session.opened,
         roundTripMs: 1_000,
+        running: false,
         load: session.opened.load,
         step: (index, draft, stepSignal) => session.step(index, draft, stepSignal),
         close: () => session.close(),

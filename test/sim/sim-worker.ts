@@ -1,7 +1,7 @@
-import type { StepSocket as ClientSocket } from "../../edge/step-link.ts";
-import { Metrics } from "../../gpu-worker/metrics.ts";
-import type { Drafts } from "../../gpu-worker/served.ts";
-import { StepSocket } from "../../gpu-worker/step-socket.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
+import { Metrics } from "../../gpu-worker/serve/metrics.ts";
+import type { Drafts } from "../../gpu-worker/serve/served.ts";
+import { StepSocket } from "../../gpu-worker/serve/step-socket.ts";
 import type { CancelSignal } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { createFakeEngine, type FakeEngine, type FakeOptions } from "../fakes/fake-engine.ts";
@@ -69,7 +69,8 @@ export interface SimWorkerOptions {
   readonly clock: VirtualClock;
   readonly engine: FakeOptions;
   readonly drafting: Drafts;
-  readonly faultsOf: (signal: CancelSignal) => WireFaults;
+  /** Of one stream's connections, by its name. */
+  readonly faultsOf: (stream: string) => WireFaults;
   /** Time from a death until it listens again, ms. */
   readonly restartMs: number;
 }
@@ -94,9 +95,9 @@ export class SimWorker {
     return this.#incarnation.engine.openSessions + this.#incarnation.sockets.size;
   }
 
-  async connect(signal: CancelSignal): Promise<ClientSocket> {
+  async connect(signal: CancelSignal, stream: string): Promise<ClientSocket> {
     const { clock, faultsOf } = this.#options;
-    const faults = faultsOf(signal);
+    const faults = faultsOf(stream);
     const { promise, resolve, reject } = Promise.withResolvers<ClientSocket>();
     const giveUp = () => reject(new StepError("client_closed", "given up"));
     signal.addEventListener("abort", giveUp);

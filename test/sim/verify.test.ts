@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { longestPath } from "../../gpu-worker/verify.ts";
+import { longestPath } from "../../gpu-worker/sampling/verify.ts";
 import type { DraftTree } from "../../shared/draft-tree.ts";
 import { ROOT } from "../../shared/ids.ts";
 import { Random } from "../helpers/random.ts";

@@ -1,5 +1,5 @@
-import type { StepSocket as ClientSocket } from "../../edge/step-link.ts";
-import type { PeerSocket } from "../../gpu-worker/step-socket.ts";
+import type { ClientSocket } from "../../edge/engine/link.ts";
+import type { PeerSocket } from "../../gpu-worker/serve/step-socket.ts";
 import type { VirtualClock } from "./clock.ts";
 
 /** What the wire between an edge and a gpu-worker does to frames. */

@@ -1,4 +1,4 @@
-import { packLayout } from "../../shared/ngram/layout.ts";
+import { type PackShape, packLayout } from "../../shared/ngram/layout.ts";
 import { filterTable, type NgramTable } from "./table.ts";
 
 /**
@@ -61,8 +61,12 @@ function keepAbove(table: NgramTable, costs: readonly Float32Array[], threshold:
   return keep;
 }
 
-/** Bytes of the pack holding just these entries. */
-export function keptBytes(table: NgramTable, keep: readonly Uint8Array[]): number {
+/** Bytes of the pack holding just these entries, and all tokens of a vocabulary of which the table's may be a part. */
+export function keptBytes(
+  table: NgramTable,
+  keep: readonly Uint8Array[],
+  wholeVocabSize: number = table.vocabSize,
+): number {
   const entries = keep.map(countFlags);
   const contexts = [1];
   for (let n = 0; n + 1 < table.order; n++) {
@@ -71,7 +75,9 @@ export function keptBytes(table: NgramTable, keep: readonly Uint8Array[]): numbe
     for (let i = 0; i < above.length; i++) parents[above[i]!]! |= keep[n + 1]![i]!;
     contexts.push(countFlags(parents));
   }
-  return packLayout({ order: table.order, vocabSize: table.vocabSize, entries, contexts }).fileBytes;
+  entries[0] = wholeVocabSize;
+  const shape: PackShape = { order: table.order, vocabSize: wholeVocabSize, entries, contexts };
+  return packLayout(shape).fileBytes;
 }
 
 function countFlags(flags: Uint8Array): number {
@@ -80,17 +86,26 @@ function countFlags(flags: Uint8Array): number {
   return count;
 }
 
-/** The entries to keep for the largest pack within `bytes`: the threshold is found by bisection. Throws where unigrams alone are larger. */
-export function keepWithin(table: NgramTable, costs: readonly Float32Array[], bytes: number): Uint8Array[] {
+/**
+ * The entries to keep for the largest pack within `bytes`, by `keptBytes`: the threshold is found by bisection. Throws
+ * where unigrams alone are larger.
+ */
+export function keepWithin(
+  table: NgramTable,
+  costs: readonly Float32Array[],
+  bytes: number,
+  wholeVocabSize: number = table.vocabSize,
+): Uint8Array[] {
+  const bytesOf = (keep: readonly Uint8Array[]) => keptBytes(table, keep, wholeVocabSize);
   const everything = keepAbove(table, costs, -Infinity);
-  if (keptBytes(table, everything) <= bytes) return everything;
-  const least = keptBytes(table, keepAbove(table, costs, Infinity));
+  if (bytesOf(everything) <= bytes) return everything;
+  const least = bytesOf(keepAbove(table, costs, Infinity));
   if (least > bytes) throw new Error(`a pack of ${bytes} bytes cannot hold the vocabulary, which alone takes ${least}`);
   let low = Math.log(1e-14);
   let high = 0;
   for (let round = 0; round < 20; round++) {
     const middle = (low + high) / 2;
-    if (keptBytes(table, keepAbove(table, costs, Math.exp(middle))) > bytes) low = middle;
+    if (bytesOf(keepAbove(table, costs, Math.exp(middle))) > bytes) low = middle;
     else high = middle;
   }
   return keepAbove(table, costs, Math.exp(high));

@@ -28,11 +28,16 @@ export function adjustedCounts(top: NgramCounts, kept: Kept | null): NgramCounts
  * Interpolated modified Kneser-Ney (Chen and Goodman 1998): with D by count,
  *   p(w | h) = (c(hw) - D(c(hw))) / c(h) + gamma(h) p(w | h'),
  * where gamma(h) is the mass taken by discounts and by n-grams left out of the model. Unigrams are interpolated
- * with the uniform distribution over the vocabulary.
+ * with the uniform distribution over the vocabulary, of which `vocabSize` may be a part.
  */
-export function estimate(levels: readonly NgramCounts[], kept: Kept, vocabSize: number): NgramTable {
+export function estimate(
+  levels: readonly NgramCounts[],
+  kept: Kept,
+  vocabSize: number,
+  wholeVocabSize = vocabSize,
+): NgramTable {
   const boundary = boundaryToken(vocabSize);
-  const table: TableLevel[] = [unigrams(levels[0]!, vocabSize)];
+  const table: TableLevel[] = [unigrams(levels[0]!, vocabSize, wholeVocabSize)];
   let numbers = identity(levels[0]!);
   for (let n = 1; n < levels.length; n++) {
     const counts = levels[n]!;
@@ -83,7 +88,7 @@ function keptLevel(counts: NgramCounts, flags: Uint8Array, vocabSize: number): T
   return createLevel(words, new Uint32Array(count), new Uint32Array(count));
 }
 
-function unigrams(counts: NgramCounts, vocabSize: number): TableLevel {
+function unigrams(counts: NgramCounts, vocabSize: number, wholeVocabSize: number): TableLevel {
   const words = Uint16Array.from({ length: vocabSize }, (_, i) => i);
   const level = createLevel(words, new Uint32Array(0), new Uint32Array(0));
   const boundary = boundaryToken(vocabSize);
@@ -100,7 +105,7 @@ function unigrams(counts: NgramCounts, vocabSize: number): TableLevel {
     taken += discount;
   }
   // With nothing counted at all the model is uniform.
-  const uniform = total === 0 ? 1 / vocabSize : taken / total / vocabSize;
+  const uniform = (total === 0 ? 1 : taken / total) / wholeVocabSize;
   for (let i = 0; i < vocabSize; i++) level.logProbs[i] = Math.log((total === 0 ? 0 : adjusted[i]! / total) + uniform);
   return level;
 }

@@ -8,7 +8,7 @@ export class UsageError extends Error {}
 
 const INPUTS = `
 INPUT     .txt (documents separated by two blank lines) or .jsonl (each string of prompt, response, text and turns
-          is a document), both also .xz; or .u16, token ids made by train/ngram/token_ids.py, which is faster.
+          is a document), both also .xz; or .u16 or .u32, token ids made by train/ngram/token_ids.py, which is faster.
 R:M       the documents whose number within their file is R modulo M
 BYTES     a number, with K or M for KiB or MiB; or none`;
 

@@ -6,7 +6,7 @@ import { basename, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { Tokenizer } from "@huggingface/tokenizers";
 import { withExactSplits } from "../../shared/tokenizer-json.ts";
-import { SEPARATOR } from "./token-file.ts";
+import { isWide, tokensOf } from "./token-file.ts";
 
 /** A tokenizer.json with what the trainer must know of it. */
 export interface LoadedTokenizer {
@@ -40,7 +40,7 @@ export async function loadTokenizer(path: string): Promise<LoadedTokenizer> {
 export type OnRead = (done: number) => void;
 
 /**
- * The token file of a text input, made on first use and kept in `cacheDir`: `.u16` is taken as it is; `.txt`
+ * The token file of a text input, made on first use and kept in `cacheDir`: `.u16` and `.u32` are taken as they are; `.txt`
  * (documents separated by two blank lines) and `.jsonl` (every string in a row's prompt, response, text and turns
  * is one document; a turn may be a row with a text itself), also `.xz`, are tokenised.
  */
@@ -53,20 +53,19 @@ export async function tokenFileOf(
   const { size, mtimeMs } = await stat(path).catch(() => {
     throw new Error(`${path}: no such file`);
   });
-  if (tokenizer.vocabSize > SEPARATOR) {
-    throw new Error(`the tokenizer knows ${tokenizer.vocabSize} tokens; n-grams are counted of at most ${SEPARATOR}`);
-  }
-  if (path.endsWith(".u16")) return path;
+  if (/\.u(16|32)$/.test(path)) return path;
   const key = createHash("sha256").update(`${path}\0${size}\0${mtimeMs}\0${tokenizer.hash}`).digest("hex").slice(0, 16);
-  const target = join(cacheDir, `${basename(path)}.${key}.u16`);
+  const target = join(cacheDir, `${basename(path)}.${key}.${isWide(tokenizer.vocabSize) ? "u32" : "u16"}`);
   if (existsSync(target)) return target;
   await mkdir(cacheDir, { recursive: true });
   const file = await open(`${target}.part`, "w");
   try {
+    const write = async (ids: readonly number[]) =>
+      await file.write(new Uint8Array(tokensOf([ids], tokenizer.vocabSize).buffer));
     for await (const document of documentsOf(path, (bytes) => onRead(bytes / size))) {
-      await file.write(new Uint8Array(Uint16Array.from([...tokenizer.encode(document), SEPARATOR]).buffer));
+      await write(tokenizer.encode(document));
     }
-    await file.write(new Uint8Array(Uint16Array.of(SEPARATOR).buffer));
+    await write([]);
   } finally {
     await file.close();
   }
@@ -85,7 +84,7 @@ async function* documentsOf(path: string, onBytes: (read: number) => void): Asyn
   } else if (plain.endsWith(".txt")) {
     yield* splitDocuments(readLines(path, onBytes));
   } else {
-    throw new Error(`${path}: expected .txt, .jsonl (both also .xz) or .u16`);
+    throw new Error(`${path}: expected .txt, .jsonl (both also .xz), .u16 or .u32`);
   }
 }
 

@@ -1,4 +1,4 @@
-"""Tokenise documents into a .u16 file for the n-gram trainer, faster than the JavaScript tokenizer can.
+"""Tokenise documents into a .u16 or .u32 file for the n-gram trainer, faster than the JavaScript tokenizer can.
 
   python train/ngram/token_ids.py --tokenizer tokenizer.json --out FILE.u16 [--tasks A,B] INPUT...
 
@@ -6,7 +6,8 @@ INPUT: .txt or .txt.xz (documents separated by two blank lines); .jsonl or .json
 response, text and turns is a document); or .npz shards of train/generate.py (one document per prompt, so that its
 continuations are held out together: what the base model wrote, each time led by the prompt's last token).
 --tasks takes only these tasks out of shards. Each document is followed by the separator 65535; each input file
-is followed by a second separator (an empty document), so that document numbers can restart.
+is followed by a second separator (an empty document), so that document numbers can restart. A vocabulary of 65,535
+tokens or more takes FILE.u32, whose separator is 4294967295.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-SEPARATOR = 65535
+WIDTHS = {".u16": np.dtype("<u2"), ".u32": np.dtype("<u4")}  # the largest id is the separator
 
 
 def texts(path):
@@ -47,7 +48,7 @@ def documents(path, tokenizer, tasks):
     batch = texts(path)
     for start in range(0, len(batch), 256):
         for encoding in tokenizer.encode_batch(batch[start : start + 256], add_special_tokens=False):
-            yield np.array(encoding.ids, dtype=np.uint16)
+            yield np.array(encoding.ids)
 
 
 def main():
@@ -58,14 +59,16 @@ def main():
     parser.add_argument("inputs", nargs="+", type=Path)
     args = parser.parse_args()
     tokenizer = Tokenizer.from_file(args.tokenizer)
-    assert tokenizer.get_vocab_size() < SEPARATOR
+    width = WIDTHS.get(Path(args.out).suffix)
+    if width is None or tokenizer.get_vocab_size() > np.iinfo(width).max:
+        parser.error(f"--out {args.out}: {tokenizer.get_vocab_size()} tokens take a .u16 file below 65,535, else .u32")
     partial = Path(args.out + ".part")
-    separator = np.array([SEPARATOR], dtype=np.uint16)
+    separator = np.array([np.iinfo(width).max], dtype=width)
     with partial.open("wb") as out:
         for path in args.inputs:
             count = 0
             for ids in documents(path, tokenizer, args.tasks):
-                out.write(ids.astype("<u2").tobytes() + separator.tobytes())
+                out.write(ids.astype(width).tobytes() + separator.tobytes())
                 count += len(ids)
             out.write(separator.tobytes())
             print(f"{path.name}: {count} tokens", flush=True)

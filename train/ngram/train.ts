@@ -1,9 +1,10 @@
+import { compact, expand } from "./compact.ts";
 import { countWindows, type NgramCounts } from "./counts.ts";
 import { keepWithin, pruningCosts } from "./entropy-prune.ts";
 import { adjustedCounts, estimate } from "./kneser-ney.ts";
 import { type Kept, occurrences, selectByCount } from "./select.ts";
 import type { NgramTable } from "./table.ts";
-import { countTokens, type TokenSource } from "./token-file.ts";
+import { countTokens, isWide, type TokenSource } from "./token-file.ts";
 
 export interface TrainOptions {
   readonly order: number;
@@ -19,9 +20,17 @@ export interface TrainOptions {
 /**
  * Counts, estimates, prunes to the byte budget, and estimates what is left again: its lower orders must then also
  * predict what the dropped n-grams did (measured on the corpus at 24 MiB: perplexity 136.0 instead of 138.1). Memory: about 50 bytes
- * a token at order 4.
+ * a token at order 4. Of a vocabulary whose ids need more than 16 bits the part that the texts use is counted.
  */
 export function trainTable(sources: readonly TokenSource[], options: TrainOptions): NgramTable {
+  const { vocabSize } = options;
+  if (!isWide(vocabSize)) return train(sources, options, vocabSize);
+  const { sources: own, tokens } = compact(sources, vocabSize);
+  return expand(train(own, { ...options, vocabSize: tokens.length + 1 }, vocabSize), tokens, vocabSize);
+}
+
+/** `wholeVocabSize`: of the pack; `options.vocabSize` may be a part of it. */
+function train(sources: readonly TokenSource[], options: TrainOptions, wholeVocabSize: number): NgramTable {
   const { order, vocabSize, thresholds, maxBytes, onProgress } = options;
   const report = (step: string, done: number) => onProgress?.(step, done);
   report("counting", 0);
@@ -32,14 +41,14 @@ export function trainTable(sources: readonly TokenSource[], options: TrainOption
   report("selecting", 0.5);
   const kept = selectByCount(levels, occurred, thresholds, vocabSize);
   report("estimating", 0.6);
-  const table = estimate(levels, kept, vocabSize);
+  const table = estimate(levels, kept, vocabSize, wholeVocabSize);
   if (maxBytes === Infinity) return table;
   report("pruning", 0.8);
   const histories = historyCounts(levels, occurred, kept, vocabSize);
-  const survivors = keepWithin(table, pruningCosts(table, histories, countTokens(sources)), maxBytes);
+  const survivors = keepWithin(table, pruningCosts(table, histories, countTokens(sources)), maxBytes, wholeVocabSize);
   report("estimating again", 0.9);
   const chosen = ngramsOf(survivors, kept);
-  const pruned = estimate(adjustedCounts(top, chosen), chosen, vocabSize);
+  const pruned = estimate(adjustedCounts(top, chosen), chosen, vocabSize, wholeVocabSize);
   report("done", 1);
   return pruned;
 }

@@ -19,6 +19,7 @@ class Counting implements DraftingSession {
   readonly bundle = INFO;
   readonly cachedTokens = 0;
   readonly roundTripMs = 1;
+  readonly running = false;
   readonly load = IDLE;
   readonly opened: StepResult;
   closed = 0;
@@ -46,7 +47,7 @@ class Counting implements DraftingSession {
       const result = await this.step(this.#steps);
       const finish = left === 1 ? "length" : null;
       const committed = [{ token: result.bonus, kind: "bonus", logProbs: null }] as const;
-      yield { index: 0, committed, drafted: 0, verified: null, cachedTokens: 0, finish, timing: result.timing };
+      yield { call: 0, committed, drafted: 0, verified: null, cachedTokens: 0, finish, timing: result.timing };
       if (finish !== null) return null;
     }
     return { result: { ...this.opened, bonus: this.#last }, steps: this.#steps };
@@ -117,7 +118,7 @@ describe("a session that survives its engine", () => {
         expect(next.value).toBeNull();
         break;
       }
-      expect(next.value.index).toBe(tokens.length);
+      expect(next.value.call).toBe(tokens.length);
       tokens.push(...next.value.committed.map(({ token }) => token));
       expect(next.value.finish).toBe(tokens.length === 6 ? "length" : null);
     }
@@ -130,14 +131,14 @@ describe("a session that survives its engine", () => {
     expect((await run.next()).value).toMatchObject({ committed: [{ token: 3 }] });
     // Its answer to the pause is lost with it.
     session.pause();
-    expect((await run.next()).value).toMatchObject({ index: 1, committed: [{ token: 4 }], verified: { accepted: [] } });
+    expect((await run.next()).value).toMatchObject({ call: 1, committed: [{ token: 4 }], verified: { accepted: [] } });
     const { done, value } = await run.next();
     expect(done).toBe(true);
     const { steps, result } = value as RunEnd;
     expect({ steps, bonus: result.bonus }).toEqual({ steps: 0, bonus: 4 });
     expect((await session.step(steps, chain([]), still())).bonus).toBe(5);
     // Another run is not paused.
-    expect((await session.run(RUN, still()).next()).value).toMatchObject({ index: 0, committed: [{ token: 6 }] });
+    expect((await session.run(RUN, still()).next()).value).toMatchObject({ call: 0, committed: [{ token: 6 }] });
   });
 
   test("is given up after losing five engines without getting on, and never while it does", async () => {

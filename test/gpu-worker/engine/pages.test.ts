@@ -12,7 +12,22 @@ describe("the pool", () => {
     expect(pool.take(2)).toBeNull();
     expect([pool.available, pool.used]).toEqual([1, 4]);
     pool.give([0, 1]);
-    expect(pool.take(2, 3)).toEqual([4, 0]);
+    expect(pool.take(3, 3)).toEqual([0, 1, 4]);
+  });
+
+  test("takes pages that were taken before, so that memory does not grow with the sessions that have been", () => {
+    const pool = new PagePool(10_000);
+    const random = new Random(11);
+    const users: number[][] = [];
+    let [most, reach] = [0, 0];
+    for (let round = 0; round < 3000; round++) {
+      const pages = pool.take(random.int(1, 40))!;
+      users.push(pages);
+      most = Math.max(most, pool.used);
+      reach = Math.max(reach, ...pages);
+      if (users.length > 16) pool.give(users.splice(random.int(0, users.length - 1), 1)[0]!);
+      expect(reach).toBeLessThanOrEqual((most * 4) / 3 + 40);
+    }
   });
 
   test("keeps named pages for who comes back, and forgets the least recently used ones, last tokens first", () => {

@@ -99,7 +99,7 @@ describe("a hint", () => {
 });
 
 const block = (...tokens: number[]): Block => ({
-  index: 0,
+  call: 0,
   committed: tokens.map((token) => ({ token, kind: "accepted", logProbs: null })),
   drafted: 3,
   verified: null,

@@ -1,0 +1,138 @@
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { ensureBundle } from "../../models/bundle.ts";
+import { startStack } from "../../scripts/stack.ts";
+import { HOSTILE } from "../../test/edge/hostile-bodies.ts";
+import { mutatedBody } from "../../test/edge/mutated-bodies.ts";
+import { Random } from "../../test/helpers/random.ts";
+import { median, round } from "../decode/stats.ts";
+import { count } from "../eval/options.ts";
+
+export const HOSTILE_HELP = `npm run bench -- hostile [options]
+What it costs workerd to refuse bodies made to cost as much as they can, and mutated ones: CPU time of all its threads (Linux).
+  --bundle NAME   (tiny, which soon ends with the mutated bodies that it can answer)
+  --rounds N      of the hostile bodies (10); the first request of a Worker is in none
+  --mutated N     mutated bodies (5000)`;
+
+const CONTEXT = 8192;
+
+/** Refused only when they are tokens, or a grammar. */
+const LATE: Readonly<Record<string, readonly [path: string, body: () => string]>> = {
+  "a word as long as a prompt may be": text("x".repeat(CONTEXT * 16)),
+  "the longest prompt of single letters": text("x ".repeat(CONTEXT * 8)),
+  "the longest prompt of signs": text("\u{10348}%".repeat(5_461 * 8)),
+  "the longest grammar": guided({ grammar: `root ::= ${'"a" | '.repeat(10_900)}missing` }),
+  "a grammar of groups": guided({ grammar: `root ::= ${"(".repeat(200)}${'"a" '.repeat(16_000)}${")".repeat(199)}` }),
+  "a pattern of counts": guided({ regex: "((((a{1,9}){1,9}){1,9}){1,9}){1,99}{1,99}" }),
+};
+
+function text(prompt: string): [string, () => string] {
+  return ["/v1/completions", () => JSON.stringify({ prompt })];
+}
+
+function guided(form: object): [string, () => string] {
+  return ["/v1/completions", () => JSON.stringify({ prompt: "x", guided: form })];
+}
+
+/** Milliseconds of CPU time, the worst kind of body first. */
+export async function benchHostile(args: readonly string[]): Promise<object> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      bundle: { type: "string", default: "tiny" },
+      rounds: { type: "string", default: "10" },
+      mutated: { type: "string", default: "5000" },
+    },
+  });
+  const { bundle } = values;
+  const rounds = count("--rounds", values.rounds, 1000) ?? 1;
+  const mutated = values.mutated === "0" ? 0 : (count("--mutated", values.mutated, 1_000_000) ?? 0);
+  const bundleDir = await ensureBundle(bundle);
+  const assetsDir = await mkdtemp(join(tmpdir(), "foredraft-hostile-"));
+  const stack = await startStack({ bundle, bundleDir, assetsDir, rateLimit: { limit: 1_000_000, period: 60 } });
+  try {
+    const measured = new Measured(stack.edge.url, await workerdOf(stack.edge.pid));
+    await measured.refusal("/v1/completions", '{"prompt":"x","max_tokens":1}');
+    const kinds = new Map<string, number[]>();
+    for (let done = 0; done < rounds; done++) {
+      for (const [name, [path, body]] of Object.entries({ ...HOSTILE, ...LATE })) {
+        const ms = await measured.refusal(path, body());
+        if (ms === null) throw new Error(`${name} is not refused`);
+        kinds.set(name, [...(kinds.get(name) ?? []), ms]);
+      }
+      console.error(`round ${done + 1} of ${rounds}`);
+    }
+    return {
+      cpu_ms_of_hostile_bodies: summaryOf(kinds),
+      ...(await measureMutated(measured, mutated)),
+      settings: { bundle, rounds, cpu: cpus()[0]?.model ?? "", node: process.version },
+    };
+  } finally {
+    await stack.close();
+    await rm(assetsDir, { recursive: true, force: true });
+  }
+}
+
+function summaryOf(kinds: ReadonlyMap<string, readonly number[]>) {
+  const all = [...kinds].map(([name, ms]) => [name, { median: round(median(ms), 1), most: Math.max(...ms) }] as const);
+  return Object.fromEntries(all.sort(([, a], [, b]) => b.most - a.most));
+}
+
+async function measureMutated(measured: Measured, bodies: number) {
+  const random = new Random(2026);
+  const refusals: number[] = [];
+  for (let i = 0; i < bodies; i++) {
+    const [path, body] = mutatedBody(random);
+    const ms = await measured.refusal(path, JSON.stringify(body));
+    if (ms !== null) refusals.push(ms);
+    if ((i + 1) % 500 === 0) console.error(`${i + 1} of ${bodies} mutated bodies`);
+  }
+  if (refusals.length === 0) return {};
+  const ms = { median: round(median(refusals), 1), most: Math.max(...refusals) };
+  return { cpu_ms_of_mutated_bodies: { refused: refusals.length, ...ms } };
+}
+
+/** Requests to a Worker, each with the CPU time that it took. */
+class Measured {
+  readonly #url: string;
+  readonly #pid: string;
+
+  constructor(url: string, pid: string) {
+    this.#url = url;
+    this.#pid = pid;
+  }
+
+  /** Milliseconds that a refusal took; null where the request was answered. Throws where it is no 4xx in OpenAI's shape. */
+  async refusal(path: string, body: string): Promise<number | null> {
+    const before = await cpuTime(this.#pid);
+    const headers = { "content-type": "application/json" };
+    const response = await fetch(this.#url + path, { method: "POST", headers, body });
+    const said = await response.text();
+    const ms = round((await cpuTime(this.#pid)) - before, 1);
+    if (response.ok) return null;
+    const known = response.status < 500 && typeof JSON.parse(said).error?.code === "string";
+    if (!known) throw new Error(`HTTP ${response.status}: ${said} to ${body.slice(0, 1000)}`);
+    return ms;
+  }
+}
+
+/** The process that edge-process.ts has started workerd in. */
+async function workerdOf(pid: number | undefined): Promise<string> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8");
+  for (const child of children.trim().split(" ")) {
+    if ((await readFile(`/proc/${child}/comm`, "utf8")).startsWith("workerd")) return child;
+  }
+  throw new Error("workerd is not among the edge's processes");
+}
+
+/** Of all threads that a process has now, ms. */
+async function cpuTime(pid: string): Promise<number> {
+  const threads = await readdir(`/proc/${pid}/task`);
+  const times = threads.map(async (thread) => {
+    const [ns = "0"] = (await readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8")).split(" ");
+    return Number(ns) / 1e6;
+  });
+  return (await Promise.all(times)).reduce((sum, ms) => sum + ms, 0);
+}

@@ -1,0 +1,89 @@
+import type { LlamaWeights } from "../llama.ts";
+import type { SafeTensors } from "../safetensors.ts";
+import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
+import { addMatrix, dense } from "./matrix.ts";
+
+/** Before the names of tensors, in files of the heads alone and in those of a whole model. */
+const PREFIXES = ["", "medusa_head."];
+/** An ONNX file holds no more. */
+const MOST_BYTES = 2 ** 31;
+
+/** Draft heads in Medusa's published format: their number, and the residual blocks of each. */
+export interface MedusaHeads {
+  readonly prefix: string;
+  readonly count: number;
+  readonly blocks: number;
+}
+
+/** null: the file is of another format. */
+export function medusaHeads(file: SafeTensors): MedusaHeads | null {
+  const prefix = PREFIXES.find((one) => file.has(`${one}0.0.linear.weight`));
+  if (prefix === undefined) return null;
+  let [count, blocks] = [1, 1];
+  while (file.has(`${prefix}0.${blocks}.linear.weight`)) blocks++;
+  while (file.has(`${prefix}${count}.0.linear.weight`)) count++;
+  return { prefix, count, blocks };
+}
+
+/**
+ * The graph of heads as T. Cai et al. publish them (`medusa_lm_head`, FasterDecoding/Medusa): from the final hidden state h
+ * [S, D], of every head j some residual blocks and a matrix of its own over the whole vocabulary,
+ *   h <- h + silu(linear h + bias);  logits_j = weight h
+ * -> lattices [S, heads, topK]. They do not look at the bonus token. Throws Error naming a tensor that does not fit the model.
+ */
+export async function buildMedusaHeads(llama: LlamaWeights, file: SafeTensors, topK: number): Promise<Uint8Array> {
+  const heads = medusaHeads(file);
+  if (heads === null) throw new Error("these are no heads of Medusa's");
+  const { width, vocabSize } = llama.config;
+  check(file, heads, width, vocabSize);
+  const graph = new GraphBuilder();
+  const hidden = graph.input("hidden", FLOAT, ["S", width]);
+  graph.input("bonus", INT32, ["S"]);
+  const rows = Array.from({ length: heads.count }, (_, j) => {
+    const name = (part: string) => `${heads.prefix}${j}.${part}`;
+    let state = hidden;
+    for (let block = 0; block < heads.blocks; block++) {
+      const linear = addMatrix(graph, `head_${j}_${block}`, dense(file, name(`${block}.linear.weight`)), "fp32");
+      const bias = graph.floats(`bias_${j}_${block}`, file.floats(name(`${block}.linear.bias`)), [1, width]);
+      const inner = graph.op("Add", [linear.multiply(state), bias]);
+      state = graph.op("Add", [state, graph.op("QuickGelu", [inner], { alpha: { float: 1 } })]);
+    }
+    const logits = addMatrix(graph, `output_${j}`, dense(file, name(`${heads.blocks}.weight`)), "fp32").multiply(state);
+    return likeliest(graph, logits, topK);
+  });
+  const joined = (values: readonly Value[]) =>
+    graph.op(
+      "Concat",
+      values.map((value) => graph.op("Unsqueeze", [value, graph.ints([1])])),
+      { axis: 1 },
+    );
+  const shape = ["S", heads.count, topK];
+  graph.output("log_probs", joined(rows.map(({ logProbs }) => logProbs)), FLOAT, shape);
+  graph.output("tokens", joined(rows.map(({ tokens }) => tokens)), INT32, shape);
+  return graph.build("heads");
+}
+
+/** Logits [S, V] -> [S, topK] each. */
+function likeliest(graph: GraphBuilder, logits: Value, topK: number): { logProbs: Value; tokens: Value } {
+  const [top, index] = graph.ops("TopK", [logits, graph.ints([topK])], 2, { axis: 1, sorted: 1 });
+  const mass = graph.op("ReduceLogSumExp", [logits, graph.ints([1])], { keepdims: 1 });
+  return { logProbs: graph.op("Sub", [top!, mass]), tokens: graph.op("Cast", [index!], { to: INT32 }) };
+}
+
+function check(file: SafeTensors, { prefix, count, blocks }: MedusaHeads, width: number, vocabSize: number): void {
+  for (let j = 0; j < count; j++) {
+    for (let block = 0; block < blocks; block++) {
+      expectShape(file, `${prefix}${j}.${block}.linear.weight`, [width, width]);
+      expectShape(file, `${prefix}${j}.${block}.linear.bias`, [width]);
+    }
+    expectShape(file, `${prefix}${j}.${blocks}.weight`, [vocabSize, width]);
+  }
+  const bytes = 4 * count * width * (vocabSize + blocks * (width + 1));
+  if (bytes >= MOST_BYTES) throw new Error(`Medusa's heads take ${bytes} bytes as a graph, which holds ${MOST_BYTES}`);
+}
+
+function expectShape(file: SafeTensors, name: string, shape: readonly number[]): void {
+  const found = file.get(name).shape;
+  if (found.join() === shape.join()) return;
+  throw new Error(`the heads' ${name} is [${found.join(", ")}], and of this model it would be [${shape.join(", ")}]`);
+}
