@@ -31,6 +31,15 @@ export function gainInterval(method: readonly Counts[], base: readonly Counts[],
   return interval(method.length, seed, (picked) => ratio(method, picked) / ratio(base, picked) - 1);
 }
 
+/** The same for any statistic of things that are resampled together; null where it never has a value. */
+export function statisticInterval<Thing>(
+  things: readonly Thing[],
+  seed: number,
+  statistic: (picked: readonly Thing[]) => number | null,
+): Interval | null {
+  return interval(things.length, seed, (picked) => statistic(Array.from(picked, (i) => things[i]!)) ?? NaN);
+}
+
 function ratio(prompts: readonly Counts[], picked: Uint32Array): number {
   let tokens = 0;
   let steps = 0;

@@ -4,6 +4,7 @@ import type { BundleInfo, StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { type Completion, complete, traceCompletion } from "./complete.ts";
+import { copiedTokens } from "./copied.ts";
 import { emptyCounters } from "./counters.ts";
 import type { EvalCase } from "./evaluate.ts";
 import { parseMethod } from "./methods.ts";
@@ -116,17 +117,19 @@ function replayCase(
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
   const engine = replayEngine({ ...generation, output }, bundleInfo(manifest), neural);
   const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
-  return { id, category, turn, task, plain: plainCompletion(output), timed: false, references: [] };
+  return { id, category, turn, task, plain: plainCompletion(prompt, output), timed: false, references: [] };
 }
 
 /** What plain decoding counts: one token per step after the prefill's. */
-function plainCompletion(output: Uint32Array): Completion {
+function plainCompletion(prompt: Uint32Array, output: Uint32Array): Completion {
   const steps = output.length - 1;
   const empty = emptyCounters();
   // Every step commits the model's own token, whatever might have been drafted.
   const tokens = { ...empty.receipt.tokens, bonus: steps };
   const receipt = { steps, unrefined: steps, refined: steps, best: steps, tokens };
-  const counters = { ...empty, tokens: steps, steps, outputTokens: output.length, receipt };
+  const copies = copiedTokens(prompt, output).slice(1).filter(Boolean).length;
+  const copied = { tokens: copies, steps: copies };
+  const counters = { ...empty, tokens: steps, steps, outputTokens: output.length, copied, receipt };
   return { output: [...output], counters, logProbs: [], runnersUp: [], decodeMs: 0 };
 }
 

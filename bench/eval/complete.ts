@@ -9,10 +9,12 @@ import { createRescorer, engineWork, NO_WORK } from "../../shared/rescore/index.
 import { chainOfFirst } from "../../shared/rescore/none.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
-import { type Counters, emptyCounters } from "./counters.ts";
+import { copiedTokens } from "./copied.ts";
+import { type Counters, countCopied, emptyCounters } from "./counters.ts";
 import { isRefined, type Method } from "./methods.ts";
 import { BLANK_LATTICE, oracleRescorer, promptLookup } from "./outside.ts";
 import { countEvent, recordRescorer, wireLattice, withLattices } from "./record.ts";
+import { countReliability } from "./reliability.ts";
 import { TRACED_RUNNERS_UP } from "./trace.ts";
 
 /** One greedy completion to make. */
@@ -111,10 +113,15 @@ async function run(
   const { limits, autoNodes } = task;
   const request = { spec, limits, rescorer, maxNodes, autoNodes, tokenizerHash: null, elsewhere: null };
   const book = new ReceiptBook();
+  const committed: number[] = [];
   let firstAt: number | null = null;
   for await (const event of decode(engine, { ...request, signal: NEVER, now: () => performance.now() })) {
     countEvent(counters, event);
     book.record(event);
+    committed.push(event.committed.length);
+    const { verified } = event;
+    if (rescorer.calibrated === true && verified !== null)
+      countReliability(counters.reliability, verified.tree, verified.accepted);
     firstAt ??= performance.now();
     if (event.runnersUp !== undefined) completion.runnersUp.push(event.runnersUp);
     for (const { token, logProbs } of event.committed) {
@@ -123,6 +130,13 @@ async function run(
     }
   }
   counters.receipt = book.close().receipt;
+  const copied = copiedTokens(task.prompt, completion.output);
+  let at = committed[0] ?? 0;
+  // The first event is the prefill, which is no step.
+  for (const tokens of committed.slice(1)) {
+    countCopied(counters, copied.slice(at, at + tokens));
+    at += tokens;
+  }
   completion.decodeMs = firstAt === null ? 0 : performance.now() - firstAt;
   return completion;
 }

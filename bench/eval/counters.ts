@@ -2,6 +2,7 @@ import { type Receipt, ReceiptBook, TOKEN_SOURCES } from "../../shared/decode/re
 import { type DraftTree, depths } from "../../shared/draft-tree.ts";
 import { ROOT, type TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
+import { addReliability, type Reliability } from "./reliability.ts";
 
 /** One model call after prefill, cut to the tokens that belong to the completion. */
 export interface StepRecord {
@@ -35,6 +36,10 @@ export interface Counters {
   /** [lattice row] sum of entropies (countEntropy), nats, and the lattices summed. */
   entropySum: number[];
   entropyCount: number[];
+  /** Of `tokens` and `steps`, those of copied tokens (copied.ts): each token of a step takes an equal part of it. */
+  copied: { tokens: number; steps: number };
+  /** Of drafts whose nodes say how likely they are. */
+  reliability: Reliability;
   /** What the steps' lattices would have given (shared/decode/receipt.ts). */
   receipt: Receipt;
 }
@@ -67,6 +72,8 @@ export function emptyCounters(): Counters {
     after: emptyRepetition(),
     entropySum: [],
     entropyCount: [],
+    copied: { tokens: 0, steps: 0 },
+    reliability: new Map(),
     receipt: new ReceiptBook().close().receipt,
   };
 }
@@ -87,6 +94,13 @@ export function countStep(into: Counters, step: StepRecord): void {
   if (step.drafted > 0) into.drafts++;
   for (let i = 0; i < step.depth; i++) into.draftedByPosition[i] = (into.draftedByPosition[i] ?? 0) + 1;
   for (let i = 0; i < step.accepted; i++) into.acceptedByPosition[i] = (into.acceptedByPosition[i] ?? 0) + 1;
+}
+
+/** @param copied of the tokens that one step committed: whether each was a copy */
+export function countCopied(into: Counters, copied: readonly boolean[]): void {
+  const tokens = copied.filter(Boolean).length;
+  into.copied.tokens += tokens;
+  if (tokens > 0) into.copied.steps += tokens / copied.length;
 }
 
 export function countRepetition(into: RepetitionCounters, path: ArrayLike<TokenId>): void {
@@ -150,6 +164,9 @@ export function addCounters(into: Counters, from: Counters): void {
   addRepetition(into.after, from.after);
   addInto(into.entropySum, from.entropySum);
   addInto(into.entropyCount, from.entropyCount);
+  into.copied.tokens += from.copied.tokens;
+  into.copied.steps += from.copied.steps;
+  addReliability(into.reliability, from.reliability);
   into.receipt = addReceipts(into.receipt, from.receipt);
 }
 

@@ -29,10 +29,19 @@ export interface MethodSummary {
   readonly drafted_by_position: readonly number[];
   readonly accepted_by_position: readonly number[];
   readonly repetition: { readonly before: RepetitionSummary | null; readonly after: RepetitionSummary | null };
+  /** Of the tokens that end an earlier 8-gram, and of all others (copied.ts). */
+  readonly copied: PartSummary;
+  readonly fresh: PartSummary;
   /** [lattice row] mean, nats; candidates only, so a lower bound. */
   readonly head_entropy_nats: readonly number[];
   /** The last head up to which mean entropy rises from head to head (lastRisingHead); null without lattices. */
   readonly h_max: number | null;
+}
+
+/** Some of the tokens, with their parts of the steps that committed them. */
+export interface PartSummary {
+  readonly tokens: number;
+  readonly block_efficiency: number | null;
 }
 
 export interface RepetitionSummary {
@@ -98,9 +107,15 @@ function summariseMethod(rows: readonly RowResult[], method: string, seed: numbe
     drafted_by_position: total.draftedByPosition,
     accepted_by_position: total.acceptedByPosition,
     repetition: { before: repetition(total.before), after: repetition(total.after) },
+    copied: part(total.copied),
+    fresh: part({ tokens: total.tokens - total.copied.tokens, steps: total.steps - total.copied.steps }),
     head_entropy_nats: entropies,
     h_max: entropies.length === 0 ? null : lastRisingHead(entropies),
   };
+}
+
+function part(counts: Counts): PartSummary {
+  return { tokens: counts.tokens, block_efficiency: blockEfficiency(counts) };
 }
 
 function countsOf(rows: readonly RowResult[], method: string): Counts[] {

@@ -1,3 +1,4 @@
+import { LIMITS } from "../../shared/limits.ts";
 import type { MethodSummary } from "../eval/summary.ts";
 import { type Html, html } from "./html.ts";
 
@@ -19,8 +20,11 @@ export function methodTitle(name: string): string {
   }
   const lattice = /^0gram-(\d+)best$/.exec(name);
   if (lattice !== null) return `${lattice[1]}-best 0-gram`;
-  const tree = /^tree-(\d+)(-heads)?$/.exec(name);
-  if (tree !== null) return `tree, ${tree[1]} nodes${tree[2] === undefined ? "" : ", heads alone"}`;
+  const tree = /^tree(?:-(\d+))?(-heads)?(-recycled)?$/.exec(name);
+  if (tree !== null) {
+    const [, nodes = LIMITS.draftNodes, heads, recycled] = tree;
+    return `tree, ${nodes} nodes${heads === undefined ? "" : ", heads alone"}${recycled === undefined ? "" : ", recycled"}`;
+  }
   const path = /^path(?:-(\d+)best)?(-lm)?$/.exec(name);
   if (path !== null) {
     const paths = path[1] === undefined ? "one calibrated path" : `${path[1]} calibrated paths`;
@@ -32,6 +36,11 @@ export function methodTitle(name: string): string {
 
 export function number(value: number | null | undefined, digits = 2): string {
   return value === null || value === undefined || !Number.isFinite(value) ? "–" : value.toFixed(digits);
+}
+
+/** A confidence interval. */
+export function range(interval: readonly number[] | null | undefined): string {
+  return interval?.map((bound) => number(bound)).join(" to ") ?? "unknown";
 }
 
 /** With a sign, and a true minus. */

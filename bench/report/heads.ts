@@ -2,7 +2,7 @@ import type { HmaxPoint } from "../eval/entropy.ts";
 import type { MethodSummary } from "../eval/summary.ts";
 import type { StoredReplay } from "../suite/stored.ts";
 import { type Datum, type Figure, figureHtml, panels, scatter } from "./charts.ts";
-import { methodTitle, number } from "./format.ts";
+import { methodTitle, number, range } from "./format.ts";
 import { html, table } from "./html.ts";
 import { type Section, sourceLine, tasksAndTotals, tasksOf } from "./runs.ts";
 
@@ -36,8 +36,9 @@ export async function entropySection(replay: StoredReplay): Promise<Section> {
   const points: Figure = {
     name: "h-max",
     caption:
-      `h_max against block efficiency of BPD: tasks (r = ${number(h_max.tasks_r)}, n = ${h_max.tasks.length}) and ` +
-      `single prompts (grey, spread sideways; r = ${number(h_max.prompts_r)}, n = ${h_max.prompts.length}).`,
+      `h_max against block efficiency of BPD: tasks (r = ${number(h_max.tasks_r)}, 95 % interval ${range(h_max.tasks_r_ci95)}, ` +
+      `n = ${h_max.tasks.length}) and single prompts (grey, spread sideways; r = ${number(h_max.prompts_r)}, ` +
+      `${range(h_max.prompts_r_ci95)}, n = ${h_max.prompts.length}).`,
     svg: await scatter(small, large, { x: "h_max", y: "be", xTitle: "h_max (head)", yTitle: "block efficiency" }),
   };
   return {
@@ -127,7 +128,16 @@ ${table({
   };
 }
 
-const POSITION_METHODS = ["none", "ngram-4", "neural", "ngram-4-16best", "tree"];
+const POSITION_METHODS = ["none", "ngram-4", "ngram-4-16best", "path", "tree"];
+
+/** Positions drawn one by one; copies go on far beyond, in ever fewer steps. */
+const DRAWN = 12;
+/** First and last position of the groups that follow the heads' in the tables. */
+const DEEP = [
+  [9, 16],
+  [17, 32],
+  [33, 64],
+] as const;
 
 /** How far drafts are accepted. */
 export async function acceptanceSection(replay: StoredReplay): Promise<Section> {
@@ -135,21 +145,22 @@ export async function acceptanceSection(replay: StoredReplay): Promise<Section> 
   const shown = POSITION_METHODS.filter((name) => tasks.every(({ methods }) => methods[name] !== undefined));
   const data = tasks.flatMap(({ short, methods }) =>
     shown.flatMap((name) =>
-      acceptance(methods[name]!).map(
-        (share, i): Datum => ({ task: short, method: methodTitle(name), position: i + 1, share, mark: 0 }),
-      ),
+      acceptance(methods[name]!)
+        .slice(0, DRAWN)
+        .map((share, i): Datum => ({ task: short, method: methodTitle(name), position: i + 1, share, mark: 0 })),
     ),
   );
   const figure: Figure = {
     name: "acceptance",
-    caption: "Share of the steps drafted that deep in which the first 1, 2, … drafted tokens were all accepted.",
+    caption: `Share of the steps drafted that deep in which the first 1, 2, … drafted tokens were all accepted, up to position ${DRAWN}.`,
     svg: await panels(
       data,
       { x: "position", y: "share", xTitle: "position", yTitle: "accepted" },
       { panel: "task", series: "method", xStep: 1 },
     ),
   };
-  const depth = replay.bundle.lattice_heads;
+  const heads = Array.from({ length: replay.bundle.lattice_heads }, (_, i) => [i + 1, i + 1] as const);
+  const positions = [...heads, ...DEEP.filter(([from]) => from > heads.length)];
   return {
     id: "acceptance",
     title: "Acceptance by position",
@@ -158,12 +169,12 @@ export async function acceptanceSection(replay: StoredReplay): Promise<Section> 
 ${shown.map((name) =>
   table({
     caption: `${methodTitle(name)}: accepted / drafted steps at each position, %.`,
-    columns: ["task", ...Array.from({ length: depth }, (_, i) => String(i + 1))],
+    columns: ["task", ...positions.map(([from, to]) => (from === to ? String(from) : `${from} to ${to}`))],
     rows: tasks.map(({ title, methods }) => ({
       head: title,
-      cells: Array.from({ length: depth }, (_, i) => {
-        const share = acceptance(methods[name]!)[i];
-        return share === undefined ? "–" : number(100 * share, 1);
+      cells: positions.map(([from, to]) => {
+        const share = groupAcceptance(methods[name]!, from, to);
+        return share === null ? "–" : number(100 * share, 1);
       }),
     })),
   }),
@@ -171,6 +182,15 @@ ${shown.map((name) =>
   };
 }
 
-function acceptance({ drafted_by_position, accepted_by_position }: MethodSummary): number[] {
-  return drafted_by_position.map((drafted, i) => (accepted_by_position[i] ?? 0) / drafted);
+function acceptance({ drafted_by_position: drafted, accepted_by_position: accepted }: MethodSummary): number[] {
+  return drafted.map((steps, i) => (accepted[i] ?? 0) / steps);
+}
+
+function groupAcceptance(
+  { drafted_by_position: drafted, accepted_by_position: accepted }: MethodSummary,
+  from: number,
+  to: number,
+): number | null {
+  const sum = (counts: readonly number[]) => counts.slice(from - 1, to).reduce((a, b) => a + b, 0);
+  return sum(drafted) === 0 ? null : sum(accepted) / sum(drafted);
 }

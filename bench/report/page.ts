@@ -1,9 +1,12 @@
+import type { StoredLive } from "../suite/stored.ts";
+import { copiedSection, mtBenchSection } from "./breakdown.ts";
 import { distanceSection } from "./distance.ts";
 import { examplesSection } from "./examples.ts";
 import { gain, number } from "./format.ts";
 import { acceptanceSection, entropySection, oracleSection } from "./heads.ts";
 import { type Html, html, NOTHING, table, trusted } from "./html.ts";
 import { alphaSection, packsSection, repetitionSection, rescoringSection } from "./refinement.ts";
+import { reliabilitySection } from "./reliability.ts";
 import type { Runs, Section } from "./runs.ts";
 import { hardwareSection, scoresSection, speedSection } from "./speed.ts";
 import { STYLE } from "./style.ts";
@@ -21,15 +24,18 @@ export async function renderReport(runs: Runs): Promise<Report> {
     ...(replay === null
       ? []
       : [
-          rescoringSection(replay),
+          rescoringSection(replay, tune),
+          copiedSection(replay),
+          mtBenchSection(replay),
           await oracleSection(replay),
           await entropySection(replay),
           await acceptanceSection(replay),
+          await reliabilitySection(replay),
           repetitionSection(replay),
           examplesSection(replay),
           packsSection(replay),
         ]),
-    tune === null ? null : await alphaSection(tune),
+    tune === null ? null : await alphaSection(tune, replay),
     ...(await Promise.all(live.map(speedSection))),
     ...live.slice(0, 1).map(scoresSection),
     replay === null ? null : hardwareSection(replay),
@@ -67,7 +73,7 @@ ${sections.map(({ id, title, body }) => html`<section aria-labelledby="${id}"><h
 }
 
 /** The main set's figures at a glance. */
-function tiles({ replay }: Runs): Html {
+function tiles({ replay, live }: Runs): Html {
   const main = replay?.sets[0];
   if (main === undefined) return NOTHING;
   const all = Object.keys(main.overall).length > 0 ? main.overall : (Object.values(main.categories)[0] ?? {});
@@ -80,10 +86,23 @@ function tiles({ replay }: Runs): Html {
   return html`<ul class="tiles">${[
     tile("none", "BPD"),
     tile("ngram-4", "4-gram"),
-    tile("neural", "neural"),
-    tile("ngram-4-16best", "16-best 4-gram"),
+    tile("path", "one calibrated path"),
+    tile("tree-16", "tree, 16 nodes"),
+    tile("tree", "tree, 63 nodes"),
     tile("oracle-16", "oracle, top 16"),
+    // Of other heads, a speed says nothing of these efficiencies.
+    ...live.filter(({ bundle }) => bundle.heads_sha256 === replay?.bundle.heads_sha256).map(speedTile),
   ]}</ul>`;
+}
+
+/** Speed as the API serves the main set. */
+function speedTile(run: StoredLive): Html {
+  const main = run.sets[0];
+  const methods = main === undefined ? {} : Object.keys(main.overall).length > 0 ? main.overall : undefined;
+  const plain = methods?.ar?.tokens_per_s ?? null;
+  const tree = methods?.tree?.tokens_per_s ?? null;
+  if (main === undefined || plain === null || tree === null) return NOTHING;
+  return html`<li><b>${number(tree / plain)}×</b>tree as served, ${run.provider}<br><span>${number(tree, 0)} for ${number(plain, 0)} tokens/s, ${main.title}, ${main.prompts} prompts</span></li>`;
 }
 
 /** Everything needed to make the numbers again. */

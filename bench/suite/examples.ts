@@ -11,7 +11,7 @@ import type { Example, ExampleStep, StoredTune } from "./stored.ts";
 /** Only of these: the set's other categories quote texts whose licence does not let us show them. */
 const CATEGORIES: readonly string[] = ["multi-turn", "qa", "math"];
 /** Of the methods that were run. */
-const METHODS: readonly string[] = ["none", "ngram-4", "neural", "ngram-4-16best"];
+const METHODS: readonly string[] = ["none", "ngram-4", "neural", "path", "tree-16"];
 const TOKENS = 48;
 
 /** The drafts of the first prompt of some categories, step by step, as text. */

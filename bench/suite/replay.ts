@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { ensureBundle } from "../../models/bundle.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
+import { statisticInterval } from "../eval/bootstrap.ts";
 import { replayCases } from "../eval/cases.ts";
 import { correlation, type HmaxPoint, hmaxPoint } from "../eval/entropy.ts";
 import { evaluate, type RowResult } from "../eval/evaluate.ts";
@@ -8,16 +9,19 @@ import { type DecodeCounts, hardwareCost, NO_WEIGHTS } from "../eval/hardware.ts
 import { hardwareShape, neuralWeights } from "../eval/hardware-shape.ts";
 import { type LoadedBundle, loadBundle } from "../eval/model.ts";
 import { Progress } from "../eval/progress.ts";
+import { addReliability, type Reliability } from "../eval/reliability.ts";
 import { formatTable, type MethodSummary, summarise } from "../eval/summary.ts";
 import { checkTrace, readTrace, type Trace } from "../eval/trace.ts";
 import { provenance } from "../provenance.ts";
 import { availableMethods, readTune, save, storedBundle, suiteMethod } from "./common.ts";
 import { exampleDrafts } from "./examples.ts";
+import { mtBench } from "./mt-bench.ts";
 import { RESULTS, type SuiteOptions } from "./options.ts";
 import { MAIN_SET, SUITE_METHODS, type SuiteSet } from "./sets.ts";
 import {
   type HardwareRow,
   STORED_FORMAT,
+  type StoredCategories,
   type StoredHmax,
   type StoredReplay,
   type StoredSet,
@@ -60,8 +64,10 @@ export async function replayStage(options: SuiteOptions): Promise<void> {
     kind: "replay",
     run,
     bundle: storedBundle(bundle.manifest),
-    h_max: hmaxOf(rows, sets),
+    h_max: hmaxOf(rows, sets, options.seed),
     hardware: { set: main.title, methods: await hardwareOf(main, bundle.manifest) },
+    mt_bench: shortenAll(mtBench(rows, names, options.seed)),
+    reliability: reliabilityOf(rows),
     examples: await exampleDrafts(names, traced, bundle, tune),
     sets,
   };
@@ -125,22 +131,46 @@ async function replaySet(
   return { stored, rows };
 }
 
+/** Its categories are too small for more than the efficiency. */
+function shortenAll(categories: StoredCategories | null): StoredCategories | null {
+  if (categories === null) return null;
+  const groups = Object.entries(categories).map(([name, methods]) => {
+    const kept = Object.entries(methods).filter(([method]) => !isAside(method));
+    return [name, Object.fromEntries(kept.map(([method, m]) => [method, { ...m, ...NOTHING }]))] as const;
+  });
+  return Object.fromEntries(groups);
+}
+
+const NOTHING = {
+  drafted_by_position: [],
+  accepted_by_position: [],
+  repetition: { before: null, after: null },
+  head_entropy_nats: [],
+  h_max: null,
+};
+
+function isAside(method: string): boolean {
+  return /^oracle-|@/.test(method) && method !== "oracle-16";
+}
+
 /** Oracles and single packs are there for their efficiency alone; without the rest the stored run stays small. */
 function shorten(group: Readonly<Record<string, MethodSummary>>): Record<string, MethodSummary> {
-  const nothing = {
-    drafted_by_position: [],
-    accepted_by_position: [],
-    repetition: { before: null, after: null },
-    head_entropy_nats: [],
-    h_max: null,
-  };
   return Object.fromEntries(
-    Object.entries(group).map(([name, m]) => [name, /^oracle-|@/.test(name) ? { ...m, ...nothing } : m]),
+    Object.entries(group).map(([name, m]) => [name, /^oracle-|@/.test(name) ? { ...m, ...NOTHING } : m]),
   );
 }
 
+/** Of the default draft. */
+function reliabilityOf(rows: readonly RowResult[]): StoredReplay["reliability"] {
+  const total: Reliability = new Map();
+  for (const row of rows) addReliability(total, row.methods.get(RELIABLE)?.counters.reliability ?? new Map());
+  return { [RELIABLE]: Object.fromEntries([...total].toSorted(([a], [b]) => (a < b ? -1 : 1))) };
+}
+
+const RELIABLE = "tree";
+
 /** Over plain blockwise decoding: every prompt, and every task as a whole. */
-function hmaxOf(rows: readonly RowResult[], sets: readonly StoredSet[]): StoredHmax {
+function hmaxOf(rows: readonly RowResult[], sets: readonly StoredSet[], seed: number): StoredHmax {
   const prompts = rows.flatMap((row) => {
     const none = row.methods.get("none");
     return (none === undefined ? null : hmaxPoint(row.id, none.counters)) ?? [];
@@ -152,7 +182,14 @@ function hmaxOf(rows: readonly RowResult[], sets: readonly StoredSet[]): StoredH
     }),
   );
   const r = (points: readonly HmaxPoint[]) => correlation(points.map((p) => [p.h_max, p.block_efficiency] as const));
-  return { tasks, prompts, tasks_r: r(tasks), prompts_r: r(prompts) };
+  return {
+    tasks,
+    prompts,
+    tasks_r: r(tasks),
+    prompts_r: r(prompts),
+    tasks_r_ci95: statisticInterval(tasks, seed, r),
+    prompts_r_ci95: statisticInterval(prompts, seed, r),
+  };
 }
 
 async function hardwareOf(set: StoredSet, manifest: BundleManifest): Promise<Record<string, HardwareRow>> {

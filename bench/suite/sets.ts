@@ -17,14 +17,14 @@ export interface SuiteSet {
 
 export type Split = "tune" | "test";
 
-const OTHER = { tune: 6, test: 12, live: 4 };
+const OTHER = { tune: 20, test: 60, live: 4 };
 
 export const SETS: readonly SuiteSet[] = [
   {
     name: "spec_bench",
     title: "Spec-Bench",
     maxTokens: 128,
-    prompts: { tune: 12, test: 20, live: 3 },
+    prompts: { tune: 12, test: 40, live: 3 },
     score: null,
   },
   other("lambada", "LAMBADA", 64, "last-word"),
@@ -37,6 +37,8 @@ export const SETS: readonly SuiteSet[] = [
   other("humaneval", "HumanEval", 96, null),
   other("mbpp", "MBPP", 96, null),
   other("gsm8k", "GSM8K", 96, null),
+  other("wikinews", "WikiNews", 64, null),
+  other("wikitext", "WikiText", 64, null),
 ];
 
 function other(name: string, title: string, maxTokens: number, score: ScoreKind | null): SuiteSet {
@@ -56,7 +58,7 @@ const FORMS: Partial<Record<RescorerType, readonly string[]>> = {
   none: [],
   ngram: ["ngram-4-prompt", "ngram-4-16best-prompt"],
   path: ["path-lm", "path"],
-  tree: ["tree-16", "tree-32", "tree"],
+  tree: ["tree-16-heads", "tree-16", "tree-32", "tree", "tree-16-recycled", "tree-recycled"],
 };
 
 /** What the replay stage runs unless told otherwise; packs are compared on top of it. */

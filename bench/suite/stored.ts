@@ -1,6 +1,8 @@
 import { readFile, writeFile } from "node:fs/promises";
+import type { Interval } from "../eval/bootstrap.ts";
 import type { HmaxPoint } from "../eval/entropy.ts";
 import type { HardwareCost } from "../eval/hardware.ts";
+import type { ReliabilityBin } from "../eval/reliability.ts";
 import type { MethodSummary } from "../eval/summary.ts";
 import type { Provenance } from "../provenance.ts";
 
@@ -49,6 +51,8 @@ export interface StoredHmax {
   /** Pearson's r of h_max and block efficiency. */
   readonly tasks_r: number | null;
   readonly prompts_r: number | null;
+  readonly tasks_r_ci95: Interval | null;
+  readonly prompts_r_ci95: Interval | null;
 }
 
 /** One step of an example: what was drafted, as text. */
@@ -69,6 +73,10 @@ export interface Example {
 export interface StoredReplay extends StoredBase {
   readonly kind: "replay";
   readonly sets: readonly StoredSet[];
+  /** MT-Bench's part of Spec-Bench by its own categories; null without it. */
+  readonly mt_bench: StoredCategories | null;
+  /** Method -> group of nodes -> by rising chance, over all sets. */
+  readonly reliability: Readonly<Record<string, Readonly<Record<string, readonly ReliabilityBin[]>>>>;
   readonly h_max: StoredHmax;
   readonly hardware: { readonly set: string; readonly methods: Readonly<Record<string, HardwareRow>> };
   readonly examples: readonly Example[];

@@ -38,6 +38,8 @@ function summary(efficiency: number, gained: number | null, ci: readonly [number
       before: { rate: 0.25, mean_longest_run: 1.2, longest_run: 2 },
       after: { rate: 0.1, mean_longest_run: 1.1, longest_run: 2 },
     },
+    copied: { tokens: 20, block_efficiency: 4 },
+    fresh: { tokens: 80, block_efficiency: 1.5 },
     head_entropy_nats: [1, 2],
     h_max: 3,
   };
@@ -71,7 +73,11 @@ const replay: StoredReplay = {
     prompts: [{ name: "x", h_max: 2, block_efficiency: 1.5 }],
     tasks_r: null,
     prompts_r: 0.5,
+    tasks_r_ci95: null,
+    prompts_r_ci95: [0.25, 0.75],
   },
+  mt_bench: { writing: methods },
+  reliability: { tree: { "depth 1": [{ nodes: 40, predicted: 30, accepted: 28 }] } },
   hardware: { set: "SQuAD v1", methods: {} },
   examples: [{ id: "e/1", category: "qa", methods: { none: [{ accepted: ["<b>"], rejected: [" no"], bonus: "\n" }] } }],
 };
@@ -104,7 +110,7 @@ describe("the report", () => {
       expect(section).toContain(`<code>${section.includes("npm run tune") ? "npm run tune --" : RUN.command}</code>`);
       expect(section).toMatch(/commit <code>0123456789<\/code>, (seed 7|nothing random), \d+ prompts/);
     }
-    expect([...figures.keys()]).toEqual(["oracle", "entropy", "h-max", "acceptance", "alpha"]);
+    expect([...figures.keys()]).toEqual(["oracle", "entropy", "h-max", "acceptance", "reliability", "alpha"]);
   });
 
   test("leaves a section out for which there is no run", async () => {
