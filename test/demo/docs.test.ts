@@ -119,6 +119,20 @@ describe("the documentation", () => {
     expect(missing(responses + chat, ofResponses)).toEqual([]);
   });
 
+  test.each([
+    ["chat/completions/completions", "ChatCompletionCreateParamsBase"],
+    ["completions", "CompletionCreateParamsBase"],
+    ["responses/responses", "ResponseCreateParamsBase"],
+  ])("says of every field that OpenAI's own client knows what becomes of it: %s", (file, type) => {
+    const { text } = pages.find(({ path }) => path === "docs/api.md")!;
+    const table = text.slice(text.indexOf("## Every field"));
+    const types = readFileSync(join(ROOT, "node_modules", "openai", "resources", `${file}.d.ts`), "utf8");
+    const [, body = ""] = new RegExp(`^export interface ${type} \\{\\n(.*?)^\\}`, "ms").exec(types) ?? [];
+    const fields = [...body.matchAll(/^ {4}(\w+)\??: /gm)].map(([, name = ""]) => name);
+    expect(fields.length).toBeGreaterThan(15);
+    expect(fields.filter((name) => !table.includes(`\`${name}\``))).toEqual([]);
+  });
+
   test("of the README shows fields that the API takes", () => {
     const readme = pages.find(({ path }) => path === "README.md")!.text;
     const rows = [...readme.matchAll(/^\|[^|]*\| `("[^`]*)` \|/gm)];
