@@ -30,7 +30,9 @@ const PROTOCOL_BOUNDS = [
   `one frame | ${LIMITS.frameBytes >> 10} KiB |`,
 ];
 const API_BOUNDS = [
-  `body | ${LIMITS.bodyBytes >> 20} MiB |`,
+  `body | ${LIMITS.bodyBytes >> 20} MiB, with ${LIMITS.bodyFields} fields in all its objects together, ${LIMITS.bodyLists} objects and lists, ` +
+    `${LIMITS.bodyValues} values, ${LIMITS.bodyDepth} deep |`,
+  `fields of the body itself, or of a message | ${LIMITS.objectFields} |`,
   `messages | ${LIMITS.chatMessages}, with ${LIMITS.contentParts} text parts`,
   `prompt and completion | the model's context, at most ${LIMITS.contextTokens} tokens |`,
   `choices | ${LIMITS.choices}, of all prompts together, ${LIMITS.choicesAtOnce} of them`,
