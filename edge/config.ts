@@ -26,6 +26,7 @@ const environment = z.object({
   RATE_LIMIT_REQUESTS: z.coerce.number().int().positive().default(120),
   RATE_LIMIT_PERIOD_S: z.coerce.number().int().positive().default(60),
   RESUME_MAX_S: z.coerce.number().nonnegative().default(20),
+  FLEET_LEASE_S: z.coerce.number().int().positive().max(86_400).default(15),
   MEMORY_EXPIRY_S: z.coerce
     .number()
     .int()
@@ -51,6 +52,8 @@ export interface Config {
   readonly gpuWorkerKey: string;
   /** How long a stream whose gpu-worker was lost looks for another one, ms. */
   readonly resumeMs: number;
+  /** How long a gpu-worker is taken to be there after it registered, ms. */
+  readonly leaseMs: number;
   /** SHA-256 of API keys that are accepted beside those stored (keys/), hex. */
   readonly apiKeyHashes: readonly string[];
   /** SHA-256 of the keys that open /admin, hex. */
@@ -88,6 +91,7 @@ export function readConfig(env: unknown): Config {
     gpuWorkers: data.GPU_WORKER_URL,
     gpuWorkerKey: data.GPU_WORKER_KEY,
     resumeMs: data.RESUME_MAX_S * 1000,
+    leaseMs: data.FLEET_LEASE_S * 1000,
     apiKeyHashes: data.API_KEYS,
     adminKeyHashes: data.ADMIN_KEYS,
     anonymous: data.ANONYMOUS,

@@ -45,7 +45,7 @@ let kept: { readonly env: Env; readonly app: Hono<AppEnv> } | null = null;
 function appOf(env: Env): Hono<AppEnv> {
   if (kept?.env === env) return kept.app;
   const config = readConfig(env);
-  const registry = registryOf(env);
+  const registry = registryOf(env, config);
   const app = createApp({
     config,
     ...fleetOf(config, registry),
@@ -78,12 +78,12 @@ function tracingOf({ tracing }: Config): Tracing | null {
   return new Tracing({ ...tracing, service: "foredraft-edge", post, logError: (error) => logError(null, error) });
 }
 
-function registryOf({ FLEET }: Env): Registry | null {
+function registryOf({ FLEET }: Env, { leaseMs }: Config): Registry | null {
   if (FLEET === undefined) return null;
   // A stub belongs to the request that made it.
   const stub = () => FLEET.get(FLEET.idFromName("fleet"));
   return {
-    register: async (worker) => await stub().register(worker),
+    register: async (worker) => await stub().register(worker, leaseMs),
     remove: async (url) => await stub().remove(url),
     list: async () => await stub().list(),
   };

@@ -70,15 +70,20 @@ ${table({
   };
 }
 
-/** Names that draft several paths at once, or whose draft is no single path from the lattice. */
+/** What is no single path through the lattice, and bounds. */
 const SEVERAL = /^tree|best|^prompt-lookup$|^oracle/;
 
-/** The methods of a run in two tables that fit a page: one path, and several. */
-export function methodGroups(replay: StoredReplay): { readonly one: string[]; readonly several: string[] } {
+/** The methods of a run in tables that fit a page: one path, several, and trees beside the bound of one path. */
+export function methodGroups(replay: StoredReplay): {
+  readonly one: string[];
+  readonly several: string[];
+  readonly trees: string[];
+} {
   const methods = draftMethods(replay).filter((name) => name !== "none");
   const oracle = tasksAndTotals(replay)[0]?.methods["oracle-16"] === undefined ? [] : ["oracle-16"];
   return {
     one: methods.filter((name) => !SEVERAL.test(name)),
-    several: [...methods.filter((name) => SEVERAL.test(name)), ...oracle],
+    several: methods.filter((name) => /best|^prompt-lookup$/.test(name)),
+    trees: [...methods.filter((name) => name.startsWith("tree")), ...oracle],
   };
 }

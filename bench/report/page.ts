@@ -24,7 +24,7 @@ export async function renderReport(runs: Runs): Promise<Report> {
     ...(replay === null
       ? []
       : [
-          rescoringSection(replay),
+          rescoringSection(replay, tune),
           copiedSection(replay),
           mtBenchSection(replay),
           await oracleSection(replay),
@@ -35,7 +35,7 @@ export async function renderReport(runs: Runs): Promise<Report> {
           examplesSection(replay),
           packsSection(replay),
         ]),
-    tune === null ? null : await alphaSection(tune),
+    tune === null ? null : await alphaSection(tune, replay),
     ...(await Promise.all(live.map(speedSection))),
     ...live.slice(0, 1).map(scoresSection),
     replay === null ? null : hardwareSection(replay),
@@ -90,7 +90,8 @@ function tiles({ replay, live }: Runs): Html {
     tile("tree-16", "tree, 16 nodes"),
     tile("tree", "tree, 63 nodes"),
     tile("oracle-16", "oracle, top 16"),
-    ...live.map(speedTile),
+    // Of other heads, a speed says nothing of these efficiencies.
+    ...live.filter(({ bundle }) => bundle.heads_sha256 === replay?.bundle.heads_sha256).map(speedTile),
   ]}</ul>`;
 }
 

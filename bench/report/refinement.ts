@@ -7,20 +7,32 @@ import { type Html, html, NOTHING, table } from "./html.ts";
 import { type Section, sourceLine, tasksAndTotals } from "./runs.ts";
 
 /** Block efficiency of every method, gains and losses over BPD marked. */
-export function rescoringSection(replay: StoredReplay): Section {
+export function rescoringSection(replay: StoredReplay, tune: StoredTune | null): Section {
   const tasks = tasksAndTotals(replay);
-  const { one, several } = methodGroups(replay);
+  const { one, several, trees } = methodGroups(replay);
   return {
     id: "rescoring",
     title: "Refinement, task by task",
     figures: [],
     body: html`<p>Tokens committed per model call after prefill, the model's own included; plain decoding is 1. ▲ gains and ▼ losses
 are against BPD on the same prompts; <strong>marked in bold</strong> where a paired bootstrap over prompts puts 95 % of the
-gains on one side of zero, given five prompts or more. Each alpha is the one tuned for method and task on other prompts
-(<a href="#alpha">table</a>).</p>
+gains on one side of zero, given five prompts or more. ${alphasUsed(replay, tune)}</p>
 ${methodTable("One path drafted", tasks, one)}
-${methodTable("Several paths drafted, and bounds", tasks, several)}${sourceLine(replay.run, replay.sets)}`,
+${methodTable("Several paths drafted, and prompt lookup without heads", tasks, several)}
+${methodTable("Trees drafted, and the best path of the lattice", tasks, trees)}${sourceLine(replay.run, replay.sets)}`,
   };
+}
+
+function otherHeads(tune: StoredTune, replay: StoredReplay | null): string {
+  if (replay === null || tune.bundle.heads_sha256 === replay.bundle.heads_sha256) return "";
+  return " These were tuned over an earlier version of the heads, and the replays above do not use them.";
+}
+
+/** A table tuned over other heads is not used by the replay. */
+function alphasUsed({ bundle }: StoredReplay, tune: StoredTune | null): Html {
+  return tune?.bundle.heads_sha256 === bundle.heads_sha256
+    ? html`Each alpha is the one tuned for method and task on other prompts (<a href="#alpha">table</a>).`
+    : html`Each alpha is the bundle's default.`;
 }
 
 function methodTable(what: string, tasks: ReturnType<typeof tasksAndTotals>, methods: readonly string[]): Html {
@@ -87,7 +99,7 @@ export function packsSection(replay: StoredReplay): Section | null {
     id: "packs",
     title: "General and in-domain n-gram models",
     figures: [],
-    body: html`<p>The same rescorer with each n-gram pack of the bundle, at the alpha tuned with the default pack. The best pack of
+    body: html`<p>The same rescorer with each n-gram pack of the bundle, at the alpha of the default pack. The best pack of
 a task is marked ★.</p>
 ${table({
   caption: "Block efficiency and gain over BPD, by pack.",
@@ -113,7 +125,7 @@ function groupTitle(group: string, tune: StoredTune): string {
 }
 
 /** The tuned weights, and how flat the choice is. */
-export async function alphaSection(tune: StoredTune): Promise<Section> {
+export async function alphaSection(tune: StoredTune, replay: StoredReplay | null): Promise<Section> {
   const methods = Object.entries(tune.result);
   const groups = Object.keys(methods[0]?.[1] ?? {});
   const data = groups.flatMap((group) =>
@@ -147,7 +159,7 @@ export async function alphaSection(tune: StoredTune): Promise<Section> {
     title: "Weight of the language model: alpha",
     figures: [figure],
     body: html`<p>Tuned for each method and task on prompts that are not reported on. A task with fewer than five tune prompts is
-reported with the alpha of all tasks together.</p>
+reported with the alpha of all tasks together.${otherHeads(tune, replay)}</p>
 ${table({
   caption: "Best alpha, and its gain over BPD on the tune split.",
   columns: ["task", "prompts", ...methods.map(([name]) => methodTitle(name))],

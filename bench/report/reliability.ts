@@ -18,7 +18,7 @@ export async function reliabilitySection(replay: StoredReplay): Promise<Section 
       if (bin.nodes < LEAST_NODES) return [];
       const predicted = bin.predicted / bin.nodes;
       return [
-        { group, curve: "observed", predicted, share: bin.accepted / bin.nodes, mark: 1 },
+        { group, curve: "observed", predicted, share: bin.accepted / bin.nodes, mark: 0 },
         { group, curve: "as predicted", predicted, share: predicted, mark: 0 },
       ];
     }),

@@ -2,9 +2,6 @@ import { DurableObject } from "cloudflare:workers";
 import { LIMITS } from "../../shared/limits.ts";
 import type { RegisteredWorker } from "./registry.ts";
 
-/** A gpu-worker is forgotten unless it registers again within this time, ms. */
-const LEASE_MS = 15_000;
-
 /** The one list of gpu-workers that registered, for all isolates of the Worker. */
 export class FleetRegistry extends DurableObject {
   readonly #sql: SqlStorage;
@@ -15,15 +12,18 @@ export class FleetRegistry extends DurableObject {
     this.#sql.exec("CREATE TABLE IF NOT EXISTS workers (url TEXT PRIMARY KEY, model TEXT NOT NULL, expires INTEGER)");
   }
 
-  /** Registers a gpu-worker, or renews it. false: there are as many as the registry holds. */
-  register({ url, model }: RegisteredWorker): boolean {
+  /**
+   * Registers a gpu-worker, or renews it; it is forgotten unless it registers again within `leaseMs`. false: there are as
+   * many as the registry holds.
+   */
+  register({ url, model }: RegisteredWorker, leaseMs: number): boolean {
     const now = Date.now();
     this.#sql.exec("DELETE FROM workers WHERE expires <= ?", now);
     const { others } = this.#sql
       .exec<{ others: number }>("SELECT count(*) AS others FROM workers WHERE url <> ?", url)
       .one();
     if (others >= LIMITS.fleetWorkers) return false;
-    this.#sql.exec("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", url, model, now + LEASE_MS);
+    this.#sql.exec("INSERT OR REPLACE INTO workers VALUES (?, ?, ?)", url, model, now + leaseMs);
     return true;
   }
 

@@ -1,18 +1,9 @@
-import type { Traits } from "../../shared/manifest.ts";
+import type { BundleManifest, Traits } from "../../shared/manifest.ts";
 import { powerOfTwoIn } from "../../shared/rotation.ts";
 import { PAGE_TOKENS } from "../model.ts";
 
 /** What the memory of an integer model is laid out for. */
-export interface IntegerShape {
-  readonly layers: number;
-  readonly width: number;
-  readonly heads: number;
-  readonly kvHeads: number;
-  readonly headDim: number;
-  readonly ffn: number;
-  readonly vocabSize: number;
-  readonly contextTokens: number;
-  readonly normEps: number;
+export interface IntegerShape extends Omit<BundleManifest["architecture"], "ropeFrequencies" | "traits"> {
   readonly traits: Traits;
   /** Blocks whose residual stream the heads read. */
   readonly taps: readonly number[];

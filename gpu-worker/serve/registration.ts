@@ -12,7 +12,7 @@ export interface RegistrationOptions {
   readonly renewMs?: number;
 }
 
-/** A registration lasts three times as long, ms. */
+/** A registration usually lasts three times as long, ms. */
 const RENEW_MS = 5_000;
 const ANSWER_MS = 4_000;
 /** Characters of a refusal worth a line. */

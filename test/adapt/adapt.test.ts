@@ -13,6 +13,9 @@ import { Random } from "../helpers/random.ts";
 
 /* All of `npm run adapt` but the draft heads, whose training needs torch, on the committed toy model. */
 
+/** A package takes half a minute on a machine that is busy with other tests. */
+const WHOLE_MS = 180_000;
+
 const WORDS = "the cat dog house bird tree river sun moon big small red blue runs sees likes under over near".split(
   " ",
 );
@@ -59,60 +62,73 @@ const texts = async () =>
     .split("\n")
     .map((line) => JSON.parse(line) as { id: string; output: number[] });
 
-it("stops when told to, goes on where it was, and makes a package that is served and drafts better than nothing", async () => {
-  const stopping = new AbortController();
-  const said: string[] = [];
-  const shell = (signal: AbortSignal) => ({
-    signal,
-    say: (line: string) => void said.push(line),
-    onProgress: (stage: string, done: number) => {
-      if (stage === "text" && done > 0.4) stopping.abort();
-    },
-  });
-  await expect(adapt(options, shell(stopping.signal))).rejects.toThrow();
-  const before = await texts();
-  expect(before.length).toBeGreaterThan(4);
-  expect(before.length).toBeLessThan(TRAINED);
+it(
+  "stops when told to, goes on where it was, and makes a package that is served and drafts better than nothing",
+  async () => {
+    const stopping = new AbortController();
+    const said: string[] = [];
+    const shell = (signal: AbortSignal) => ({
+      signal,
+      say: (line: string) => void said.push(line),
+      onProgress: (stage: string, done: number) => {
+        if (stage === "text" && done > 0.4) stopping.abort();
+      },
+    });
+    await expect(adapt(options, shell(stopping.signal))).rejects.toThrow();
+    const before = await texts();
+    expect(before.length).toBeGreaterThan(4);
+    expect(before.length).toBeLessThan(TRAINED);
 
-  const archive = await adapt(options, shell(new AbortController().signal));
-  const all = await texts();
-  expect(all.slice(0, before.length)).toEqual(before);
-  expect(new Set(all.map(({ id }) => id)).size).toBe(TRAINED);
-  expect(all).toHaveLength(TRAINED);
-  expect(said).toContainEqual(expect.stringMatching(/no draft heads: --no-heads/));
+    const archive = await adapt(options, shell(new AbortController().signal));
+    const all = await texts();
+    expect(all.slice(0, before.length)).toEqual(before);
+    expect(new Set(all.map(({ id }) => id)).size).toBe(TRAINED);
+    expect(all).toHaveLength(TRAINED);
+    expect(said).toContainEqual(expect.stringMatching(/no draft heads: --no-heads/));
 
-  const bundleDir = await ensureBundle(archive, { onNotice: () => undefined });
-  const { manifest } = await loadBundle(bundleDir, basename(bundleDir));
-  expect(manifest.name).toBe("tiny-gguf-drafts");
-  expect(manifest.packs.map(({ name }) => name)).toEqual(["self"]);
-  expect(manifest.calibration?.pack).toBe("self");
-  expect(manifest.defaults.rescorer).toMatchObject({ type: "tree", model: "self", prompt: true });
+    const bundleDir = await ensureBundle(archive, { onNotice: () => undefined });
+    const { manifest } = await loadBundle(bundleDir, basename(bundleDir));
+    expect(manifest.name).toBe("tiny-gguf-drafts");
+    expect(manifest.packs.map(({ name }) => name)).toEqual(["self"]);
+    expect(manifest.calibration?.pack).toBe("self");
+    expect(manifest.defaults.rescorer).toMatchObject({ type: "tree", model: "self", prompt: true });
 
-  const { summary } = JSON.parse(await readFile(join(options.out, "report.json"), "utf8"));
-  expect(summary.overall["tree-16"].block_efficiency).toBeGreaterThan(1.2);
-  expect(summary.overall["tree-16"].identical_to_plain).toBe(summary.overall.ar.prompts);
-  expect(await readFile(join(options.out, "README.md"), "utf8")).toMatch(/tree-16/);
+    const { summary } = JSON.parse(await readFile(join(options.out, "report.json"), "utf8"));
+    expect(summary.overall["tree-16"].block_efficiency).toBeGreaterThan(1.2);
+    expect(summary.overall["tree-16"].identical_to_plain).toBe(summary.overall.ar.prompts);
+    expect(await readFile(join(options.out, "README.md"), "utf8")).toMatch(/tree-16/);
 
-  // What is done is not done again.
-  const traced: string[] = [];
-  const noted = { ...shell(new AbortController().signal), onProgress: (stage: string) => void traced.push(stage) };
-  await adapt(options, noted);
-  expect(traced.filter((stage) => stage.startsWith("text") || stage.startsWith("trace"))).toEqual([]);
-});
+    // What is done is not done again.
+    const traced: string[] = [];
+    const noted = { ...shell(new AbortController().signal), onProgress: (stage: string) => void traced.push(stage) };
+    await adapt(options, noted);
+    expect(traced.filter((stage) => stage.startsWith("text") || stage.startsWith("trace"))).toEqual([]);
+  },
+  WHOLE_MS,
+);
 
-it("takes no other model or prompts into what was begun, and says what is missing", async () => {
-  const shell = { signal: new AbortController().signal, say: () => undefined, onProgress: () => undefined };
-  await expect(adapt({ ...options, maxTokens: 16 }, shell)).rejects.toThrow(/begun with another model, other prompts/);
-  const few = join(dir, "few.jsonl");
-  await writeFile(few, '{"prompt": "Once"}\n');
-  await expect(adapt({ ...options, prompts: [few], out: join(dir, "few") }, shell)).rejects.toThrow(
-    /1 prompts, none of them for tune/,
-  );
-  const python = { ...options, python: join(dir, "no-python"), out: join(dir, "python") };
-  const said: string[] = [];
-  await adapt(python, { ...shell, say: (line) => void said.push(line) });
-  expect(said).toContainEqual(expect.stringMatching(/no draft heads: .*too few|no draft heads: .*no-python/));
-});
+it(
+  "takes no other model or prompts into what was begun, and says what is missing",
+  async () => {
+    const shell = { signal: new AbortController().signal, say: () => undefined, onProgress: () => undefined };
+    const begun = { ...options, out: join(dir, "begun") };
+    const stopping = new AbortController();
+    const stopAtText = (stage: string) => void (stage === "text" && stopping.abort());
+    const stopped = { ...shell, signal: stopping.signal, onProgress: stopAtText };
+    await expect(adapt(begun, stopped)).rejects.toThrow();
+    await expect(adapt({ ...begun, maxTokens: 16 }, shell)).rejects.toThrow(/begun with another model, other prompts/);
+    const few = join(dir, "few.jsonl");
+    await writeFile(few, '{"prompt": "Once"}\n');
+    await expect(adapt({ ...options, prompts: [few], out: join(dir, "few") }, shell)).rejects.toThrow(
+      /1 prompts, none of them for tune/,
+    );
+    const python = { ...options, python: join(dir, "no-python"), out: join(dir, "python") };
+    const said: string[] = [];
+    await adapt(python, { ...shell, say: (line) => void said.push(line) });
+    expect(said).toContainEqual(expect.stringMatching(/no draft heads: .*too few|no draft heads: .*no-python/));
+  },
+  WHOLE_MS,
+);
 
 it("runs again what an engine was too busy for, and nothing else", async () => {
   let runs = 0;

@@ -1,5 +1,4 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, expect, inject, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, inject, test } from "vitest";
 import { type Edge, startEdge } from "../../scripts/edge.ts";
 import { type GpuWorker, startGpuWorker } from "../../scripts/gpu-worker.ts";
 import { freePort } from "../../scripts/net.ts";
@@ -14,13 +13,16 @@ const JSON_TYPE = { "content-type": "application/json" };
 
 let edge: Edge;
 const workers: GpuWorker[] = [];
+beforeAll(async () => {
+  edge = await startEmpty();
+});
+afterAll(() => edge?.close());
 afterEach(async () => {
   await Promise.all(workers.splice(0).map((worker) => worker.close()));
-  await edge?.close();
 });
 
-async function startEmpty(): Promise<void> {
-  edge = await startEdge({ ...inject("built"), host: "127.0.0.1", port: 0, vars: VARS, quiet: true });
+async function startEmpty(port = 0, vars: object = {}): Promise<Edge> {
+  return await startEdge({ ...inject("built"), host: "127.0.0.1", port, vars: { ...VARS, ...vars }, quiet: true });
 }
 
 async function startWorker(registryUrl: string): Promise<GpuWorker> {
@@ -32,13 +34,14 @@ async function startWorker(registryUrl: string): Promise<GpuWorker> {
   return worker;
 }
 
-function fleet(path = "", init: RequestInit = {}): Promise<Response> {
+function fleet(path = "", init: RequestInit = {}, { url } = edge): Promise<Response> {
   const headers = { authorization: `Bearer ${KEY}`, ...JSON_TYPE, ...init.headers };
-  return fetch(`${edge.url}/fleet/workers${path}`, { ...init, headers });
+  return fetch(`${url}/fleet/workers${path}`, { ...init, headers });
 }
 
-async function registered(): Promise<string[]> {
-  const { workers: found } = (await (await fleet()).json()) as { workers: { url: string; model: string }[] };
+async function registered(at = edge): Promise<string[]> {
+  const answer = await fleet("", {}, at);
+  const { workers: found } = (await answer.json()) as { workers: { url: string; model: string }[] };
   expect(found.every(({ model }) => model === "tiny")).toBe(true);
   return found.map(({ url }) => url);
 }
@@ -46,17 +49,22 @@ async function registered(): Promise<string[]> {
 const complete = () => fetch(`${edge.url}/v1/completions`, { method: "POST", headers: JSON_TYPE, body: BODY });
 
 test("a gpu-worker registers, is used, stops and is gone at once", async () => {
-  await startEmpty();
   expect(await registered()).toEqual([]);
   const none = await complete();
   expect(none.status).toBe(503);
   expect(await none.json()).toMatchObject({ error: { code: "engine_unavailable" } });
 
   const first = await startWorker(edge.url);
-  await eventually(registered, (urls) => urls.includes(first.url));
+  await eventually(
+    () => registered(),
+    (urls) => urls.includes(first.url),
+  );
   const alone = await eventually(complete, ({ status }) => status === 200);
   const second = await startWorker(edge.url);
-  await eventually(registered, (urls) => urls.length === 2);
+  await eventually(
+    () => registered(),
+    (urls) => urls.length === 2,
+  );
 
   await first.close();
   expect(await registered()).toEqual([second.url]);
@@ -71,18 +79,23 @@ test("a gpu-worker registers, is used, stops and is gone at once", async () => {
 });
 
 test("one that no longer renews is forgotten, and one whose edge comes later registers then", async () => {
-  await startEmpty();
-  const renewed = { method: "POST", body: JSON.stringify({ url: "http://127.0.0.1:9", model: "tiny" }) };
-  expect((await fleet("", renewed)).status).toBe(200);
-  expect(await registered()).toEqual(["http://127.0.0.1:9"]);
-  const port = Number(new URL(edge.url).port);
-  await eventually(registered, (urls) => urls.length === 0);
-
-  await edge.close();
+  const port = await freePort("127.0.0.1", 0, "port");
   const worker = await startWorker(`http://127.0.0.1:${port}`);
-  await sleep(100);
-  edge = await startEdge({ ...inject("built"), host: "127.0.0.1", port, vars: VARS, quiet: true });
-  await eventually(registered, (urls) => urls.includes(worker.url));
+  const later = await startEmpty(port, { FLEET_LEASE_S: "1" });
+  try {
+    const renewed = { method: "POST", body: JSON.stringify({ url: "http://127.0.0.1:9", model: "tiny" }) };
+    expect((await fleet("", renewed, later)).status).toBe(200);
+    await eventually(
+      () => registered(later),
+      (urls) => !urls.includes("http://127.0.0.1:9"),
+    );
+    await eventually(
+      () => registered(later),
+      (urls) => urls.includes(worker.url),
+    );
+  } finally {
+    await later.close();
+  }
 });
 
 const REFUSED: readonly (readonly [title: string, body: unknown, param: string | null])[] = [
@@ -98,7 +111,6 @@ const REFUSED: readonly (readonly [title: string, body: unknown, param: string |
 ];
 
 test("nobody registers without the key, or with anything but an address and a model", async () => {
-  await startEmpty();
   const body = JSON.stringify({ url: "http://worker:1", model: "tiny" });
   for (const authorization of ["", "Bearer", "Bearer wrong", `Basic ${KEY}`]) {
     for (const method of ["GET", "POST", "DELETE"]) {
@@ -119,7 +131,6 @@ test("nobody registers without the key, or with anything but an address and a mo
 });
 
 test("the fleet is bounded, and a place is free again when one leaves", async () => {
-  await startEmpty();
   const add = (n: number) =>
     fleet("", { method: "POST", body: JSON.stringify({ url: `http://worker:${n}/`, model: "tiny" }) });
   const statuses = (await Promise.all(Array.from({ length: 70 }, (_, n) => add(n + 1)))).map(({ status }) => status);

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import OpenAI, { type ClientOptions } from "openai";
-import { inject } from "vitest";
+import { afterAll, beforeAll, inject } from "vitest";
 import { type Edge, type EdgeOptions, startEdge } from "../../scripts/edge.ts";
 import { type GpuWorker, type GpuWorkerOptions, startGpuWorker } from "../../scripts/gpu-worker.ts";
 import { freePort } from "../../scripts/net.ts";
@@ -78,6 +78,16 @@ export async function startService(options: ServiceOptions): Promise<Service> {
       await close();
     },
   };
+}
+
+/** One service for all tests of a file or group; `use` is given it before they begin. */
+export function serving(options: ServiceOptions, use: (service: Service) => void): void {
+  let service: Service | undefined;
+  beforeAll(async () => {
+    service = await startService(options);
+    use(service);
+  });
+  afterAll(() => service?.close());
 }
 
 /** All of them or none. */

@@ -121,6 +121,26 @@ test("a run that came with the opening can be paused, and the edge goes on", asy
   expect(places).toEqual(["gpu", "edge"]);
 });
 
+test("of two gpu-workers asked at once the one that is kept goes on by what it was asked itself", async () => {
+  const { remote } = await client();
+  const { elsewhere, ...rest } = request("gpu", {});
+  const placement = new Placement("gpu");
+  const asked: string[] = [];
+  placement.beforehand = () => (asked.push("once") === 1 ? "gpu" : "edge");
+  placement.choose = () => "edge";
+  const both: StepEngine = {
+    async open(spec, signal, ahead) {
+      const session = await remote.open(spec, signal, ahead);
+      ahead?.({ roundTripMs: null, costs: null });
+      return session;
+    },
+  };
+  const { tokens, places } = await all(decode(both, { ...rest, elsewhere: { ...elsewhere!, placement } }));
+  expect(tokens).toEqual(TEXT);
+  expect(asked).toHaveLength(2);
+  expect(places).toEqual(["gpu", "edge"]);
+});
+
 test.each(["gpu", "auto"] as const)("%s: an engine that cannot draft leaves it to the edge", async (mode) => {
   let asked = 0;
   const lacking: Drafts = {
