@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import * as z from "zod";
 import type { TracingConfig } from "../shared/telemetry/tracing.ts";
+import { PROVIDERS, type Provider } from "./onnx/session.ts";
 
 const KEY_LENGTH = 16;
 
@@ -17,7 +18,7 @@ export const variables = z.object({
     .min(KEY_LENGTH, `must have at least ${KEY_LENGTH} characters`),
   GPU_WORKER_HOST: z.string().default("127.0.0.1"),
   GPU_WORKER_PORT: integer(0, 65_535).default(8788),
-  GPU_WORKER_PROVIDER: z.enum(["cpu", "webgpu"]).default("cpu"),
+  GPU_WORKER_PROVIDER: z.enum(PROVIDERS).default("cpu"),
   GPU_WORKER_THREADS: integer(1, 256).optional(),
   GPU_WORKER_SESSIONS: integer(1, 4096).default(64),
   GPU_WORKER_MAX_WAIT_S: integer(1, 3600).default(60),
@@ -51,7 +52,7 @@ export interface Config {
   readonly host: string;
   /** 0 takes any free port. */
   readonly port: number;
-  readonly provider: "cpu" | "webgpu";
+  readonly provider: Provider;
   /** undefined: as many as the machine runs at once. */
   readonly threads: number | undefined;
   readonly maxSessions: number;

@@ -4,7 +4,7 @@ import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
 import { diskFault } from "./disk.ts";
-import { givenSource, isGguf, isGiven } from "./given.ts";
+import { givenSource, isGguf, isGiven, withHeads } from "./given.ts";
 import { fromHub, HUB } from "./hub.ts";
 import { confirm, examine, type State, seal } from "./intact.ts";
 import { withLock } from "./lock.ts";
@@ -12,7 +12,7 @@ import { compile, neuralFile } from "./make.ts";
 import { packageSource } from "./package.ts";
 import { packFiles } from "./packs.ts";
 import { type Progress, type PullOptions, pull, WeightsUnavailable } from "./pull.ts";
-import { type BundleSource, readSource } from "./source.ts";
+import { type BundleSource, headsPathOf, readSource } from "./source.ts";
 
 export { WeightsUnavailable } from "./pull.ts";
 
@@ -20,6 +20,8 @@ export { WeightsUnavailable } from "./pull.ts";
 const COMPILER_VERSION = 5;
 
 export interface EnsureOptions {
+  /** A file of draft heads for a GGUF file that has none (given.ts). */
+  readonly heads?: string | undefined;
   /** Another layout of the weights than the bundle's own. */
   readonly precision?: Precision;
   readonly onProgress?: Progress;
@@ -41,7 +43,8 @@ export interface EnsureOptions {
 export async function ensureBundle(model: string, options: EnsureOptions = {}): Promise<string> {
   const { force = false, thorough = false, onNotice = (line: string) => console.error(line), signal } = options;
   const given = { onProgress: options.onProgress, onNotice, signal };
-  const source = await sourceOf(model, given);
+  const found = await sourceOf(model, given);
+  const source = options.heads === undefined ? found : await withHeads(found, options.heads);
   const { name } = source;
   const precision = options.precision ?? source.precision;
   if (!PRECISIONS.includes(precision)) throw new Error(`precision is one of ${PRECISIONS.join(", ")}`);
@@ -125,7 +128,11 @@ function inSpite(error: Error, entry: string, damage: readonly string[]): Error 
 export async function inputsOf(source: BundleSource, precision: Precision): Promise<string> {
   const dir = source.folder;
   const made = [`compiler ${COMPILER_VERSION}`, precision];
-  if (dir === null) return sha256([...made, JSON.stringify(source)].join("\n"));
+  const heads = headsPathOf(source);
+  if (dir === null) {
+    const hashes = heads === null ? [] : [await sha256OfFile(heads)];
+    return sha256([...made, JSON.stringify(source), ...hashes].join("\n"));
+  }
   const files = [
     ...(source.heads === null ? [] : [source.heads]),
     ...(await neuralFile(dir)),

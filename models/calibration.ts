@@ -21,6 +21,8 @@ const WITHOUT_HEADS = join(MODELS_DIR, "without-heads.json");
 
 /** null: the bundle has none, or one that another version of this program wrote, which is to be fitted again. */
 export async function calibrationOf(source: BundleSource): Promise<Calibration | null> {
+  // Heads that were given along with a file are not those that anything was fitted to.
+  if (source.folder === null && source.heads !== null) return null;
   const path = source.folder === null ? WITHOUT_HEADS : join(source.folder, "calibration.json");
   const text = await readFile(path, "utf8").catch(() => null);
   const calibration = text === null ? null : parseCalibration(text, path);

@@ -10,6 +10,7 @@ const HELP = `npm run bundle -- [NAME] [options]
 Compiles the bundle NAME (${DEFAULT_BUNDLE}), fetching its weights where they are not at hand, and prints its directory. NAME may
 also be a GGUF file, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE of either. One that is there already is checked, every file of it, and made again if it is damaged.
   --precision P   another layout of the weights than the bundle's own: ${PRECISIONS.join(" or ")}
+  --heads FILE    draft heads for a GGUF file: Medusa's, as safetensors
   --force         make it again in any case
   --seal          NAME is a package's directory that was changed: hashes its files anew and prints its archive, made beside it`;
 
@@ -29,6 +30,7 @@ async function main(): Promise<void> {
     allowPositionals: true,
     options: {
       precision: { type: "string" },
+      heads: { type: "string" },
       force: { type: "boolean", default: false },
       seal: { type: "boolean", default: false },
       help: { type: "boolean", default: false },
@@ -40,6 +42,7 @@ async function main(): Promise<void> {
   if (values.seal) return console.log(await sealPackage(name));
   const dir = await ensureBundle(name, {
     ...(values.precision === undefined ? {} : { precision: values.precision as Precision }),
+    heads: values.heads,
     force: values.force,
     thorough: true,
     onProgress: bar.update,

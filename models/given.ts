@@ -4,10 +4,12 @@ import type { PassCosts } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
 import { isArchive } from "./archive.ts";
 import { integerFault } from "./compile/integer.ts";
+import { medusaHeads } from "./compile/medusa.ts";
 import { GgufFile } from "./gguf.ts";
 import { HUB } from "./hub.ts";
 import { type LlamaConfig, readLlama } from "./llama.ts";
 import type { PullOptions } from "./pull.ts";
+import { readSafetensors } from "./safetensors.ts";
 import { type BundleSource, readSource } from "./source.ts";
 import { lastTokens } from "./tokenizer.ts";
 
@@ -54,6 +56,33 @@ export async function givenSource(found: string, options: PullOptions): Promise<
       rescorer: { type: "tree", model: "", order: LIMITS.ngramOrder, alpha: 0, pBest: 1, prompt: true },
       neuralAlpha: 0.5,
     },
+  };
+}
+
+/**
+ * The same file with draft heads that were published for it, as Medusa does: a bundle of its own. Throws Error where the
+ * file of the heads is none of these.
+ */
+export async function withHeads(source: BundleSource, found: string): Promise<BundleSource> {
+  if (source.folder !== null) throw new Error(`--heads goes with a GGUF file; ${source.name} has heads of its own`);
+  if (/\.(pt|pth|bin)$/i.test(found)) {
+    throw new Error(
+      `${found} is a pickle, which may run anything: models/README.md says how to take the tensors out of it`,
+    );
+  }
+  const path = await realpath(found).catch(() => {
+    throw new Error(`--heads: there is no file ${found}`);
+  });
+  const medusa = medusaHeads(await readSafetensors(path));
+  if (medusa === null) throw new Error(`${found} holds no heads of Medusa's: there is no tensor 0.0.linear.weight`);
+  const rescorer = { ...source.defaults.rescorer, type: "none", prompt: false } as const;
+  return {
+    ...source,
+    name: `${source.name}-medusa`,
+    heads: path,
+    precision: "fp32",
+    costs: { ...source.costs, heads: 0.1 * source.costs.pass },
+    defaults: { ...source.defaults, heads: medusa.count, rescorer },
   };
 }
 

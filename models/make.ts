@@ -7,7 +7,7 @@ import { buildBase } from "./compile/base.ts";
 import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
-import { buildMedusaHeads, medusaHeads } from "./compile/medusa.ts";
+import { buildMedusaHeads, checkMedusaHeads, medusaHeads } from "./compile/medusa.ts";
 import { buildNeural } from "./compile/neural.ts";
 import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
@@ -15,7 +15,7 @@ import { type LlamaWeights, readLlama } from "./llama.ts";
 import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
-import type { BundleSource } from "./source.ts";
+import { type BundleSource, headsPathOf } from "./source.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** The local rescorer, which a bundle need not have: none or one. */
@@ -48,12 +48,16 @@ export async function compile(
   const gguf = await GgufFile.open(weights);
   const llama = await readLlama(gguf);
   const { folder } = source;
-  const heads = folder === null || source.heads === null ? null : await readSafetensors(join(folder, source.heads));
+  const headsPath = headsPathOf(source);
+  const heads = headsPath === null ? null : await readSafetensors(headsPath);
   const info = heads === null ? NO_HEADS : headsInfo(heads);
-  if (heads !== null && medusaHeads(heads) !== null && precision !== "fp32") {
-    throw new Error(
-      `${source.name}: Medusa's heads have no integer form: its source.json has to say "precision": "fp32"`,
-    );
+  if (heads !== null && medusaHeads(heads) !== null) {
+    if (precision !== "fp32") {
+      throw new Error(
+        `${source.name}: Medusa's heads have no integer form: its source.json has to say "precision": "fp32"`,
+      );
+    }
+    checkMedusaHeads(heads, llama.config);
   }
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {

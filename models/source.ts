@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import * as z from "zod";
 import { PRECISIONS } from "../shared/manifest.ts";
 import { RESCORER_TYPES } from "../shared/rescore/index.ts";
@@ -61,9 +61,14 @@ export interface GivenFile {
 
 export type BundleSource = Omit<FolderSource, "gguf"> & {
   readonly gguf: FolderSource["gguf"] | GivenFile;
-  /** Where heads, packs and calibration lie: in models/, or in a package; null for a mere GGUF file. */
+  /** Where heads, if they are not named by their whole path, packs and calibration lie: in models/, or in a package; null for a mere GGUF file. */
   readonly folder: string | null;
 };
+
+/** The file of the draft heads; null: there are none. */
+export function headsPathOf({ heads, folder }: BundleSource): string | null {
+  return heads === null ? null : resolve(folder ?? "", heads);
+}
 
 /** Reads models/<name>/source.json. Throws where there is none or it is malformed. */
 export async function readSource(name: string): Promise<FolderSource & { readonly folder: string }> {

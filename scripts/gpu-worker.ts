@@ -12,7 +12,7 @@ export interface GpuWorkerOptions {
   readonly bundle: string;
   /** Where it is compiled; in the cache, under its name, where undefined. */
   readonly bundleDir?: string | undefined;
-  /** "cpu" or "webgpu"; the gpu-worker's own default where undefined. */
+  /** "cpu", "webgpu" or "cuda"; the gpu-worker's own default where undefined. */
   readonly provider?: string | undefined;
   readonly threads?: number | undefined;
   /** In place of gpu-worker/main.ts; tests start a fake engine behind the same server. */

@@ -27,9 +27,10 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --bundle NAME   the model to serve (FOREDRAFT_BUNDLE, ${DEFAULT_BUNDLE})
   --model FILE    in its place any GGUF file of a supported kind, a package (directory or .tar.gz), or hf:OWNER/REPO/FILE
                   of either (FOREDRAFT_MODEL); given several times, also with names, requests choose by "model"
+  --heads FILE    draft heads for the one GGUF file that --model names: Medusa's, as safetensors
   --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
-  --provider P    cpu or webgpu (GPU_WORKER_PROVIDER, cpu)
+  --provider P    cpu, webgpu or cuda (GPU_WORKER_PROVIDER, cpu)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
   --workers N     gpu-workers, of which any may fail (1); their ports follow the first one's
   --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0); 0,20,80 starts an
@@ -65,6 +66,7 @@ async function main(): Promise<void> {
       host: { type: "string", default: process.env.HOST ?? "127.0.0.1" },
       bundle: { type: "string" },
       model: { type: "string", multiple: true },
+      heads: { type: "string" },
       pack: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
@@ -88,7 +90,7 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundles = await obtainBundles(askedFor(values));
+  const bundles = await obtainBundles(askedFor(values), values.heads);
   const [bundle, ...others] = bundles;
   const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
@@ -172,8 +174,9 @@ function givenOrName(model: string, count: number): string {
 }
 
 /** Those asked for, at least one. */
-async function obtainBundles(asked: readonly string[]): Promise<[BundleFolder, ...BundleFolder[]]> {
-  const first = await obtainBundle(asked[0]);
+async function obtainBundles(asked: readonly string[], heads?: string): Promise<[BundleFolder, ...BundleFolder[]]> {
+  if (heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
+  const first = await obtainBundle(asked[0], heads);
   const bundles: [BundleFolder, ...BundleFolder[]] = [first];
   for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
   const names = bundles.map(({ name }) => name);
@@ -183,7 +186,7 @@ async function obtainBundles(asked: readonly string[]): Promise<[BundleFolder, .
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
-async function obtainBundle(asked: string | undefined): Promise<BundleFolder> {
+async function obtainBundle(asked: string | undefined, heads?: string): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
   const bar = progressBar(isGiven(model) ? "" : model);
   const { signal } = stopping;
@@ -192,7 +195,7 @@ async function obtainBundle(asked: string | undefined): Promise<BundleFolder> {
     say(line);
   };
   try {
-    const dir = await ensureBundle(model, { signal, onProgress: bar.update, onNotice });
+    const dir = await ensureBundle(model, { heads, signal, onProgress: bar.update, onNotice });
     return { name: basename(dir), dir };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;

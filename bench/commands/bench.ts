@@ -6,6 +6,7 @@ import { AGREE_HELP, benchAgree } from "./agree.ts";
 import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
 import { benchDecode, DECODE_HELP } from "./decode.ts";
 import { benchDistance, DISTANCE_HELP } from "./distance.ts";
+import { benchGpu, GPU_HELP } from "./gpu.ts";
 import { benchHostile, HOSTILE_HELP } from "./hostile.ts";
 import { benchIdentity, IDENTITY_HELP } from "./identity.ts";
 import { benchLoad, LOAD_HELP } from "./load.ts";
@@ -27,6 +28,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
   calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
   decode: { help: DECODE_HELP, run: benchDecode },
   distance: { help: DISTANCE_HELP, run: benchDistance },
+  gpu: { help: GPU_HELP, run: benchGpu },
   hostile: { help: HOSTILE_HELP, run: benchHostile },
   identity: { help: IDENTITY_HELP, run: benchIdentity },
   load: { help: LOAD_HELP, run: benchLoad },

@@ -8,8 +8,15 @@ import { median } from "./stats.ts";
 
 const PAST = 132;
 const ROUNDS = 40;
+/** Where time is short. */
+const LEAST_ROUNDS = 3;
 const ROWS = [1, 2, 4, 8, 16, 32];
+/** Of a pass. */
+const MOST_ROWS = 64;
 const CONTEXTS = [128, 512, 1024, 2048, 4096];
+
+/** Rows, or tokens of context, -> ms; medians. */
+export type Curve = Readonly<Record<string, number>>;
 
 export interface EngineCosts {
   /** One pass of one row in this process, nothing around it, ms. */
@@ -20,9 +27,9 @@ export interface EngineCosts {
   readonly bareStep8Ms: number;
   readonly engineStep8Ms: number;
   /** Rows -> ms of a bare pass. */
-  readonly costCurveMs: Readonly<Record<string, number>>;
+  readonly costCurveMs: Curve;
   /** Tokens of context -> ms of a bare pass of one row. */
-  readonly contextMs: Readonly<Record<string, number>>;
+  readonly contextMs: Curve;
 }
 
 /** Bare passes beside the engine, in turn, over texts of the same length; medians. */
@@ -52,7 +59,7 @@ export async function measureEngine(bundleDir: string): Promise<EngineCosts> {
 }
 
 /** Tokens of context -> ms of a bare pass of one row; medians. */
-export async function measureContext(bundleDir: string): Promise<Record<string, number>> {
+export async function measureContext(bundleDir: string): Promise<Curve> {
   const { model, neural } = await loadBundle(bundleDir, { threads: availableParallelism(), kvLimitBytes: 2 ** 28 });
   try {
     return await (await Bare.over(model)).contextMs();
@@ -95,26 +102,30 @@ async function compare(bare: Bare, engine: SessionEngine, rows: number) {
 }
 
 /** A model's passes over one long text. */
-class Bare {
+export class Bare {
   readonly text: Uint32Array;
+  /** Tokens/s of reading the text, in passes as large as may be. */
+  prefillRate = 0;
   readonly #model: Model;
   readonly #pages: Int32Array;
 
-  private constructor(model: Model) {
-    const most = Math.max(...CONTEXTS) + Math.max(...ROWS);
+  private constructor(model: Model, context: number) {
+    const most = context + MOST_ROWS;
     const length = Math.min(most, model.shape.contextTokens);
     this.#model = model;
     this.text = Uint32Array.from({ length }, (_, i) => (i * 7919 + 11) % model.shape.vocabSize);
     this.#pages = Int32Array.from({ length: Math.ceil(length / PAGE_TOKENS) }, (_, i) => i);
   }
 
-  static async over(model: Model): Promise<Bare> {
-    const bare = new Bare(model);
+  static async over(model: Model, context = Math.max(...CONTEXTS)): Promise<Bare> {
+    const bare = new Bare(model, context);
+    const at = performance.now();
     for (let length = 0; length < bare.text.length; length += model.maxRows) {
       const tokens = bare.text.subarray(length, length + model.maxRows);
       const pages = bare.#pages;
       await model.forward([{ length, pages, tokens, parents: null, wanted: "none", logits: false }]);
     }
+    bare.prefillRate = bare.text.length / ((performance.now() - at) / 1000);
     return bare;
   }
 
@@ -126,15 +137,30 @@ class Bare {
     return performance.now() - at;
   }
 
-  async contextMs(): Promise<Record<string, number>> {
+  /** Of one lattice, after a pass of one row. */
+  async headsMs(): Promise<number> {
+    await this.pass(1, PAST);
+    const times: number[] = [];
+    for (let i = 0; i < ROUNDS / 2; i++) {
+      const at = performance.now();
+      await this.#model.heads([{ row: 0, bonus: 1 }]);
+      times.push(performance.now() - at);
+    }
+    return median(times);
+  }
+
+  async contextMs(contexts: readonly number[] = CONTEXTS, until = Number.POSITIVE_INFINITY): Promise<Curve> {
     const result: Record<string, number> = {};
-    for (const tokens of CONTEXTS) if (tokens < this.text.length) result[tokens] = await this.median(1, tokens);
+    for (const tokens of contexts) if (tokens < this.text.length) result[tokens] = await this.median(1, tokens, until);
     return result;
   }
 
-  async median(rows: number, length: number): Promise<number> {
+  /** Of fewer passes where `until`, a time as of performance.now(), is past. */
+  async median(rows: number, length: number, until = Number.POSITIVE_INFINITY): Promise<number> {
     const times: number[] = [];
-    for (let i = 0; i < ROUNDS / 2; i++) times.push(await this.pass(rows, length));
+    while (times.length < ROUNDS / 2 && (times.length < LEAST_ROUNDS || performance.now() < until)) {
+      times.push(await this.pass(rows, length));
+    }
     return median(times);
   }
 }

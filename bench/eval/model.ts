@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { Bundles, type TextBundle } from "../../edge/text/bundles.ts";
 import { Detokenizer } from "../../edge/text/detokenize.ts";
 import { readBundle } from "../../gpu-worker/bundle.ts";
@@ -23,8 +23,8 @@ export interface LoadedBundle {
 }
 
 export async function loadBundle(bundleDir: string, name: string): Promise<LoadedBundle> {
-  const root = dirname(bundleDir);
-  const bundles = new Bundles([name], (path) => readOrNull(join(root, path)));
+  // Another precision's directory is not called as its bundle is.
+  const bundles = new Bundles([name], (path) => readOrNull(join(bundleDir, path.slice(name.length + 1))));
   const bundle = await bundles.bundle(name);
   const { manifest } = bundle;
   return {

@@ -1,5 +1,5 @@
 import { parseArgs } from "node:util";
-import type { Provider } from "../../gpu-worker/onnx/session.ts";
+import { PROVIDERS, type Provider } from "../../gpu-worker/onnx/session.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import { DEFAULT_METHODS } from "./methods.ts";
 import type { Distance } from "./what-if.ts";
@@ -22,7 +22,7 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --save-trace FILE   run the model once, plainly, store what drafting needs, and replay the methods over it
   --replay FILE       replay the methods over a stored trace: no model, no prompts; with --bundle FILE if it is of a file of yours
   --rtt MS --step-ms MS  with --replay: also what drafting at the edge, beside the model, and auto would give there
-  --provider P        cpu or webgpu;  --threads N  model threads
+  --provider P        ${PROVIDERS.join(", ")};  --threads N  model threads
   --seed N            of the confidence intervals (1)
   --out FILE          also write counts per prompt and the settings, JSON
   --json              end with one line of JSON
@@ -169,6 +169,7 @@ function milliseconds(option: string, text: string, low: number): number {
 
 export function providerOf(text: string | undefined): Provider | null {
   if (text === undefined) return null;
-  if (text === "cpu" || text === "webgpu") return text;
-  throw new Error(`--provider is cpu or webgpu, not "${text}"`);
+  const provider = PROVIDERS.find((name) => name === text);
+  if (provider === undefined) throw new Error(`--provider is one of ${PROVIDERS.join(", ")}, not "${text}"`);
+  return provider;
 }

@@ -13,7 +13,7 @@ export interface ReliabilityBin {
 /** Group -> its bins, from unlikely to likely. Every node is in the group of its depth and in that of its source. */
 export type Reliability = Map<string, ReliabilityBin[]>;
 
-export const BINS = 10;
+const BINS = 10;
 /** The deepest of each group of depths. */
 const DEPTH_GROUPS = [1, 2, 4, 8, Infinity];
 

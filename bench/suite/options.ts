@@ -9,7 +9,11 @@ import { LIVE_METHODS, SETS, type Split, SUITE_METHODS, type SuiteSet } from "./
 export const RESULTS = join(ROOT, "bench", "results");
 
 /** The file of the live stage within the results, by provider. */
-export const LIVE_FILES: Readonly<Record<Provider, string>> = { cpu: "live.json", webgpu: "live-webgpu.json" };
+export const LIVE_FILES: Readonly<Record<Provider, string>> = {
+  cpu: "live.json",
+  webgpu: "live-webgpu.json",
+  cuda: "live-cuda.json",
+};
 
 export const SUITE_HELP = `npm run eval -- --suite trace|replay|live [options]; in this order, npm run tune between the first two
   trace    run the model once, plainly, over every set and store what drafting needs in --traces (not for git)
@@ -25,7 +29,7 @@ options
                   ${SUITE_METHODS.filter((name) => !name.startsWith("oracle")).join(",")}, oracles; live: ${LIVE_METHODS.join(",")}
   --tuned FILE    replay: the table of alphas (bench/results/tune.json)
   --bundle NAME   (smollm2-135m)
-  --provider P    live: cpu or webgpu, which is stored as live-webgpu.json (cpu)
+  --provider P    live: cpu, webgpu or cuda, stored as live-webgpu.json or live-cuda.json (cpu)
   --threads N     of the model (all)
   --streams N     trace: answers made at once (16)
   --seed N        of the confidence intervals (1)

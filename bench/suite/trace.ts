@@ -68,7 +68,7 @@ async function traceSet({ set, split, rows }: Job, model: Model, options: SuiteO
 }
 
 /** The plain answers to `rows`, in their order, `streams` rows at once: a pass over many costs little more than over one. */
-export async function traceRows(
+async function traceRows(
   rows: readonly EvalRow[],
   model: Model,
   streams: number,

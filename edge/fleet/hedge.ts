@@ -72,6 +72,8 @@ export async function firstOf<C, T>(candidates: readonly C[], race: Race<C, T>, 
     const candidate = candidates[index]!;
     const runner: Runner<C> = { candidate, cancel: new AbortController(), silentSince: race.now() };
     open.add(runner);
+    // Also of one that would follow a cancelled one: what that failed by need not tell that it was cancelled.
+    if (signal.aborted) runner.cancel.abort();
     timer = setTimeout(begin, race.patienceMs(candidate));
     const reached = () => {
       runner.silentSince = null;
@@ -101,7 +103,6 @@ export async function firstOf<C, T>(candidates: readonly C[], race: Race<C, T>, 
   signal.addEventListener("abort", cancelAll);
   try {
     begin();
-    if (signal.aborted) cancelAll();
     return await promise;
   } finally {
     over = true;

@@ -176,21 +176,25 @@ function isElsewhere(error: unknown): error is StepError {
   return error instanceof StepError && ELSEWHERE.has(error.code);
 }
 
-/** The first answer of the gpu-workers, asked one after the other. Rejects with the last one's error. */
+/** The first answer of the gpu-workers, the next one asked where one fails or says nothing. Rejects with the last one's error. */
 export async function firstAnswer<T>(
   workers: WorkerList,
   ask: (url: string) => Promise<T>,
   signal: CancelSignal,
 ): Promise<T> {
-  let last: unknown = noEngine();
-  for (const url of await workers(signal)) {
-    try {
-      return await ask(url);
-    } catch (error) {
-      last = error;
-    }
+  const race: Race<string, T> = {
+    start: ask,
+    patienceMs: () => patienceFor(null),
+    mayBeElsewhere: () => true,
+    overtaken: () => undefined,
+    discard: () => undefined,
+    now: () => performance.now(),
+  };
+  try {
+    return await firstOf(await workers(signal), race, signal);
+  } catch (error) {
+    throw error instanceof AllFailed ? (error.errors.at(-1) ?? noEngine()) : error;
   }
-  throw last;
 }
 
 /** Resolves after `ms`; rejects with StepError "client_closed" on an abort. */

@@ -1,6 +1,8 @@
 import ort from "onnxruntime-node";
 
-export type Provider = "cpu" | "webgpu";
+/** Of onnxruntime: CUDA's libraries are not in its npm package (docs/deploy.md). */
+export const PROVIDERS = ["cpu", "webgpu", "cuda"] as const;
+export type Provider = (typeof PROVIDERS)[number];
 
 export interface OnnxOptions {
   readonly provider: Provider;

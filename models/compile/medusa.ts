@@ -1,4 +1,4 @@
-import type { LlamaWeights } from "../llama.ts";
+import type { LlamaConfig, LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
 import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
 import { addMatrix, dense } from "./matrix.ts";
@@ -29,13 +29,11 @@ export function medusaHeads(file: SafeTensors): MedusaHeads | null {
  * The graph of heads as T. Cai et al. publish them (`medusa_lm_head`, FasterDecoding/Medusa): from the final hidden state h
  * [S, D], of every head j some residual blocks and a matrix of its own over the whole vocabulary,
  *   h <- h + silu(linear h + bias);  logits_j = weight h
- * -> lattices [S, heads, topK]. They do not look at the bonus token. Throws Error naming a tensor that does not fit the model.
+ * -> lattices [S, heads, topK]. They do not look at the bonus token. Throws as checkMedusaHeads does.
  */
 export async function buildMedusaHeads(llama: LlamaWeights, file: SafeTensors, topK: number): Promise<Uint8Array> {
-  const heads = medusaHeads(file);
-  if (heads === null) throw new Error("these are no heads of Medusa's");
-  const { width, vocabSize } = llama.config;
-  check(file, heads, width, vocabSize);
+  const { width } = llama.config;
+  const heads = checkMedusaHeads(file, llama.config);
   const graph = new GraphBuilder();
   const hidden = graph.input("hidden", FLOAT, ["S", width]);
   graph.input("bonus", INT32, ["S"]);
@@ -70,7 +68,11 @@ function likeliest(graph: GraphBuilder, logits: Value, topK: number): { logProbs
   return { logProbs: graph.op("Sub", [top!, mass]), tokens: graph.op("Cast", [index!], { to: INT32 }) };
 }
 
-function check(file: SafeTensors, { prefix, count, blocks }: MedusaHeads, width: number, vocabSize: number): void {
+/** Throws Error naming a tensor that is missing or does not fit the model. */
+export function checkMedusaHeads(file: SafeTensors, { width, vocabSize }: LlamaConfig): MedusaHeads {
+  const heads = medusaHeads(file);
+  if (heads === null) throw new Error("these are no heads of Medusa's");
+  const { prefix, count, blocks } = heads;
   for (let j = 0; j < count; j++) {
     for (let block = 0; block < blocks; block++) {
       expectShape(file, `${prefix}${j}.${block}.linear.weight`, [width, width]);
@@ -80,6 +82,7 @@ function check(file: SafeTensors, { prefix, count, blocks }: MedusaHeads, width:
   }
   const bytes = 4 * count * width * (vocabSize + blocks * (width + 1));
   if (bytes >= MOST_BYTES) throw new Error(`Medusa's heads take ${bytes} bytes as a graph, which holds ${MOST_BYTES}`);
+  return heads;
 }
 
 function expectShape(file: SafeTensors, name: string, shape: readonly number[]): void {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { AllFailed, firstOf, patienceFor, type Race } from "../../../edge/fleet/hedge.ts";
-import { PooledEngine, sleep } from "../../../edge/fleet/pooled-engine.ts";
+import { firstAnswer, PooledEngine, sleep } from "../../../edge/fleet/pooled-engine.ts";
 import type { StepEngine, StepSession } from "../../../shared/engine.ts";
 import { StepError } from "../../../shared/errors.ts";
 import { PLAIN } from "../../helpers/session.ts";
@@ -96,6 +96,34 @@ describe("of candidates begun one after the other", () => {
     await expect(race({}).outcome).rejects.toBeInstanceOf(AllFailed);
   });
 
+  test("none begins for a request that was cancelled, whatever the cancelled one fails by", async () => {
+    const controller = new AbortController();
+    const begun: [name: string, aborted: boolean][] = [];
+    const made: Race<string, string> = {
+      start: (name, signal) => {
+        begun.push([name, signal.aborted]);
+        const { promise, reject } = Promise.withResolvers<string>();
+        const fail = () => reject(new Error("not reached"));
+        if (signal.aborted) fail();
+        else signal.addEventListener("abort", fail);
+        return promise;
+      },
+      patienceMs: () => 100,
+      mayBeElsewhere: () => true,
+      overtaken: () => undefined,
+      discard: () => undefined,
+      now: () => Date.now(),
+    };
+    const outcome = expect(firstOf(["a", "b"], made, controller.signal)).rejects.toBeInstanceOf(AllFailed);
+    controller.abort();
+    await outcome;
+    expect(begun).toEqual([
+      ["a", false],
+      ["b", true],
+    ]);
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
   test("an error that others would meet, too, ends it", async () => {
     const told = race({ a: {}, b: { doneAt: 10, error: "final" }, c: {} });
     await vi.advanceTimersByTimeAsync(200);
@@ -180,4 +208,17 @@ describe("a fleet of which all but one hang", () => {
     expect(probes).toBeLessThan(4);
     expect(seen.slice(20)).toContain("a");
   });
+});
+
+test("what all gpu-workers know is asked of the next one where one says nothing", async () => {
+  const asked: string[] = [];
+  const ask = async (url: string) => {
+    asked.push(`${url}@${Date.now()}`);
+    return await (url === "d" ? url : Promise.withResolvers<string>().promise);
+  };
+  vi.setSystemTime(0);
+  const answer = firstAnswer(async () => ["a", "b", "d", "e"], ask, still());
+  await vi.advanceTimersByTimeAsync(2_500);
+  expect(await answer).toBe("d");
+  expect(asked).toEqual(["a@0", "b@1000", "d@2000"]);
 });
