@@ -1,20 +1,6 @@
 import { writeFile } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { provenance } from "../provenance.ts";
-import { ABUSE_HELP, benchAbuse } from "./abuse.ts";
-import { AGREE_HELP, benchAgree } from "./agree.ts";
-import { benchCalibrate, CALIBRATE_HELP } from "./calibrate.ts";
-import { benchDecode, DECODE_HELP } from "./decode.ts";
-import { benchDistance, DISTANCE_HELP } from "./distance.ts";
-import { benchGpu, GPU_HELP } from "./gpu.ts";
-import { benchHostile, HOSTILE_HELP } from "./hostile.ts";
-import { benchIdentity, IDENTITY_HELP } from "./identity.ts";
-import { benchLoad, LOAD_HELP } from "./load.ts";
-import { benchNeural, NEURAL_HELP } from "./neural.ts";
-import { benchPrediction, PREDICTION_HELP } from "./prediction.ts";
-import { benchRescore, RESCORE_HELP } from "./rescore.ts";
-import { benchSoak, SOAK_HELP } from "./soak.ts";
-import { benchStructured, STRUCTURED_HELP } from "./structured.ts";
 
 interface Bench {
   readonly help: string;
@@ -22,32 +8,31 @@ interface Bench {
   readonly run: (args: readonly string[]) => Promise<unknown>;
 }
 
-const BENCHES: Readonly<Record<string, Bench>> = {
-  abuse: { help: ABUSE_HELP, run: benchAbuse },
-  agree: { help: AGREE_HELP, run: benchAgree },
-  calibrate: { help: CALIBRATE_HELP, run: benchCalibrate },
-  decode: { help: DECODE_HELP, run: benchDecode },
-  distance: { help: DISTANCE_HELP, run: benchDistance },
-  gpu: { help: GPU_HELP, run: benchGpu },
-  hostile: { help: HOSTILE_HELP, run: benchHostile },
-  identity: { help: IDENTITY_HELP, run: benchIdentity },
-  load: { help: LOAD_HELP, run: benchLoad },
-  neural: { help: NEURAL_HELP, run: benchNeural },
-  prediction: { help: PREDICTION_HELP, run: benchPrediction },
-  rescore: { help: RESCORE_HELP, run: benchRescore },
-  soak: { help: SOAK_HELP, run: benchSoak },
-  structured: { help: STRUCTURED_HELP, run: benchStructured },
+/** Each is loaded when it is asked for: together they import nearly all there is. */
+const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
+  abuse: () => import("./abuse.ts").then(({ ABUSE_HELP: help, benchAbuse: run }) => ({ help, run })),
+  agree: () => import("./agree.ts").then(({ AGREE_HELP: help, benchAgree: run }) => ({ help, run })),
+  calibrate: () => import("./calibrate.ts").then(({ CALIBRATE_HELP: help, benchCalibrate: run }) => ({ help, run })),
+  decode: () => import("./decode.ts").then(({ DECODE_HELP: help, benchDecode: run }) => ({ help, run })),
+  distance: () => import("./distance.ts").then(({ DISTANCE_HELP: help, benchDistance: run }) => ({ help, run })),
+  gpu: () => import("./gpu.ts").then(({ GPU_HELP: help, benchGpu: run }) => ({ help, run })),
+  hostile: () => import("./hostile.ts").then(({ HOSTILE_HELP: help, benchHostile: run }) => ({ help, run })),
+  identity: () => import("./identity.ts").then(({ IDENTITY_HELP: help, benchIdentity: run }) => ({ help, run })),
+  load: () => import("./load.ts").then(({ LOAD_HELP: help, benchLoad: run }) => ({ help, run })),
+  neural: () => import("./neural.ts").then(({ NEURAL_HELP: help, benchNeural: run }) => ({ help, run })),
+  prediction: () =>
+    import("./prediction.ts").then(({ PREDICTION_HELP: help, benchPrediction: run }) => ({ help, run })),
+  rescore: () => import("./rescore.ts").then(({ RESCORE_HELP: help, benchRescore: run }) => ({ help, run })),
+  soak: () => import("./soak.ts").then(({ SOAK_HELP: help, benchSoak: run }) => ({ help, run })),
+  structured: () =>
+    import("./structured.ts").then(({ STRUCTURED_HELP: help, benchStructured: run }) => ({ help, run })),
 };
 
 const NAMES = Object.keys(BENCHES).join("|");
 
-const HELP = `npm run bench -- ${NAMES} [options]
+const USAGE = `npm run bench -- ${NAMES} [options]
 The last line of stdout is the result as JSON; --json may be given and changes nothing. --store FILE keeps it too, with the
-command, the commit and the machine.
-
-${Object.values(BENCHES)
-  .map(({ help }) => help)
-  .join("\n\n")}`;
+command, the commit and the machine.`;
 
 try {
   await main(process.argv.slice(2));
@@ -57,9 +42,13 @@ try {
 }
 
 async function main([name = "", ...args]: readonly string[]): Promise<void> {
-  if (name === "--help") return console.log(HELP);
-  const bench = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
-  if (bench === undefined) throw new Error(`usage: npm run bench -- ${NAMES} [options] (--help)`);
+  if (name === "--help") {
+    const all = await Promise.all(Object.values(BENCHES).map((load) => load()));
+    return console.log([USAGE, ...all.map(({ help }) => help)].join("\n\n"));
+  }
+  const load = Object.hasOwn(BENCHES, name) ? BENCHES[name] : undefined;
+  if (load === undefined) throw new Error(`usage: npm run bench -- ${NAMES} [options] (--help)`);
+  const bench = await load();
   if (args.includes("--help")) return console.log(bench.help);
   const { out, rest } = withoutStore(args.filter((arg) => arg !== "--json"));
   const run = { ...provenance("bench", null), machine: `${availableParallelism()} threads, ${cpus()[0]?.model}` };

@@ -25,6 +25,11 @@ const LATE: Readonly<Record<string, readonly [path: string, body: () => string]>
   "the longest prompt of signs": text("\u{10348}%".repeat(5_461 * 8)),
   "the longest grammar": guided({ grammar: `root ::= ${'"a" | '.repeat(10_900)}missing` }),
   "a grammar of groups": guided({ grammar: `root ::= ${"(".repeat(200)}${'"a" '.repeat(16_000)}${")".repeat(199)}` }),
+  "a grammar that allows nothing": guided({ grammar: `root ::= ${"[aceg]{4096} ".repeat(3)} []` }),
+  "a grammar of too many states": guided({ grammar: `root ::= ${"[aceg]{4096} ".repeat(9)}` }),
+  "a grammar of too many ways": guided({ grammar: `root ::= (${numbers(1000).join("|")}){4096}` }),
+  "nothing, over and over": guided({ grammar: 'root ::= ((""{4096}){4096}){4096}' }),
+  "tools whose keywords are passed over": ["/v1/chat/completions", () => toolsOf(40, 90)],
   "a pattern of counts": guided({ regex: "((((a{1,9}){1,9}){1,9}){1,9}){1,99}{1,99}" }),
 };
 
@@ -34,6 +39,20 @@ function text(prompt: string): [string, () => string] {
 
 function guided(form: object): [string, () => string] {
   return ["/v1/completions", () => JSON.stringify({ prompt: "x", guided: form })];
+}
+
+function numbers(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `"${i}"`);
+}
+
+/** Each property of each tool with a keyword that cannot be heeded. */
+function toolsOf(count: number, fields: number): string {
+  const properties = Object.fromEntries(Array.from({ length: fields }, (_, i) => [`p${i}`, { pattern: "(" }]));
+  const tools = Array.from({ length: count }, (_, i) => ({
+    type: "function",
+    function: { name: `t${i}`, parameters: { type: "object", properties } },
+  }));
+  return JSON.stringify({ messages: [{ role: "user", content: "x" }], tools, tool_choice: "required" });
 }
 
 /** Milliseconds of CPU time, the worst kind of body first. */

@@ -43,17 +43,22 @@ const MAX_DEPTH = 64;
 const MAX_ITEMS = 4096;
 const MAX_OPTIONS = 1000;
 
-/** Writes a JSON schema as a grammar: every text of the grammar is valid. */
+/**
+ * Writes a JSON schema as a grammar: every text of the grammar is valid. Leniently, keywords that are not supported are left
+ * out, so that a text may break them; where a schema is not supported at all, any value goes.
+ */
 export class SchemaWriter {
   readonly #root: unknown;
+  readonly #lenient: boolean;
   readonly #rules: Rules;
   readonly json: JsonValues;
   readonly #objects: JsonObjects;
   /** Names of the rules of what `$ref` points to. */
   readonly #references = new Map<string, string>();
 
-  constructor(root: unknown, rules: Rules) {
+  constructor(root: unknown, rules: Rules, lenient = false) {
     this.#root = root;
+    this.#lenient = lenient;
     this.#rules = rules;
     this.json = new JsonValues(rules);
     this.#objects = new JsonObjects(rules, this.json, (schema, path, depth) => this.#body(schema, path, depth));
@@ -65,6 +70,22 @@ export class SchemaWriter {
   }
 
   #body(schema: unknown, path: readonly string[], depth: number): string {
+    if (!this.#lenient) return this.#exactBody(schema, path, depth);
+    for (let kept = isRecord(schema) ? onlyKnown(schema) : schema; ; ) {
+      try {
+        return this.#exactBody(kept, path, depth);
+      } catch (error) {
+        if (!(error instanceof SchemaError) || !error.unsupported) throw error;
+        // Faults further inside were dealt with there, so that each keyword left out writes no more again than its own schema.
+        const keyword = error.path[path.length];
+        if (keyword !== undefined && isRecord(kept) && Object.hasOwn(kept, keyword)) kept = without(kept, keyword);
+        else if (path.length > 0) return this.json.value;
+        else throw error;
+      }
+    }
+  }
+
+  #exactBody(schema: unknown, path: readonly string[], depth: number): string {
     if (depth > MAX_DEPTH) throw new SchemaError(path, "the schema is nested too deeply", true);
     if (schema === true) return this.json.value;
     if (schema === false) throw new SchemaError(path, "a schema of 'false' allows nothing", true);
@@ -86,7 +107,7 @@ export class SchemaWriter {
 
   #checkKeywords(at: SchemaAt): void {
     for (const keyword of keywordsThatMatter(at.schema)) {
-      if (STRUCTURE.includes(keyword) || Object.hasOwn(BY_TYPE, keyword)) continue;
+      if (isKnown(keyword)) continue;
       if (Object.hasOwn(HARMLESS, keyword) && HARMLESS[keyword] === at.schema[keyword]) continue;
       throw unsupportedKeyword(at, keyword);
     }
@@ -101,7 +122,7 @@ export class SchemaWriter {
     const keys = target === "#" ? [] : /^#\//.test(target) ? target.slice(2).split("/").map(unescaped) : null;
     if (keys === null) throw unsupportedKeyword(at, "$ref", "to anything outside the schema");
     let found: unknown = this.#root;
-    for (const key of keys) found = isRecord(found) || Array.isArray(found) ? Reflect.get(found, key) : undefined;
+    for (const key of keys) found = ownValue(found, key);
     if (found === undefined)
       throw malformed(at, "$ref", `a place in the schema, which has no '${target.slice(0, 64)}'`);
     const name = this.#rules.reserve();
@@ -176,6 +197,19 @@ export class SchemaWriter {
   }
 }
 
+function isKnown(keyword: string): boolean {
+  return STRUCTURE.includes(keyword) || Object.hasOwn(BY_TYPE, keyword);
+}
+
+function onlyKnown(schema: SchemaAt["schema"]): SchemaAt["schema"] {
+  return Object.fromEntries(Object.entries(schema).filter(([keyword]) => isKnown(keyword)));
+}
+
+function without(schema: SchemaAt["schema"], keyword: string): SchemaAt["schema"] {
+  const { [keyword]: _left, ...kept } = schema;
+  return kept;
+}
+
 /** The types that a schema without `type` speaks of; null where it speaks of none. */
 function impliedTypes(schema: SchemaAt["schema"]): readonly Type[] | null {
   const types = new Set(Object.keys(schema).flatMap((keyword) => BY_TYPE[keyword] ?? []));
@@ -190,6 +224,19 @@ function isOfType(value: unknown, type: Type): boolean {
   return typeof value === type;
 }
 
+function ownValue(value: unknown, key: string): unknown {
+  return typeof value === "object" && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined;
+}
+
 function unescaped(key: string): string {
-  return decodeURIComponent(key).replaceAll("~1", "/").replaceAll("~0", "~");
+  return decoded(key).replaceAll("~1", "/").replaceAll("~0", "~");
+}
+
+/** What is no percent-encoding stands for itself. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }

@@ -87,7 +87,8 @@ class Parser {
   }
 
   #peeks(text: string): boolean {
-    return [...text].every((character, i) => this.#source[this.#at + i] === character);
+    for (let i = 0; i < text.length; i++) if (this.#source[this.#at + i] !== text[i]) return false;
+    return true;
   }
 
   #choice(depth: number): Expression {

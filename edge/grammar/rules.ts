@@ -50,7 +50,7 @@ export function tooLarge(): GrammarError {
 
 /** A literal, in ASCII. */
 export function literal(text: string): string {
-  return text === "" ? '""' : `"${[...text].map((character) => escaped(character, '"')).join("")}"`;
+  return `"${text.replace(/[^ !#-[\]-~]/gu, (character) => escaped(character, '"'))}"`;
 }
 
 /** One code point of these ranges. */

@@ -68,6 +68,8 @@ export const RESPONSE_IGNORED: readonly string[] = [
   ...IGNORED_FIELDS.filter((name) => name !== "store" && name !== "metadata"),
   "max_tool_calls",
   "stream_options",
+  "image",
+  "access_programs",
 ];
 
 /** Checks a body of the Responses API. Throws StepError (400) naming the field at fault. */

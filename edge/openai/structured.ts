@@ -76,8 +76,13 @@ function guidedOf({ regex, grammar, choice: options, json }: NonNullable<Structu
   if (json !== undefined) return ofSchema(json, "guided.json");
   if (grammar !== undefined) return { param: "guided.grammar", source: inAscii(grammar), write: () => "" };
   const param = options === undefined ? "guided.regex" : "guided.choice";
-  const body = () => (options === undefined ? wholeMatch(regex ?? "") : choice(options.map(literal)));
+  const body = () => (options === undefined ? wholeMatch(regex ?? "") : oneOf(options));
   return { param, source: null, write: () => named(param, body) };
+}
+
+function oneOf(texts: readonly string[]): string {
+  if (texts.reduce((sum, { length }) => sum + length, 0) > LIMITS.grammarBytes) throw tooLarge();
+  return choice(texts.map(literal));
 }
 
 function wholeMatch(regex: string): string {

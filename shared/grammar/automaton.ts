@@ -1,28 +1,6 @@
 import { type Expression, type Grammar, GrammarError, ROOT_RULE } from "./expression.ts";
+import { type ByteEdge, keepFinishing, marked, type Node, refuseLeftRecursion } from "./places.ts";
 import { type ByteRanges, encodeUtf8, utf8Ranges } from "./utf8.ts";
-
-/** One byte in [low, high], to `to`. */
-export interface ByteEdge {
-  readonly low: number;
-  readonly high: number;
-  readonly to: number;
-}
-
-/** Through all of another rule, then to `to`. */
-export interface RuleEdge {
-  readonly rule: number;
-  readonly to: number;
-}
-
-/** A place in a rule. */
-export interface Node {
-  readonly bytes: ByteEdge[];
-  readonly rules: RuleEdge[];
-  /** Without a byte. */
-  readonly free: number[];
-  /** Whether the rule is over here. */
-  end: boolean;
-}
 
 /** A grammar as one automaton over bytes per rule, which call one another: a pushdown automaton. */
 export interface Automaton {
@@ -32,8 +10,9 @@ export interface Automaton {
   readonly root: number;
 }
 
-/** Places in all rules together. */
-const MAX_NODES = 1 << 17;
+/** Places in all rules together, and ways out of them by bytes. */
+const MAX_NODES = 1 << 15;
+const MAX_EDGES = 1 << 16;
 
 /**
  * Whatever cannot lead to an end is left out, so that every prefix the automaton allows can be completed. `writable`
@@ -41,22 +20,67 @@ const MAX_NODES = 1 << 17;
  * large, and for one that allows no text.
  */
 export function buildAutomaton(grammar: Grammar, writable: (byte: number) => boolean): Automaton {
+  if ([...grammar.values()].reduce((sum, rule) => sum + leastNodes(rule), 0) > MAX_NODES) throw tooManyNodes();
   const names = [...grammar.keys()];
   const builder = new Builder(new Map(names.map((name, i) => [name, i])), writable);
   const starts = names.map((name) => builder.rule(grammar.get(name)!));
   const { nodes } = builder;
-  keepFinishing(nodes, starts);
+  starts.push(...builder.sharedStarts);
+  const finishing = marked(nodes, starts, true);
   const root = names.indexOf(ROOT_RULE);
+  if (finishing[starts[root]!] === 0) throw new GrammarError("it allows no text at all");
+  keepFinishing(nodes, starts, finishing);
   refuseLeftRecursion(nodes, starts, names);
-  const { bytes, rules, free, end } = nodes[starts[root]!]!;
-  if (bytes.length + rules.length + free.length === 0 && !end) throw new GrammarError("it allows no text at all");
   return { nodes, starts, root };
+}
+
+/**
+ * Places that an expression takes at least, where none counts as one, since repetitions of nothing take time all the same. So
+ * what repetitions within repetitions would make too large is refused before any of it is made.
+ */
+function leastNodes(expression: Expression): number {
+  switch (expression.kind) {
+    case "literal":
+      // In a choice its last byte leads to where the choice ends.
+      return Math.max(1, expression.text.length - 1);
+    case "sequence":
+      return Math.max(1, sumOf(expression.parts));
+    case "choice":
+      return Math.max(...expression.options.map(leastNodes));
+    case "repeat":
+      return Math.max(1, expression.least, expression.most ?? 0) * leastNodes(expression.of);
+    case "class":
+    case "reference":
+      return 1;
+  }
+}
+
+function sumOf(expressions: readonly Expression[]): number {
+  return expressions.reduce((sum, one) => sum + leastNodes(one), 0);
+}
+
+function tooManyNodes(): GrammarError {
+  return new GrammarError("it is too large");
+}
+
+const NONE: never[] = [];
+
+/** The first items are the list, which then is no longer than it must be; a list that goes on grows. */
+function appended<T>(list: T[], items: T[]): T[] {
+  if (list.length === 0) return items;
+  for (const item of items) list.push(item);
+  return list;
 }
 
 class Builder {
   readonly nodes: Node[] = [];
   readonly #rules: ReadonlyMap<string, number>;
   readonly #writable: (byte: number) => boolean;
+  /** Where the rules begin that stand for classes, after those of the grammar. */
+  readonly sharedStarts: number[] = [];
+  readonly #shared = new Map<Expression, number>();
+  #edges = 0;
+  readonly #paths = new Map<Expression, readonly (readonly ByteRanges[])[]>();
 
   constructor(rules: ReadonlyMap<string, number>, writable: (byte: number) => boolean) {
     this.#rules = rules;
@@ -71,19 +95,20 @@ class Builder {
   }
 
   #node(): number {
-    if (this.nodes.length >= MAX_NODES) throw new GrammarError("it is too large");
-    return this.nodes.push({ bytes: [], rules: [], free: [], end: false }) - 1;
+    if (this.nodes.length >= MAX_NODES) throw tooManyNodes();
+    return this.nodes.push({ bytes: NONE, rules: NONE, free: NONE, end: false }) - 1;
   }
 
   /** Adds what leads from `from` through the expression; returns where that ends. */
   #add(expression: Expression, from: number): number {
     switch (expression.kind) {
       case "literal":
-        return encodeUtf8(expression.text).reduce((at, byte) => this.#byte(at, byte, byte, this.#node()), from);
+        return expression.text === "" ? from : this.#literal(expression.text, from, this.#node());
       case "class": {
         const to = this.#node();
-        for (const range of expression.ranges)
-          for (const ranges of utf8Ranges(range)) this.#codePoints(from, ranges, to);
+        const rule = this.#shared.get(expression);
+        if (rule !== undefined) return this.#call(rule, from, to);
+        for (const path of this.#pathsOf(expression)) this.#bytes(from, path, to);
         return to;
       }
       case "sequence":
@@ -91,6 +116,10 @@ class Builder {
       case "choice": {
         const to = this.#node();
         for (const option of expression.options) {
+          if (option.kind === "literal" && option.text !== "") {
+            this.#literal(option.text, from, to);
+            continue;
+          }
           const start = this.#free(from, this.#node());
           this.#free(this.#add(option, start), to);
         }
@@ -99,16 +128,37 @@ class Builder {
       case "reference": {
         const rule = this.#rules.get(expression.rule);
         if (rule === undefined) throw new GrammarError(`there is no rule '${expression.rule}'`);
-        const to = this.#node();
-        this.nodes[from]!.rules.push({ rule, to });
-        return to;
+        return this.#call(rule, from, this.#node());
       }
       case "repeat":
         return this.#repeat(expression, from);
     }
   }
 
+  #literal(text: string, from: number, to: number): number {
+    return this.#bytes(
+      from,
+      encodeUtf8(text).map((byte) => this.#writableRuns(byte, byte)),
+      to,
+    );
+  }
+
+  #call(rule: number, from: number, to: number): number {
+    const node = this.nodes[from]!;
+    node.rules = appended(node.rules, [{ rule, to }]);
+    return to;
+  }
+
+  /** A class whose code points take several bytes becomes a rule: spelled out in each repetition it would take many places. */
+  #share(expression: Expression): void {
+    if (expression.kind !== "class" || this.#shared.has(expression)) return;
+    if (this.#pathsOf(expression).every((path) => path.length === 1)) return;
+    const start = this.rule(expression);
+    this.#shared.set(expression, this.#rules.size + this.sharedStarts.push(start) - 1);
+  }
+
   #repeat({ of, least, most }: Expression & { kind: "repeat" }, from: number): number {
+    if (Math.max(least, most ?? 0) > 1) this.#share(of);
     let at = from;
     for (let i = 0; i < least; i++) at = this.#add(of, at);
     if (most === null) {
@@ -119,113 +169,53 @@ class Builder {
     const to = this.#node();
     for (let i = least; i < most; i++) {
       this.#free(at, to);
-      at = this.#add(of, this.#free(at, this.#node()));
+      at = this.#add(of, at);
     }
     return this.#free(at, to);
   }
 
-  #codePoints(from: number, ranges: ByteRanges, to: number): void {
+  /** From `from` byte by byte to `to`, each byte in one of its runs. */
+  #bytes(from: number, path: readonly ByteRanges[], to: number): number {
     let at = from;
-    for (const [i, [low, high]] of ranges.entries()) {
-      at = this.#byte(at, low, high, i === ranges.length - 1 ? to : this.#node());
+    for (let i = 0; i < path.length; i++) {
+      const next = i === path.length - 1 ? to : this.#node();
+      this.#edges += path[i]!.length;
+      if (this.#edges > MAX_EDGES) throw tooManyNodes();
+      const edges = path[i]!.map(([low, high]): ByteEdge => ({ low, high, to: next }));
+      const node = this.nodes[at]!;
+      node.bytes = appended(node.bytes, edges);
+      at = next;
     }
+    return to;
+  }
+
+  /** A class as sequences of bytes, of each the runs that it may be in. A class that is repeated is spelled once. */
+  #pathsOf(expression: Expression & { kind: "class" }): readonly (readonly ByteRanges[])[] {
+    const known = this.#paths.get(expression);
+    if (known !== undefined) return known;
+    const paths = expression.ranges
+      .flatMap((range) => utf8Ranges(range))
+      .map((ranges) => ranges.map(([low, high]) => this.#writableRuns(low, high)));
+    this.#paths.set(expression, paths);
+    return paths;
   }
 
   /** Of the range, the bytes that can be written. */
-  #byte(from: number, low: number, high: number, to: number): number {
+  #writableRuns(low: number, high: number): ByteRanges {
+    const runs: [number, number][] = [];
     for (let first = low; first <= high; first++) {
       if (!this.#writable(first)) continue;
       let last = first;
       while (last < high && this.#writable(last + 1)) last++;
-      this.nodes[from]!.bytes.push({ low: first, high: last, to });
+      runs.push([first, last]);
       first = last;
     }
-    return to;
+    return runs;
   }
 
   #free(from: number, to: number): number {
-    this.nodes[from]!.free.push(to);
+    const node = this.nodes[from]!;
+    node.free = appended(node.free, [to]);
     return to;
   }
-}
-
-/** Removes edges to places from which the rule cannot end. */
-function keepFinishing(nodes: Node[], starts: readonly number[]): void {
-  const finishing = marked(nodes, starts, true);
-  for (const node of nodes) {
-    keep(node.bytes, ({ to }) => finishing.has(to));
-    keep(node.free, (to) => finishing.has(to));
-    keep(node.rules, ({ rule, to }) => finishing.has(to) && finishing.has(starts[rule]!));
-  }
-}
-
-function keep<T>(list: T[], wanted: (item: T) => boolean): void {
-  list.splice(0, list.length, ...list.filter(wanted));
-}
-
-/** Places from which the end of the rule can be reached; without bytes, unless those are `allowed`. */
-function marked(nodes: readonly Node[], starts: readonly number[], allowed: boolean): ReadonlySet<number> {
-  const before: number[][] = nodes.map(() => []);
-  /** [rules] edges that wait for the rule to be found to end. */
-  const callers: [number, RuleEdge][][] = starts.map(() => []);
-  const found = new Set<number>();
-  const open: number[] = [];
-  const mark = (node: number) => {
-    if (found.has(node)) return;
-    found.add(node);
-    open.push(node);
-  };
-  const callsBefore: [number, RuleEdge][][] = nodes.map(() => []);
-  for (const [i, node] of nodes.entries()) {
-    if (allowed) for (const { to } of node.bytes) before[to]!.push(i);
-    for (const to of node.free) before[to]!.push(i);
-    for (const edge of node.rules) {
-      callers[edge.rule]!.push([i, edge]);
-      callsBefore[edge.to]!.push([i, edge]);
-    }
-    if (node.end) mark(i);
-  }
-  const ruleAt = new Map(starts.map((start, rule) => [start, rule]));
-  for (let node = open.pop(); node !== undefined; node = open.pop()) {
-    for (const earlier of before[node]!) mark(earlier);
-    for (const [from, { rule }] of callsBefore[node]!) if (found.has(starts[rule]!)) mark(from);
-    const rule = ruleAt.get(node);
-    if (rule !== undefined) for (const [from, { to }] of callers[rule]!) if (found.has(to)) mark(from);
-  }
-  return found;
-}
-
-/** A rule that may begin with itself would be entered again and again without a byte. */
-function refuseLeftRecursion(nodes: readonly Node[], starts: readonly number[], names: readonly string[]): void {
-  const empty = marked(nodes, starts, false);
-  const begins = starts.map((start) => firstRules(nodes, start, (rule) => empty.has(starts[rule]!)));
-  const done = new Set<number>();
-  const onPath = new Set<number>();
-  const visit = (rule: number): void => {
-    if (done.has(rule)) return;
-    if (onPath.has(rule)) throw new GrammarError(`rule '${names[rule]}' is left-recursive`);
-    onPath.add(rule);
-    if (onPath.size > MAX_CALLS) throw new GrammarError("its rules are nested too deeply");
-    for (const next of begins[rule]!) visit(next);
-    onPath.delete(rule);
-    done.add(rule);
-  };
-  for (const rule of starts.keys()) visit(rule);
-}
-
-/** Rules that call each other before the first byte. */
-const MAX_CALLS = 1000;
-
-/** Rules that may be entered before the first byte. */
-function firstRules(nodes: readonly Node[], start: number, mayBeEmpty: (rule: number) => boolean): Set<number> {
-  const rules = new Set<number>();
-  const seen = new Set([start]);
-  for (const at of seen) {
-    for (const to of nodes[at]!.free) seen.add(to);
-    for (const { rule, to } of nodes[at]!.rules) {
-      rules.add(rule);
-      if (mayBeEmpty(rule)) seen.add(to);
-    }
-  }
-  return rules;
 }

@@ -1,4 +1,5 @@
-import type { Automaton, ByteEdge, Node } from "./automaton.ts";
+import type { Automaton } from "./automaton.ts";
+import type { ByteEdge, Node } from "./places.ts";
 
 /** What is left to do once a rule is over: go on at `node` of the rule that called it, then what is below. */
 interface Stack {

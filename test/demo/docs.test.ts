@@ -30,7 +30,9 @@ const PROTOCOL_BOUNDS = [
   `one frame | ${LIMITS.frameBytes >> 10} KiB |`,
 ];
 const API_BOUNDS = [
-  `body | ${LIMITS.bodyBytes >> 20} MiB |`,
+  `body | ${LIMITS.bodyBytes >> 20} MiB, with ${LIMITS.bodyFields} fields in all its objects together, ${LIMITS.bodyLists} objects and lists, ` +
+    `${LIMITS.bodyValues} values, ${LIMITS.bodyDepth} deep |`,
+  `fields of the body itself, or of a message | ${LIMITS.objectFields} |`,
   `messages | ${LIMITS.chatMessages}, with ${LIMITS.contentParts} text parts`,
   `prompt and completion | the model's context, at most ${LIMITS.contextTokens} tokens |`,
   `choices | ${LIMITS.choices}, of all prompts together, ${LIMITS.choicesAtOnce} of them`,
@@ -115,6 +117,20 @@ describe("the documentation", () => {
     expect(missing(both, [...Object.keys(completionBody.shape), ...REFUSED_FIELDS, ...IGNORED_FIELDS])).toEqual([]);
     const ofResponses = [...Object.keys(responseBody.shape), ...RESPONSE_REFUSED, ...RESPONSE_IGNORED];
     expect(missing(responses + chat, ofResponses)).toEqual([]);
+  });
+
+  test.each([
+    ["chat/completions/completions", "ChatCompletionCreateParamsBase"],
+    ["completions", "CompletionCreateParamsBase"],
+    ["responses/responses", "ResponseCreateParamsBase"],
+  ])("says of every field that OpenAI's own client knows what becomes of it: %s", (file, type) => {
+    const { text } = pages.find(({ path }) => path === "docs/api.md")!;
+    const table = text.slice(text.indexOf("## Every field"));
+    const types = readFileSync(join(ROOT, "node_modules", "openai", "resources", `${file}.d.ts`), "utf8");
+    const [, body = ""] = new RegExp(`^export interface ${type} \\{\\n(.*?)^\\}`, "ms").exec(types) ?? [];
+    const fields = [...body.matchAll(/^ {4}(\w+)\??: /gm)].map(([, name = ""]) => name);
+    expect(fields.length).toBeGreaterThan(15);
+    expect(fields.filter((name) => !table.includes(`\`${name}\``))).toEqual([]);
   });
 
   test("of the README shows fields that the API takes", () => {

@@ -12,12 +12,7 @@ import { compare, demoPages, follow, PHONE, run } from "./page.ts";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
-const DEVICES: Readonly<Record<string, BrowserContextOptions>> = {
-  "a desktop, light": { colorScheme: "light" },
-  "a desktop, dark": { colorScheme: "dark" },
-  "a phone, light": { ...PHONE, colorScheme: "light" },
-  "a phone, dark": { ...PHONE, colorScheme: "dark" },
-};
+const DEVICES: Readonly<Record<string, BrowserContextOptions>> = { "a desktop": {}, "a phone": PHONE };
 
 type Axe = { run(options: object): Promise<AxeResults> };
 
@@ -39,43 +34,56 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
   const demo = demoPages();
 
   let taken = 0;
-  /** Sideways, by contrast and by axe-core; with a picture for a reader where $SCREENSHOTS names a folder. */
+  /**
+   * By axe-core, and in either mode sideways and by contrast; with pictures for a reader where $SCREENSHOTS names a folder.
+   */
   async function fits(page: Page): Promise<void> {
-    if (process.env.SCREENSHOTS !== undefined) {
-      const test = expect.getState().currentTestName?.replaceAll(/[^a-z]+/gi, "-");
-      await page.screenshot({ path: join(process.env.SCREENSHOTS, `${test}-${++taken}.png`), fullPage: true });
-    }
-    expect(await sidewaysOverflow(page)).toBe(0);
-    expect(await poorContrast(page)).toEqual([]);
     expect(await findings(page)).toEqual([]);
+    const test = expect.getState().currentTestName?.replaceAll(/[^a-z]+/gi, "-");
+    taken++;
+    for (const colorScheme of ["dark", "light"] as const) {
+      await page.emulateMedia({ colorScheme });
+      if (process.env.SCREENSHOTS !== undefined) {
+        const path = join(process.env.SCREENSHOTS, `${test}-${taken}-${colorScheme}.png`);
+        await page.screenshot({ path, fullPage: true });
+      }
+      expect(await sidewaysOverflow(page)).toBe(0);
+      expect(await poorContrast(page)).toEqual([]);
+    }
   }
 
-  test.each(Object.entries(DEVICES))("fits %s, and everybody, before an answer and after errors", async (_, device) => {
-    const page = await demo.open(device);
-    if (await page.locator("#options:not([open])").count()) await page.click("#options summary");
-    await fits(page);
-    await run(page, "refuse");
-    await run(page, "too long");
-    await fits(page);
-    await page.click('[data-term="rescorer"]');
-    await fits(page);
-  });
+  test.each(Object.entries(DEVICES))(
+    "fits %s in either mode, and everybody, before an answer and after errors",
+    async (_, device) => {
+      const page = await demo.open(device);
+      if (await page.locator("#options:not([open])").count()) await page.click("#options summary");
+      await fits(page);
+      await run(page, "refuse");
+      await run(page, "too long");
+      await fits(page);
+      await page.click('[data-term="rescorer"]');
+      await fits(page);
+    },
+  );
 
-  test.each(Object.entries(DEVICES))("fits %s, and everybody, with answers of all kinds", async (_, device) => {
-    const page = await demo.open(device);
-    if (await page.locator("#options:not([open])").count()) await page.click("#options summary");
-    await page.selectOption("[name=form]", "tools");
-    await run(page, "cut");
-    await follow(page, "clear");
-    await fits(page);
-    await page.selectOption("[name=form]", "free");
-    await compare(page, "deep");
-    await page.click(".block:nth-child(3)");
-    await fits(page);
-    await page.keyboard.press("Escape");
-    await page.locator(".pane-actions >> text=Show as curl").first().click();
-    await fits(page);
-  });
+  test.each(Object.entries(DEVICES))(
+    "fits %s in either mode, and everybody, with answers of all kinds",
+    async (_, device) => {
+      const page = await demo.open(device);
+      if (await page.locator("#options:not([open])").count()) await page.click("#options summary");
+      await page.selectOption("[name=form]", "tools");
+      await run(page, "cut");
+      await follow(page, "clear");
+      await fits(page);
+      await page.selectOption("[name=form]", "free");
+      await compare(page, "deep");
+      await page.click(".block:nth-child(3)");
+      await fits(page);
+      await page.keyboard.press("Escape");
+      await page.locator(".pane-actions >> text=Show as curl").first().click();
+      await fits(page);
+    },
+  );
 
   test("groups deep positions of drafts into a few bars", async () => {
     const page = await demo.open(PHONE);
@@ -104,14 +112,17 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
     }
   });
 
-  test.each(Object.entries(DEVICES))("has a reference that fits %s, and everybody", async (_, device) => {
-    const page = await demo.openPath("reference", device);
-    await page.locator("#operations h2").nth(5).waitFor();
-    await page.locator("details[open] details summary").first().click();
-    await fits(page);
-    await page.goto(`${demo.server.url}/docs/deploy`);
-    await fits(page);
-  });
+  test.each(Object.entries(DEVICES))(
+    "has a reference that fits %s in either mode, and everybody",
+    async (_, device) => {
+      const page = await demo.openPath("reference", device);
+      await page.locator("#operations h2").nth(5).waitFor();
+      await page.locator("details[open] details summary").first().click();
+      await fits(page);
+      await page.goto(`${demo.server.url}/docs/deploy`);
+      await fits(page);
+    },
+  );
 
   test("has a reference of every route and field", async () => {
     const page = await demo.openPath("reference#post-v1-completions");

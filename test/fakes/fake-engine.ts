@@ -20,6 +20,8 @@ export interface FakeOptions extends ToyOptions {
   readonly bundle?: Partial<BundleInfo>;
   /** Every call takes this long, ms. */
   readonly stepMs?: number;
+  /** But opening a session this long, ms. */
+  readonly openMs?: number;
   /** Lets that time pass; rejects when `signal` aborts. Real time where left out. */
   readonly wait?: (ms: number, signal: AbortSignal) => Promise<unknown>;
   readonly maxSessions?: number;
@@ -60,7 +62,7 @@ const PAGE = 16;
  */
 export function createFakeEngine(options: FakeOptions = {}): FakeEngine {
   const bundle: BundleInfo = { ...FAKE_BUNDLE, ...options.bundle };
-  const { stepMs = 0, maxSessions = Infinity, threshold = 0, wait = realTime } = options;
+  const { stepMs = 0, openMs = stepMs, maxSessions = Infinity, threshold = 0, wait = realTime } = options;
   const model = new ToyModel(bundle.vocabSize, options);
   const open = new Set<FakeSession>();
   const texts: Text[] = [];
@@ -82,8 +84,9 @@ export function createFakeEngine(options: FakeOptions = {}): FakeEngine {
       refuseSpec(spec, bundle);
       if (open.size >= maxSessions) throw new StepError("overloaded", "All sessions are taken.", null, 1);
       const cachedTokens = commonTokens(texts, spec);
-      const session = new FakeSession({ model, bundle, spec, stepMs, threshold, load, cachedTokens, wait }, () =>
-        open.delete(session),
+      const session = new FakeSession(
+        { model, bundle, spec, stepMs, openMs, threshold, load, cachedTokens, wait },
+        () => open.delete(session),
       );
       open.add(session);
       texts.push({ tenant: spec.tenant, tokens: session.tokens });
@@ -138,6 +141,7 @@ interface SessionParts {
   readonly bundle: BundleInfo;
   readonly spec: OpenSpec;
   readonly stepMs: number;
+  readonly openMs: number;
   readonly threshold: number;
   readonly load: () => Load;
   readonly cachedTokens: number;
@@ -159,7 +163,7 @@ class FakeSession implements StepSession {
   }
 
   async start(signal: CancelSignal): Promise<void> {
-    this.opened = await this.#commit([], [], signal);
+    this.opened = await this.#commit([], [], signal, this.#parts.openMs);
   }
 
   get bundle(): BundleInfo {
@@ -202,9 +206,14 @@ class FakeSession implements StepSession {
     return this.#parts.spec.fixed ? 0 : this.#parts.threshold;
   }
 
-  async #commit(accepted: number[], path: number[], signal: CancelSignal): Promise<StepResult> {
-    const { model, bundle, spec, stepMs } = this.#parts;
-    await this.#work(stepMs, signal);
+  async #commit(
+    accepted: number[],
+    path: number[],
+    signal: CancelSignal,
+    ms = this.#parts.stepMs,
+  ): Promise<StepResult> {
+    const { model, bundle, spec } = this.#parts;
+    await this.#work(ms, signal);
     const logProbs: TokenLogProbs[] = [];
     const bonus = model.choose([...this.tokens, ...path], spec.sampling);
     for (const token of [...path, bonus]) {
@@ -218,7 +227,7 @@ class FakeSession implements StepSession {
       lattice: spec.heads === 0 ? EMPTY_LATTICE : model.lattice(this.tokens, k, spec),
       logProbs: spec.logProbs === null ? null : logProbs,
       threshold: this.#threshold,
-      timing: { queueMs: 0, modelMs: stepMs, engineMs: 0 },
+      timing: { queueMs: 0, modelMs: ms, engineMs: 0 },
       load: this.#parts.load(),
     };
   }

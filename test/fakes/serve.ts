@@ -12,7 +12,7 @@ import { createFakeEngine } from "./fake-engine.ts";
 /**
  * The real gpu-worker server over the fake engine, with the gpu-worker's environment variables. It takes name,
  * tokenizer and sizes from the bundle's manifest, where that bundle is compiled. FAKE_STEP_MS: how long every
- * call takes.
+ * call takes, FAKE_OPEN_MS: but the one that opens a session.
  */
 const { key, host, port, bundle, bundleDir, maxSessions } = readConfig(process.env);
 
@@ -31,7 +31,8 @@ async function drafting(): Promise<Drafts> {
 
 const server = await startServer({ host, port, key });
 const stepMs = Number(process.env.FAKE_STEP_MS ?? "0");
-server.serve(createFakeEngine({ bundle: await describe(), maxSessions, stepMs }), await drafting());
+const openMs = Number(process.env.FAKE_OPEN_MS ?? stepMs);
+server.serve(createFakeEngine({ bundle: await describe(), maxSessions, stepMs, openMs }), await drafting());
 console.log(`fake gpu-worker: ${bundle}, listening on ${server.url}`);
 
 for (const signal of ["SIGTERM", "SIGINT"] as const) {

@@ -69,6 +69,8 @@ test.each<[object | boolean, readonly string[], readonly string[]]>([
   [{ type: "integer", multipleOf: 7 }, ["0", "7", "-14", "7007"], ["1", "13", "700001"]],
   [{ type: "integer", multipleOf: 25 }, ["0", "25", "1175", "-150"], ["5", "1180"]],
   [{ type: "string", minLength: 1, maxLength: 2 }, ['"a"', '"äö"', '"\\n\\""'], ['""', '"abc"', '"\\ud800"']],
+  [{ type: "string", pattern: "^[äöü€]{2,3}$" }, ['"äö"', '"€€€"'], ['"ä"', '"äöüä"', '"äa"', '"á€"']],
+  [{ type: "string", pattern: "^(?:[^x]{2})*$" }, ['""', '"ab"', '"äöüß"', '"👩a"'], ['"a"', '"axbb"']],
   [{ type: "string", pattern: '^[a-c]"?$' }, ['"b"', '"c\\""'], ['"d"', '"b""']],
   [{ type: "string", format: "date" }, ['"2024-02-28"', '"1999-12-31"'], ['"2024-02-30"', '"1999-13-01"']],
   [{ enum: [1, "a", null] }, ["1", '"a"', "null"], ["2", "a"]],
@@ -142,6 +144,34 @@ test("a schema that only itself can satisfy allows no text", () => {
 test("a schema whose grammar would be too large is refused", () => {
   const properties = Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`p${i}${"x".repeat(200)}`, {}]));
   expect(() => schemaBody({ properties }, new Rules())).toThrow(/larger than 64 KiB/);
+});
+
+test("a reference that is no percent-encoding refers to no place", () => {
+  expect(() => schemaBody({ $ref: "#/%" }, new Rules())).toThrow(/a place in the schema, which has no '#\/%'/);
+  expect(() => schemaBody({ $ref: "#/constructor" }, new Rules())).toThrow(/a place in the schema/);
+});
+
+test("leniently, each of many keywords that are not supported is read once", () => {
+  let read = 0;
+  const pattern = { pattern: "(", type: "string" };
+  const counted = new Proxy(pattern, {
+    ownKeys(target) {
+      read++;
+      return Reflect.ownKeys(target);
+    },
+  });
+  const properties = Object.fromEntries(Array.from({ length: 400 }, (_, i) => [`p${i}`, counted]));
+  lenientSchemaBody({ type: "object", properties }, new Rules());
+  expect(read).toBe(400);
+});
+
+test("leniently, a keyword that does not go with another is left out, and the other is kept to", () => {
+  const rules = new Rules();
+  const schema = { type: "object", properties: { a: { minLength: 2, anyOf: [{ pattern: "^[ab]+$" }, { const: 1 }] } } };
+  const grammar = new TokenGrammar(rules.grammar(lenientSchemaBody(schema, rules)), vocabulary);
+  expect(allows(grammar, '{"a": "a"}')).toBe(true);
+  expect(allows(grammar, '{"a": 1}')).toBe(true);
+  expect(allows(grammar, '{"a": "c"}')).toBe(false);
 });
 
 test("leniently, keywords that are not supported are passed over and the others are kept to", () => {

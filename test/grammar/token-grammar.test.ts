@@ -96,6 +96,11 @@ test.each([
   ['root ::= x{4000}\nx ::= ("a" | "b" | "c" | "d" | "e"){4000}', undefined],
   ['root ::= ("a" | "b" | "c" | "d" | "e"){4000} ("a" | "b" | "c" | "d" | "e"){4000}', undefined],
   ["root ::= (([abc]{100}){100}){100}", /too large/],
+  // Of nothing there may be no more than of anything else, or making it takes for ever.
+  ['root ::= ((""{4096}){4096}){4096}', /too large/],
+  // A class of code points of several bytes takes one place in each repetition.
+  ["root ::= [^x]{4096} [^x]{4096} [^x]{4096}", undefined],
+  [`root ::= (${Array.from({ length: 1000 }, (_, i) => `"${i}"`).join(" | ")}){4096}`, /too large/],
 ])("%s", (source, fault) => {
   const made = () => new TokenGrammar(source, VOCABULARY);
   if (fault === undefined) expect(made).not.toThrow();
