@@ -20,9 +20,9 @@ const CONTEXT = 8192;
 
 /** Refused only when they are tokens, or a grammar. */
 const LATE: Readonly<Record<string, readonly [path: string, body: () => string]>> = {
-  "a word as long as a prompt may be": text("x".repeat(CONTEXT * 16)),
-  "the longest prompt of single letters": text("x ".repeat(CONTEXT * 8)),
-  "the longest prompt of signs": text("\u{10348}%".repeat(5_461 * 8)),
+  "a word as long as a prompt may be": text("x".repeat(CONTEXT * 12)),
+  "the longest prompt of single letters": text("x ".repeat(CONTEXT * 6)),
+  "the longest prompt of signs": text("\u{10348}%".repeat(CONTEXT * 4)),
   "the longest grammar": guided({ grammar: `root ::= ${'"a" | '.repeat(10_900)}missing` }),
   "a grammar of groups": guided({ grammar: `root ::= ${"(".repeat(200)}${'"a" '.repeat(16_000)}${")".repeat(199)}` }),
   "a grammar that allows nothing": guided({ grammar: `root ::= ${"[aceg]{4096} ".repeat(3)} []` }),

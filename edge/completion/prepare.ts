@@ -74,7 +74,7 @@ const COMPLETIONS_MAX_TOKENS = 16;
  * No tokenizer packs ordinary text this densely. Longer prompts are refused before they are tokenized,
  * which would take seconds for a body of the largest size.
  */
-const CHARACTERS_PER_TOKEN = 16;
+const CHARACTERS_PER_TOKEN = 12;
 
 /** Loads what the request needs and tokenizes it. Throws StepError naming the field at fault. */
 export async function prepare(params: CompletionParams, preparing: Preparing): Promise<Prepared> {
