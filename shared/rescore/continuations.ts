@@ -2,7 +2,7 @@ import { SOURCES } from "../draft-tree.ts";
 import type { LogProb, TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
+import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";
 import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts";
 import { GAPS_PER_NAT } from "../runners-up.ts";
 import type { CopyTrust } from "./copy-trust.ts";
@@ -57,6 +57,8 @@ export class Continuations {
   readonly ranks = new Int8Array(CANDIDATES);
   readonly heads = new Float64Array(CANDIDATES);
   readonly lm = new Float64Array(CANDIDATES);
+  /** log p(token) by the n-gram model, whatever is before it. */
+  readonly unigrams = new Float64Array(CANDIDATES);
   /** Order of the n-gram that gave `lm`. */
   readonly lmOrder = new Uint8Array(CANDIDATES);
   readonly lmNext = new Uint32Array(CANDIDATES);
@@ -79,6 +81,7 @@ export class Continuations {
   private readonly columnTokens = new Uint32Array(COLUMNS * K);
   private readonly columnRanks = new Uint8Array(COLUMNS * K);
   private readonly columnHeads = new Float64Array(COLUMNS * K);
+  private readonly columnUnigrams = new Float64Array(COLUMNS * K);
   private readonly width = new Uint8Array(COLUMNS);
   private readonly rests = new Float64Array(COLUMNS);
 
@@ -104,6 +107,7 @@ export class Continuations {
         const logProb = atLeast(lattice.logProbs[i * k + r]!, HEAD_FLOOR);
         this.columnTokens[i * K + width] = token;
         this.columnRanks[i * K + width] = r;
+        this.columnUnigrams[i * K + width] = this.unigramOf(token);
         this.columnHeads[i * K + width++] = logProb;
         rest -= exp(logProb);
       }
@@ -128,7 +132,7 @@ export class Continuations {
     if (this.prompt === null) this.seenAfter.fill(UNSEEN, 0, this.count);
     else this.recall(this.prompt, end.prompt);
     if (this.recycled !== null) this.recycle(this.recycled, end);
-    this.consult(end.lm);
+    this.consult(end);
   }
 
   /** The path one token further: the listed token `c` after `end`. */
@@ -203,13 +207,20 @@ export class Continuations {
     }
   }
 
-  private consult(state: LmState): void {
+  /** Adds what the n-gram model thinks of all. */
+  private consult({ lm: state, depth }: PathEnd): void {
     const { model } = this;
+    const listed = this.inLattice ? this.width[depth]! : 0;
     for (let c = 0; c < this.count; c++) {
+      this.unigrams[c] = c < listed ? this.columnUnigrams[depth * K + c]! : this.unigramOf(this.tokens[c]!);
       this.lm[c] = model === null ? 0 : atLeast(model.score(state, this.tokens[c]!), LM_FLOOR);
       this.lmOrder[c] = model === null ? 0 : model.matched;
       this.lmNext[c] = model === null ? EMPTY_STATE : model.next;
     }
+  }
+
+  private unigramOf(token: TokenId): LogProb {
+    return this.model === null ? 0 : atLeast(this.model.score(EMPTY_STATE, token), LM_FLOOR);
   }
 }
 

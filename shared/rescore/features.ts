@@ -19,7 +19,9 @@ const MOST_SEEN = 16;
 /** Copies in a row: 0, 1, 2, 3-4, 5-8, 9-16, 17-32, more. */
 const RUNS = 8;
 /** Most features of an outcome. */
-const MOST = 24;
+const MOST = 32;
+/** Products of log-probabilities are divided by this: about the size of the others, so that the penalty weighs them alike. */
+const PRODUCT = 8;
 
 /** Name -> number of weights, in the order of the weights. */
 const BLOCKS = {
@@ -50,6 +52,14 @@ const BLOCKS = {
   recycledGap: 2,
   recycledCopy: 2,
   otherRecycled: 3,
+  headSquared: DEPTHS,
+  headLm: DEPTHS,
+  listedUnigram: DEPTHS,
+  unlistedUnigram: 1,
+  lmSquared: 1,
+  seenHead: MATCHES,
+  copy: DEPTHS,
+  runTrust: RUNS,
 } as const;
 
 type Block = keyof typeof BLOCKS;
@@ -77,35 +87,53 @@ export class Features {
     const parent = parentIndex(end);
     const head = after.heads[c]!;
     const listed = after.ranks[c] !== UNLISTED;
-    const hasLm = after.model !== null;
     if (listed) {
       this.add(AT.listed + depth, 1);
       this.add(AT.listedHead + depth, head);
+      this.add(AT.headSquared + depth, (head * head) / PRODUCT);
       this.add(AT.parentListed + parent, 1);
       this.add(AT.parentHead + parent, head);
       if (after.ranks[c] === 0) this.add(AT.likeliest + depth, 1);
-      if (hasLm) this.add(AT.listedLm + depth, after.lm[c]!);
-    } else {
-      this.add(AT.unlisted + depth, 1);
-      if (hasLm) this.add(AT.unlistedLm, after.lm[c]!);
-    }
-    if (hasLm) {
-      this.add(AT.lmOrder + after.lmOrder[c]!, 1);
-      this.add(AT.parentLm + parent, after.lm[c]!);
-    }
+    } else this.add(AT.unlisted + depth, 1);
+    if (after.model !== null) this.describeLm(after, c, depth, parent);
     if (after.tokens[c] === end.token) this.add(AT.repeats, 1);
     if (after.recycled !== null) this.describeRecycled(after, c, listed);
+    if (after.seenAfter[c] !== UNSEEN) this.describeSeen(after, c, depth, end);
+  }
+
+  private describeLm(after: Continuations, c: number, depth: number, parent: number): void {
+    const lm = after.lm[c]!;
+    if (after.ranks[c] !== UNLISTED) {
+      this.add(AT.listedLm + depth, lm);
+      this.add(AT.headLm + depth, (after.heads[c]! * lm) / PRODUCT);
+      this.add(AT.listedUnigram + depth, after.unigrams[c]!);
+    } else {
+      this.add(AT.unlistedLm, lm);
+      this.add(AT.unlistedUnigram, after.unigrams[c]!);
+    }
+    this.add(AT.lmSquared, (lm * lm) / PRODUCT);
+    this.add(AT.lmOrder + after.lmOrder[c]!, 1);
+    this.add(AT.parentLm + parent, lm);
+  }
+
+  /** Of a token that the prompt has. */
+  private describeSeen(after: Continuations, c: number, depth: number, end: PathEnd): void {
+    const listed = after.ranks[c] !== UNLISTED;
     const matched = after.seenAfter[c]!;
-    if (matched === UNSEEN) return;
     const group = GROUP_OF_MATCH[matched]!;
     const seen = after.seen[c]!;
     this.add((listed ? AT.listedSeen : AT.unlistedSeen) + matched, 1);
+    if (listed) this.add(AT.seenHead + matched, after.heads[c]!);
     this.add(AT.share + group, ln(seen / after.outOf[c]!));
     this.add(AT.times + group, ln(seen < MOST_SEEN ? seen : MOST_SEEN));
     if (after.newest[c] === 1) this.add(AT.newest + group, 1);
     if (after.copies[c] === 0) return;
-    this.add(AT.trust + matched, logOdds(after.trust));
-    this.add(AT.run + runIndex(end), 1);
+    const trust = logOdds(after.trust);
+    const run = runIndex(end);
+    this.add(AT.copy + depth, 1);
+    this.add(AT.trust + matched, trust);
+    this.add(AT.run + run, 1);
+    this.add(AT.runTrust + run, trust);
   }
 
   private describeRecycled(after: Continuations, c: number, listed: boolean): void {
