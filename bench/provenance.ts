@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { basename, isAbsolute } from "node:path";
 import { ROOT } from "../scripts/paths.ts";
 
 /** What a reader needs to make the same numbers again. */
@@ -28,6 +29,7 @@ export function provenance(script: string, seed: number | null): Provenance {
   };
 }
 
-export function npmCommand(script: string): string {
-  return ["npm run", script, "--", ...process.argv.slice(2)].join(" ");
+/** As a reader would give it: where files lay on this machine is of no use to anybody. */
+export function npmCommand(script: string, args: readonly string[] = process.argv.slice(2)): string {
+  return ["npm run", script, "--", ...args.map((arg) => (isAbsolute(arg) ? basename(arg) : arg))].join(" ");
 }
