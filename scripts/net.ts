@@ -1,25 +1,41 @@
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+
+/**
+ * Below the ports that systems give to connections: one of those, which anybody's attempt to connect may take, could be
+ * gone before it is listened on.
+ */
+const PORTS = { from: 20_000, to: 32_768 };
+const TRIES = 100;
 
 /**
  * The port to listen on: `port` itself when free, any free one for 0.
  * Throws, naming `option`, when it is taken.
  */
 export async function freePort(host: string, port: number, option: string): Promise<number> {
+  for (let left = port === 0 ? TRIES : 1; left > 0; left--) {
+    const wanted = port === 0 ? randomInt(PORTS.from, PORTS.to) : port;
+    if (await isFree(host, wanted)) return wanted;
+  }
+  throw new Error(`port ${port} on ${host} is in use; choose another with ${option}`);
+}
+
+/** Throws where it cannot be listened on for another reason than that somebody else does. */
+async function isFree(host: string, port: number): Promise<boolean> {
   const server = createServer();
   server.listen({ host, port, exclusive: true });
   try {
     await once(server, "listening");
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EADDRINUSE") throw new Error(`port ${port} on ${host} is in use; choose another with ${option}`);
+    if (code === "EADDRINUSE") return false;
     throw new Error(`cannot listen on ${host}:${port} (${code})`);
   }
-  const address = server.address();
   server.close();
   await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : port;
+  return true;
 }
 
 /** Polls until `url` answers 200. Rejects after `limitMs` with its last answer, or when `signal` aborts. */

@@ -60,7 +60,7 @@ test.each([
   ["GPU_WORKER_KEY", "short"],
   ["GPU_WORKER_PORT", "65536"],
   ["GPU_WORKER_PORT", "abc"],
-  ["GPU_WORKER_PROVIDER", "cuda"],
+  ["GPU_WORKER_PROVIDER", "abacus"],
   ["GPU_WORKER_THREADS", "0"],
   ["GPU_WORKER_THREADS", "1.5"],
   ["GPU_WORKER_SESSIONS", "-1"],
