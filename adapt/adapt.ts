@@ -160,8 +160,9 @@ async function makeHeads(
     signal,
   );
   const from = `${made} texts`;
-  if (work.isDone("heads", from) && (await exists(target))) return file;
-  await trainHeads(work, python, weights.path, shards, made, manifest, target, threads, signal);
+  const earlier = (await exists(target)) ? target : null;
+  if (work.isDone("heads", from) && earlier !== null) return file;
+  await trainHeads(work, python, weights.path, shards, made, manifest, target, earlier, threads, signal);
   await work.finish("heads", from);
   return file;
 }

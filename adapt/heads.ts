@@ -16,6 +16,8 @@ const WIDEST = 2048;
 export const HEADS = 8;
 const LEARNED_TOKENS = 8192;
 const DRAFTED_TOKENS = 12_288;
+/** 0 would mean any number of them to the trainer. */
+const LEAST_MINUTES = 0.05;
 
 /** What is in the way of training heads by this Python; null: nothing. */
 export async function pythonFault(python: string): Promise<string | null> {
@@ -30,8 +32,9 @@ export async function pythonFault(python: string): Promise<string | null> {
 }
 
 /**
- * Trains draft heads on the shards of `count` texts in `shards` for as long as the step may take, and puts them at `target`. The trainer
- * saves itself every minute and goes on from there. Throws Error with its exit code.
+ * Trains draft heads on the shards of `count` texts in `shards` for what is left of the step's time, and puts them at `target`. They begin
+ * from `earlier` heads, made from fewer texts, unless it is null. The trainer saves itself every minute and goes on from there. Throws
+ * Error with its exit code.
  */
 export async function trainHeads(
   work: Work,
@@ -41,13 +44,15 @@ export async function trainHeads(
   count: number,
   { architecture }: BundleManifest,
   target: string,
+  earlier: string | null,
   threads: number | null,
   signal: AbortSignal,
 ): Promise<void> {
   const { layers, width, vocabSize } = architecture;
   const whole = (count: number) => Math.floor(count / UNIT) * UNIT;
-  // Its checkpoint lies beside it: other shards, another beginning.
-  const made = work.path(`heads-${count}.safetensors`);
+  // Its checkpoint lies beside it: other shards, another order of them.
+  const name = `heads-${count}.safetensors`;
+  const made = work.path(name);
   const options: Record<string, string | number> = {
     gguf,
     distill: shards,
@@ -58,7 +63,8 @@ export async function trainHeads(
     "train-vocab": whole(Math.min(vocabSize, LEARNED_TOKENS)),
     "draft-vocab": whole(Math.min(vocabSize, DRAFTED_TOKENS)),
     epochs: 30,
-    minutes: (work.allowed("heads") / 60).toFixed(2),
+    minutes: Math.max(LEAST_MINUTES, (await work.share("heads", name)) / 60).toFixed(2),
+    ...(earlier === null ? {} : { init: earlier }),
   };
   const args = Object.entries(options).flatMap(([name, value]) => [`--${name}`, String(value)]);
   const script = join(ROOT, "train", "heads.py");

@@ -14,6 +14,8 @@ const schema = z.object({
   spent: z.record(z.string(), z.number()),
   /** Step -> what it was made from. */
   done: z.record(z.string(), z.string()),
+  /** What is trained -> seconds that its step had spent before. */
+  begun: z.record(z.string(), z.number()).default({}),
 });
 type State = z.infer<typeof schema>;
 
@@ -51,7 +53,7 @@ export class Work {
     const dir = join(out, ".adapt");
     await mkdir(dir, { recursive: true });
     const text = await readFile(join(dir, "state.json"), "utf8").catch(() => null);
-    const state = text === null ? { key, spent: {}, done: {} } : schema.parse(JSON.parse(text));
+    const state = text === null ? { key, spent: {}, done: {}, begun: {} } : schema.parse(JSON.parse(text));
     if (state.key !== key) {
       throw new Error(`${out} was begun with another model, other prompts or another length: take another --out`);
     }
@@ -79,6 +81,14 @@ export class Work {
 
   left(step: Step): number {
     return Math.max(0, this.allowed(step) - (this.#state.spent[step] ?? 0));
+  }
+
+  /** Seconds of a step's time that are for `name` alone: all that earlier work of that step left, however often it is taken up. */
+  async share(step: Step, name: string): Promise<number> {
+    const { begun, spent } = this.#state;
+    const before = (begun[name] ??= spent[step] ?? 0);
+    await this.#save();
+    return Math.max(0, this.allowed(step) - before);
   }
 
   /** Runs a step on its clock; `tick` says how far through its time it is, and writes the state now and then. */
