@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { labelled } from "../../edge/http/prometheus.ts";
 import { StepError } from "../../shared/errors.ts";
-import { sha256, testApp, tokensOf, user } from "./fixture.ts";
+import { END, manifestOf, sha256, testApp, tokensOf, user } from "./fixture.ts";
 
 /** The Responses API, and the routes beside the APIs of completions. */
 
@@ -239,6 +239,28 @@ describe("tokens", () => {
       const response = await post("/v1/tokenize", { ...body, return_token_strs: true });
       expect(await response.json()).toMatchObject({ tokens: tokensOf("hello world"), token_strs: ["hello", " world"] });
     }
+  });
+
+  test("of a raw prompt are without the one for a beginning where that is asked for", async () => {
+    const { post } = testApp({ manifests: [manifestOf("toy", { bosToken: END })] });
+    const tokensFor = async (body: object) => (await (await post("/tokenize", body)).json()) as { tokens: number[] };
+    for (const add_special_tokens of [undefined, null, true]) {
+      const { tokens } = await tokensFor({ prompt: "hello", add_special_tokens });
+      expect(tokens).toEqual([END, ...tokensOf("hello")]);
+    }
+    const bare = await tokensFor({ prompt: "hello", add_special_tokens: false });
+    expect(bare).toMatchObject({ count: tokensOf("hello").length, tokens: tokensOf("hello") });
+    const chat = await tokensFor({ messages: user("hello") });
+    expect(await tokensFor({ messages: user("hello"), add_special_tokens: false })).toEqual(chat);
+  });
+
+  test("of a chat are with its tools, as a completion's prompt is", async () => {
+    const { post, engine } = testApp();
+    const chat = { messages: user("hello"), tools: [{ type: "function", function: { name: "get_time" } }] };
+    await post("/v1/chat/completions", chat);
+    const { tokens } = (await (await post("/tokenize", chat)).json()) as { tokens: number[] };
+    expect(tokens).toEqual([...engine.specs[0]!.prompt]);
+    expect(tokens.length).toBeGreaterThan(tokensOf("hello").length + 20);
   });
 
   test("become text again", async () => {
