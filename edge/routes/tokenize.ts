@@ -6,6 +6,7 @@ import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";
 import { parseChat, parseCompletion } from "../openai/params.ts";
 import { checkTokens } from "../openai/sizes.ts";
+import { toolFields } from "../openai/tools.ts";
 import type { AppContext, Services } from "../services.ts";
 import { Detokenizer, tokenText } from "../text/detokenize.ts";
 
@@ -14,7 +15,7 @@ export const tokenizeBody = z.strictObject({
   prompt: z.string().nullish().meta({ description: "A raw prompt." }),
   content: z.string().nullish().meta({ description: "The same." }),
   messages: z.array(z.unknown()).nullish().meta({ description: "A chat, as /v1/chat/completions takes it." }),
-  tools: z.array(z.unknown()).nullish().meta({ description: "The chat's tools, which its template may write." }),
+  tools: toolFields.tools.meta({ description: "The chat's tools, which its template may write." }),
   add_special_tokens: z
     .boolean()
     .nullish()
