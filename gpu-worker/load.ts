@@ -8,6 +8,7 @@ import { GraphModel } from "./graph/model.ts";
 import { IntegerModel } from "./integer/model.ts";
 import type { Model } from "./model.ts";
 import type { NeuralModel } from "./neural.ts";
+import { loadHeads } from "./onnx/heads.ts";
 import { loadNeural } from "./onnx/neural.ts";
 import type { Provider } from "./onnx/session.ts";
 
@@ -54,11 +55,14 @@ async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Mo
       `bundle ${bundle.name} has integer weights, for CPUs; for ${provider}: npm run bundle -- ${bundle.name} --precision fp32`,
     );
   }
+  // Medusa's heads are a graph beside a model in integers, too.
+  const headsGraph = headsPath?.endsWith(".onnx") ? await loadHeads(headsPath, shape, { provider, threads }) : null;
   return await IntegerModel.load({
     shape: { ...shape, kvBytes: kvLimitBytes, members: threads },
     ropeFrequencies,
     weightsPath: basePath,
-    headsPath: shape.latticeHeads === 0 ? null : headsPath,
+    headsPath: shape.latticeHeads === 0 || headsGraph !== null ? null : headsPath,
+    headsGraph,
     cacheDir: options.cacheDir ?? defaultCacheDir(),
   });
 }

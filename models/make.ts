@@ -51,14 +51,7 @@ export async function compile(
   const headsPath = headsPathOf(source);
   const heads = headsPath === null ? null : await readSafetensors(headsPath);
   const info = heads === null ? NO_HEADS : headsInfo(heads);
-  if (heads !== null && medusaHeads(heads) !== null) {
-    if (precision !== "fp32") {
-      throw new Error(
-        `${source.name}: Medusa's heads have no integer form: its source.json has to say "precision": "fp32"`,
-      );
-    }
-    checkMedusaHeads(heads, llama.config);
-  }
+  if (heads !== null && medusaHeads(heads) !== null) checkMedusaHeads(heads, llama.config, precision);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
     await writeFile(join(dir, path), bytes);
@@ -145,10 +138,10 @@ async function compileHeads(
   put: Put,
   dir: string,
 ): Promise<FileEntry> {
-  if (precision === "fp32") {
-    const build = medusaHeads(heads) === null ? buildHeads : buildMedusaHeads;
-    return await put("heads.onnx", await build(llama, heads, topK));
+  if (medusaHeads(heads) !== null) {
+    return await put("heads.onnx", await buildMedusaHeads(llama, heads, topK, precision));
   }
+  if (precision === "fp32") return await put("heads.onnx", await buildHeads(llama, heads, topK));
   const path = "heads.safetensors";
   return { path, ...(await writeIntegerHeads(join(dir, path), llama, heads, topK)) };
 }
