@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,7 +17,9 @@ import { pathTo } from "../helpers/trees.ts";
  */
 
 const SMALL = join(import.meta.dirname, "small");
-const MODELS = ["llama", "llama3", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3", "phi3"] as const;
+const MODELS = readdirSync(SMALL)
+  .filter((name) => name.endsWith(".gguf"))
+  .map((name) => name.slice(0, -".gguf".length));
 const LENGTH = 100;
 const TEXTS = 3;
 /**
