@@ -65,6 +65,7 @@ MODELS = {
         ),
     )),
     "phi3": ("PHI3", tf.Phi3Config(**plain, sliding_window=None, **rope(10000.0))),
+    "gemma": ("GEMMA", tf.GemmaConfig(**plain, head_dim=16, tie_word_embeddings=True, **rope(10000.0))),
 }
 
 
@@ -181,7 +182,7 @@ def write(path, kind, config, model, matrices):
     if getattr(config, "attn_logit_softcapping", None):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
-    if config.model_type in ("mistral", "gemma2", "gemma3_text", "phi3"):
+    if config.model_type in ("mistral", "gemma", "gemma2", "gemma3_text", "phi3"):
         add_spm(writer)
     else:
         add_bpe(writer, {"llama": "llama-bpe", "smollm3": "smollm"}.get(config.model_type, config.model_type)

@@ -1,17 +1,16 @@
-import { access, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { access, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { agree } from "../../bench/commands/agree.ts";
 import { cacheDir } from "../../models/cache.ts";
+import { SMALL, SMALL_MODELS } from "../models/small-models.ts";
 
 /*
  * Small random models of every architecture (train/small_models.py) beside llama.cpp on the same file, where it is at hand:
  * it is installed by the first `npm run bench -- agree`.
  */
 
-const SMALL = join(import.meta.dirname, "..", "models", "small");
-const MODELS = (await readdir(SMALL)).filter((name) => name.endsWith(".gguf"));
 const WINDOW = "llama.attention.sliding_window";
 
 const entry = join(cacheDir(), "llama", "node_modules", "node-llama-cpp");
@@ -35,18 +34,19 @@ afterAll(async () => {
 
 /** The file; where it says "llama" and names a window, which llama.cpp does not look at, with one that changes nothing. */
 async function unwindowed(name: string): Promise<string> {
-  const bytes = await readFile(join(SMALL, name));
+  const original = join(SMALL, `${name}.gguf`);
+  const bytes = await readFile(original);
   const at = bytes.indexOf(WINDOW);
-  if (at < 0) return join(SMALL, name);
+  if (at < 0) return original;
   // Its type, then its value.
   bytes.writeUInt32LE(4096, at + WINDOW.length + 4);
-  const path = join(dir, `wide-${name}`);
+  const path = join(dir, `wide-${name}.gguf`);
   await writeFile(path, bytes);
   return path;
 }
 
 describe.skipIf(!isThere)("llama.cpp's greedy tokens", () => {
-  it.each(MODELS)("are ours, ties excepted: %s", async (name) => {
+  it.each(SMALL_MODELS)("are ours, ties excepted: %s", async (name) => {
     const { tokens, ties, faults } = await agree(await unwindowed(name), 4, 32);
     expect(faults).toEqual([]);
     expect(ties).toBeLessThan(4);
