@@ -47,12 +47,12 @@ export async function loadBundle(bundleDir: string, options: LoadOptions): Promi
 async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Model> {
   const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
   const { shape, basePath, headsPath, ropeFrequencies } = bundle;
-  if (bundle.precision === "fp32") {
+  if (bundle.precision !== "int8") {
     return await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
   }
   if (provider !== "cpu") {
     throw new Error(
-      `bundle ${bundle.name} has integer weights, for CPUs; for ${provider}: npm run bundle -- ${bundle.name} --precision fp32`,
+      `bundle ${bundle.name} has integer weights, for CPUs; for ${provider}: npm run bundle -- ${bundle.name} --precision fp16`,
     );
   }
   // Medusa's heads are a graph beside a model in integers, too.

@@ -1,15 +1,11 @@
 import type { Precision } from "../../shared/manifest.ts";
 import type { LlamaConfig, LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
-import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
+import { FLOAT, GraphBuilder, INT32, type TensorStore, type Value } from "./graph.ts";
 import { addMatrix, dense } from "./matrix.ts";
 
 /** Before the names of tensors, in files of the heads alone and in those of a whole model. */
 const PREFIXES = ["", "medusa_head."];
-/** An ONNX file holds no more. */
-const MOST_BYTES = 2 ** 31;
-/** In blocks of 32 bytes with a scale, and as they are. */
-const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1.125, fp32: 4 };
 
 /** Draft heads in Medusa's published format: their number, and the residual blocks of each. */
 export interface MedusaHeads {
@@ -40,10 +36,11 @@ export async function buildMedusaHeads(
   file: SafeTensors,
   topK: number,
   precision: Precision,
+  store: TensorStore | null = null,
 ): Promise<Uint8Array> {
   const { width } = llama.config;
-  const heads = checkMedusaHeads(file, llama.config, precision);
-  const graph = new GraphBuilder();
+  const heads = checkMedusaHeads(file, llama.config);
+  const graph = new GraphBuilder("", store);
   const hidden = graph.input("hidden", FLOAT, ["S", width]);
   graph.input("bonus", INT32, ["S"]);
   const rows = Array.from({ length: heads.count }, (_, j) => {
@@ -79,11 +76,7 @@ function likeliest(graph: GraphBuilder, logits: Value, topK: number): { logProbs
 }
 
 /** Throws Error naming a tensor that is missing or does not fit the model. */
-export function checkMedusaHeads(
-  file: SafeTensors,
-  { width, vocabSize }: LlamaConfig,
-  precision: Precision,
-): MedusaHeads {
+export function checkMedusaHeads(file: SafeTensors, { width, vocabSize }: LlamaConfig): MedusaHeads {
   const heads = medusaHeads(file);
   if (heads === null) throw new Error("these are no heads of Medusa's");
   const { prefix, count, blocks } = heads;
@@ -94,8 +87,6 @@ export function checkMedusaHeads(
     }
     expectShape(file, `${prefix}${j}.${blocks}.weight`, [vocabSize, width]);
   }
-  const bytes = BYTES_PER_WEIGHT[precision] * count * width * (vocabSize + blocks * width);
-  if (bytes >= MOST_BYTES) throw new Error(`Medusa's heads take ${bytes} bytes as a graph, which holds ${MOST_BYTES}`);
   return heads;
 }
 

@@ -26,7 +26,7 @@ const expectedOf = (name: string) => JSON.parse(readFileSync(join(SMALL, `${name
 
 async function runnerOf(name: string): Promise<BaseRunner> {
   const llama = await readLlama(await GgufFile.open(join(SMALL, `${name}.gguf`)));
-  const graph = await buildBase(llama, 128, []);
+  const graph = await buildBase(llama, 128, [], "fp32");
   llama.assertComplete();
   return await BaseRunner.open(graph, llama.config);
 }
