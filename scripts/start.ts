@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
+import { bundleName, ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
 
@@ -90,7 +90,7 @@ async function main(): Promise<void> {
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundles = await obtainBundles(askedFor(values), values.heads);
+  const bundles = await obtainBundles(askedFor(values), values.heads, values.provider);
   const [bundle, ...others] = bundles;
   const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
@@ -174,11 +174,15 @@ function givenOrName(model: string, count: number): string {
 }
 
 /** Those asked for, at least one. */
-async function obtainBundles(asked: readonly string[], heads?: string): Promise<[BundleFolder, ...BundleFolder[]]> {
+async function obtainBundles(
+  asked: readonly string[],
+  heads?: string,
+  provider = process.env.GPU_WORKER_PROVIDER,
+): Promise<[BundleFolder, ...BundleFolder[]]> {
   if (heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
-  const first = await obtainBundle(asked[0], heads);
+  const first = await obtainBundle(asked[0], provider, heads);
   const bundles: [BundleFolder, ...BundleFolder[]] = [first];
-  for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
+  for (const model of asked.slice(1)) bundles.push(await obtainBundle(model, provider));
   const names = bundles.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new Error(`--model: two of them are called ${twice}; rename a file`);
@@ -186,7 +190,7 @@ async function obtainBundles(asked: readonly string[], heads?: string): Promise<
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
-async function obtainBundle(asked: string | undefined, heads?: string): Promise<BundleFolder> {
+async function obtainBundle(asked: string | undefined, provider?: string, heads?: string): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
   const bar = progressBar(isGiven(model) ? "" : model);
   const { signal } = stopping;
@@ -195,15 +199,15 @@ async function obtainBundle(asked: string | undefined, heads?: string): Promise<
     say(line);
   };
   try {
-    const dir = await ensureBundle(model, { heads, signal, onProgress: bar.update, onNotice });
-    return { name: basename(dir), dir };
+    const dir = await ensureBundle(model, { heads, provider, signal, onProgress: bar.update, onNotice });
+    return { name: await bundleName(dir), dir };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;
     bar.stop();
     const line = "-".repeat(78);
     say(`${line}\nThe weights of ${model} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
-    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
+    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { provider, signal, onNotice }) };
   } finally {
     bar.stop();
   }
