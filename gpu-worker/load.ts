@@ -48,7 +48,9 @@ async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Mo
   const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
   const { shape, basePath, headsPath, ropeFrequencies } = bundle;
   if (bundle.precision !== "int8") {
-    return await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
+    const model = await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
+    if (bundle.precision === "fp16") await tryHalves(model, bundle.name, provider);
+    return model;
   }
   if (provider !== "cpu") {
     throw new Error(
@@ -65,4 +67,16 @@ async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Mo
     headsGraph,
     cacheDir: options.cacheDir ?? defaultCacheDir(),
   });
+}
+
+/** Providers take a graph of float16 and fail in its first pass where the device has none. */
+async function tryHalves(model: Model, name: string, provider: Provider): Promise<void> {
+  const [pages, tokens] = [Int32Array.of(0), Uint32Array.of(0)];
+  try {
+    await model.forward([{ length: 0, pages, tokens, parents: null, wanted: "last", logits: false }]);
+  } catch (error) {
+    await model.release();
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`bundle ${name} in float16 does not run on ${provider} here (--precision fp32 may): ${reason}`);
+  }
 }

@@ -68,6 +68,13 @@ describe.skipIf(missing !== null)("webgpu and cpu", () => {
     }
   });
 
+  test("a device without float16 is told at the start, with what to take instead", { timeout: 60_000 }, async () => {
+    process.env.VK_ICD_FILENAMES = DRIVER;
+    const bundle = await ensureBundle("tiny", { provider: "webgpu" });
+    const starting = createInProcessEngine(bundle, { provider: "webgpu", threads: 1, kvLimitBytes: 16 << 20 });
+    await expect(starting).rejects.toThrow(/tiny in float16 does not run on webgpu here \(--precision fp32 may\)/);
+  });
+
   test("WebGPU has every operator of a pass but a few on shapes, whose number does not grow with the blocks", {
     timeout: 180_000,
   }, async () => {
