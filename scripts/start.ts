@@ -1,8 +1,9 @@
 import { statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
-import { isGiven } from "../models/given.ts";
+import { ensureBundle, sourceOf, WeightsUnavailable } from "../models/bundle.ts";
+import { isGguf, isGiven } from "../models/given.ts";
+import { HUB } from "../models/hub.ts";
 import { progressBar } from "../models/progress.ts";
 
 import { packWorth } from "./compare-packs.ts";
@@ -176,6 +177,8 @@ function givenOrName(model: string, count: number): string {
 /** Those asked for, at least one. */
 async function obtainBundles(asked: readonly string[], heads?: string): Promise<[BundleFolder, ...BundleFolder[]]> {
   if (heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
+  // What is wrong with a file is to be known before another one is compiled, which may take minutes.
+  for (const model of asked) if (isGguf(model) && !model.startsWith(HUB)) await sourceOf(model, {});
   const first = await obtainBundle(asked[0], heads);
   const bundles: [BundleFolder, ...BundleFolder[]] = [first];
   for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
@@ -188,7 +191,7 @@ async function obtainBundles(asked: readonly string[], heads?: string): Promise<
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
 async function obtainBundle(asked: string | undefined, heads?: string): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
-  const bar = progressBar(isGiven(model) ? "" : model);
+  const bar = progressBar(isGiven(model) ? basename(model) : model);
   const { signal } = stopping;
   const onNotice = (line: string) => {
     bar.stop();
