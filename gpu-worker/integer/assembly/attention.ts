@@ -6,8 +6,9 @@ import { headDim, heads, kvHeads } from "./shape";
 
 /*
  * Attention over the paged cache, in integers: queries have 8 bits, or 15 in models with biases, keys and values 8, the
- * weights that a softmax gives the values 15. Sums of integers do not depend on their order, so a row's result is the same bits however its pass
- * was made up, and wherever in the cache its past lies: a drafted token gets what plain decoding would give it.
+ * weights that a softmax gives the values 15. Sums of integers do not depend on their order, so a row's result is the
+ * same bits however its pass was made up, and wherever in the cache its past lies: a drafted token gets what plain
+ * decoding would give it.
  *
  * An item is a run of rows of one session before one key/value head, eight int32:
  *   row, rows, head, visible, total, table, masks, fresh
@@ -25,8 +26,8 @@ const WEIGHT: f32 = 32767;
 const UNIT: f32 = 262144;
 
 /**
- * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay. `terms`, unless it
- * is 0, is what splitHeads makes of queries and the keys' bias, and is added to the scores by `angles`.
+ * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay. `terms`, unless
+ * it is 0, is what splitHeads makes of queries and the keys' bias, and is added to the scores by `angles`.
  */
 export function attend(
   from: i32, to: i32, layer: i32, items: usize, queries: usize, queryScales: usize, out: usize, scratch: usize,

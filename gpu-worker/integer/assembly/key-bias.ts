@@ -23,7 +23,7 @@ export function biasTerms(query: usize, bias: usize, scale: f32, terms: usize): 
 
 /**
  * Adds to scores [vectors][stride / 4] what the keys' bias contributes, exact however large it is. Slots [0, visible)
- * hold the tokens of the positions from `skipped` on, those up to `total` the tokens of the positions listed at `fresh`.
+ * hold the tokens of the positions from `skipped` on, those up to `total` the tokens of the positions at `fresh`.
  */
 export function addTerms(
   terms: usize, vectors: i32, scores: usize, stride: usize, skipped: i32, visible: i32, total: i32, fresh: usize,
