@@ -1,10 +1,10 @@
 import { statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle, sourceOf, WeightsUnavailable } from "../models/bundle.ts";
-import { isGguf, isGiven } from "../models/given.ts";
-import { HUB } from "../models/hub.ts";
+import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
+import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
+import { checkFiles } from "../models/sound.ts";
 
 import { packWorth } from "./compare-packs.ts";
 
@@ -88,6 +88,7 @@ async function main(): Promise<void> {
   const [rttMs = 0, ...distances] = values.rtt.split(",").map((ms) => wholeNumber(ms, "--rtt", 0, MAX_RTT_MS));
   if (distances.length >= MAX_EDGES) throw new Error(`--rtt takes at most ${MAX_EDGES} distances`);
   // Before a long download, not after it.
+  await checkFiles(askedFor(values));
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
@@ -177,8 +178,6 @@ function givenOrName(model: string, count: number): string {
 /** Those asked for, at least one. */
 async function obtainBundles(asked: readonly string[], heads?: string): Promise<[BundleFolder, ...BundleFolder[]]> {
   if (heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
-  // What is wrong with a file is to be known before another one is compiled, which may take minutes.
-  for (const model of asked) if (isGguf(model) && !model.startsWith(HUB)) await sourceOf(model, {});
   const first = await obtainBundle(asked[0], heads);
   const bundles: [BundleFolder, ...BundleFolder[]] = [first];
   for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
@@ -191,7 +190,7 @@ async function obtainBundles(asked: readonly string[], heads?: string): Promise<
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
 async function obtainBundle(asked: string | undefined, heads?: string): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
-  const bar = progressBar(isGiven(model) ? basename(model) : model);
+  const bar = progressBar(model);
   const { signal } = stopping;
   const onNotice = (line: string) => {
     bar.stop();
