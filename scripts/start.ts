@@ -4,6 +4,7 @@ import { parseArgs } from "node:util";
 import { bundleName, type EnsureOptions, ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
+import { checkFiles } from "../models/sound.ts";
 import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 
 import { packWorth } from "./compare-packs.ts";
@@ -90,6 +91,7 @@ async function main(): Promise<void> {
   const [rttMs = 0, ...distances] = values.rtt.split(",").map((ms) => wholeNumber(ms, "--rtt", 0, MAX_RTT_MS));
   if (distances.length >= MAX_EDGES) throw new Error(`--rtt takes at most ${MAX_EDGES} distances`);
   // Before a long download, not after it.
+  await checkFiles(askedFor(values));
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
@@ -198,7 +200,7 @@ async function obtainBundles(asked: readonly string[], how: Compiled): Promise<[
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
 async function obtainBundle(asked: string | undefined, how: Compiled): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
-  const bar = progressBar(isGiven(model) ? "" : model);
+  const bar = progressBar(model);
   const { signal } = stopping;
   const onNotice = (line: string) => {
     bar.stop();

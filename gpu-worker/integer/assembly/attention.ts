@@ -1,12 +1,14 @@
 import { keyScalesOf, keysOf, PAGE, valueScalesOf } from "./cache";
-import { capped, coefficient, largest, leastExponent, magic, nearest, scaleBy, sum } from "./math";
+import { addTerms } from "./key-bias";
+import { capped, coefficient, largest, leastExponent, magic, nearest, scaleBy } from "./math";
 import { mix, put, SPAN, tileOf } from "./mix";
-import { context, headDim, heads, kvHeads } from "./shape";
+import { headDim, heads, kvHeads } from "./shape";
 
 /*
  * Attention over the paged cache, in integers: queries have 8 bits, or 15 in models with biases, keys and values 8, the
- * weights that a softmax gives the values 15. Sums of integers do not depend on their order, so a row's result is the same bits however its pass
- * was made up, and wherever in the cache its past lies: a drafted token gets what plain decoding would give it.
+ * weights that a softmax gives the values 15. Sums of integers do not depend on their order, so a row's result is the
+ * same bits however its pass was made up, and wherever in the cache its past lies: a drafted token gets what plain
+ * decoding would give it.
  *
  * An item is a run of rows of one session before one key/value head, eight int32:
  *   row, rows, head, visible, total, table, masks, fresh
@@ -24,8 +26,8 @@ const WEIGHT: f32 = 32767;
 const UNIT: f32 = 262144;
 
 /**
- * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay. `terms`, unless it
- * is 0, is what splitHeads makes of queries and the keys' bias, and is added to the scores by `angles`.
+ * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay. `terms`, unless
+ * it is 0, is what splitHeads makes of queries and the keys' bias, and is added to the scores by `angles`.
  */
 export function attend(
   from: i32, to: i32, layer: i32, items: usize, queries: usize, queryScales: usize, out: usize, scratch: usize,
@@ -94,31 +96,6 @@ function lowestSeen(positions: usize, rows: i32, window: i32, most: i32): i32 {
   let lowest = most;
   for (let i = 0; i < rows; i++) lowest = min(lowest, load<i32>(positions + (<usize>i << 2)) - window + 1);
   return max(lowest, 0);
-}
-
-/**
- * Adds to scores [vectors][stride / 4] what the keys' bias contributes, exact however large it is. Slots [0, visible)
- * hold the tokens of the positions from `skipped` on, those up to `total` the tokens of the positions listed at `fresh`.
- */
-function addTerms(
-  terms: usize, vectors: i32, scores: usize, stride: usize, skipped: i32, visible: i32, total: i32, fresh: usize,
-  angles: usize,
-): void {
-  const group = heads / kvHeads, half = <usize>headDim << 1;
-  for (let slot = 0; slot < total; slot++) {
-    const position = slot < visible ? slot + skipped : load<i32>(fresh + (<usize>(slot - visible) << 2));
-    const cosines = angles + <usize>position * half, sines = cosines + <usize>context * half;
-    for (let i = 0; i < vectors; i++) {
-      const term = terms + (<usize>(((i / group) * heads + (i % group)) * headDim) << 2);
-      let a = f32x4.splat(0), b = a;
-      for (let d: usize = 0; d < half; d += 16) {
-        a = f32x4.add(a, f32x4.mul(v128.load(term + d), v128.load(cosines + d)));
-        b = f32x4.add(b, f32x4.mul(v128.load(term + half + d), v128.load(sines + d)));
-      }
-      const at = scores + <usize>i * stride + (<usize>slot << 2);
-      store<f32>(at, load<f32>(at) + sum(f32x4.add(a, b)));
-    }
-  }
 }
 
 function limit(scores: usize, count: i32, cap: f32): void {

@@ -1,4 +1,5 @@
 import { putKey, putValue } from "./cache";
+import { biasTerms } from "./key-bias";
 import { capped, gelu, hadamard, largest, silu, sum } from "./math";
 import { largestOf, product, shard, toBytes, toWords } from "./product";
 import { context, epsilon, ffn, ffnBlock, headBlock, headDim, heads, kvHeads, width } from "./shape";
@@ -107,17 +108,6 @@ function place(head: usize, position: i32, norm: usize, angles: usize): void {
   if (angles != 0) turn(head, position, angles);
 }
 
-/** What splitHeads says of `terms`, of a query that has its place. */
-function biasTerms(query: usize, bias: usize, scale: f32, terms: usize): void {
-  const half = <usize>headDim << 1, by = f32x4.splat(scale);
-  for (let i: usize = 0; i < half; i += 16) {
-    const a = v128.load(query + i), b = v128.load(query + half + i);
-    const c = v128.load(bias + i), d = v128.load(bias + half + i);
-    v128.store(terms + i, f32x4.mul(by, f32x4.add(f32x4.mul(a, c), f32x4.mul(b, d))));
-    v128.store(terms + half + i, f32x4.mul(by, f32x4.sub(f32x4.mul(b, c), f32x4.mul(a, d))));
-  }
-}
-
 /** A head divided by its root mean square, times the norm's weights. */
 function normalise(head: usize, weights: usize): void {
   const size = <usize>headDim << 2;
@@ -154,9 +144,8 @@ const FINE_STEPS: f32 = 16383;
  * the softmax's scale in it; keys and values go into the cache at the rows' slots. `bias` [columns] is added first;
  * `norms` are [headDim] weights for queries, then for keys; `angles` are a table of them (shape.ts). Each may be 0.
  *
- * `keyBias` [kvHeads, headDim], unless it is 0, is a bias that the cached keys lack, as it may be many times what they
- * hold: what it adds to a score is the sum over i < headDim / 2 of cos_i t_i + sin_i t_(headDim / 2 + i), by the
- * angles of the key's position, of t at `terms` [rows, heads, headDim]. A query that has it has finer steps, too.
+ * `keyBias` [kvHeads, headDim], unless it is 0, is a bias that the cached keys lack (key-bias.ts): queries have finer
+ * steps then, and their terms at `terms` [rows, heads, headDim].
  */
 export function splitHeads(
   from: i32, to: i32, rows: i32, layer: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize,
