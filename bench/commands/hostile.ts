@@ -99,7 +99,9 @@ export async function benchHostile(args: readonly string[]): Promise<object> {
 }
 
 function summaryOf(kinds: ReadonlyMap<string, readonly Cost[]>) {
-  const all = [...kinds].map(([name, [first, ...later]]) => [name, { first: first?.worker, ...spread(later) }] as const);
+  const all = [...kinds].map(
+    ([name, [first, ...later]]) => [name, { first: first?.worker, ...spread(later) }] as const,
+  );
   return Object.fromEntries(all.sort(([, a], [, b]) => b.most - a.most));
 }
 

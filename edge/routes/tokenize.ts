@@ -19,7 +19,9 @@ export const tokenizeBody = z.strictObject({
   add_special_tokens: z
     .boolean()
     .nullish()
-    .meta({ description: "false: a raw prompt without the model's token for a beginning. A chat has what its template says." }),
+    .meta({
+      description: "false: a raw prompt without the model's token for a beginning. A chat has what its template says.",
+    }),
   return_token_strs: z.boolean().nullish(),
 });
 
