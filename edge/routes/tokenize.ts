@@ -16,12 +16,9 @@ export const tokenizeBody = z.strictObject({
   content: z.string().nullish().meta({ description: "The same." }),
   messages: z.array(z.unknown()).nullish().meta({ description: "A chat, as /v1/chat/completions takes it." }),
   tools: toolFields.tools.meta({ description: "The chat's tools, which its template may write." }),
-  add_special_tokens: z
-    .boolean()
-    .nullish()
-    .meta({
-      description: "false: a raw prompt without the model's token for a beginning. A chat has what its template says.",
-    }),
+  add_special_tokens: z.boolean().nullish().meta({
+    description: "false: a raw prompt without the token for a beginning. A chat is as its template says.",
+  }),
   return_token_strs: z.boolean().nullish(),
 });
 
