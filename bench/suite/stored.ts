@@ -3,6 +3,7 @@ import type { Interval } from "../eval/bootstrap.ts";
 import type { HmaxPoint } from "../eval/entropy.ts";
 import type { HardwareCost } from "../eval/hardware.ts";
 import type { ReliabilityBin } from "../eval/reliability.ts";
+import type { RankShares } from "../eval/static-tree.ts";
 import type { MethodSummary } from "../eval/summary.ts";
 import type { Provenance } from "../provenance.ts";
 
@@ -133,6 +134,8 @@ export interface StoredTune extends StoredBase {
   readonly kind: "tune";
   readonly sources: readonly StoredSource[];
   readonly result: TuneResult;
+  /** Of all sources together: what static trees are made from. */
+  readonly rank_shares: RankShares;
 }
 
 export type Stored = StoredReplay | StoredLive | StoredTune;
