@@ -55,7 +55,7 @@ async function main(): Promise<void> {
   const wanted = methodNames(values.methods).flatMap((name) => (name === "default" ? TUNED_METHODS : [name]));
   const traces = values.replay.length > 0 ? await namedFiles(values.replay) : await suiteTraces(values.traces);
   const bundle = await openBundle(traces);
-  const methods = availableMethods(wanted, bundle.manifest);
+  const methods = availableMethods(wanted, bundle.manifest, null);
   const result = await tune(traces, bundle, methods, alphas);
   console.log(formatTuned(result));
   const stored: StoredTune = {
