@@ -18,7 +18,7 @@ export function rescoringSection(replay: StoredReplay, tune: StoredTune | null):
 are against BPD on the same prompts; <strong>marked in bold</strong> where a paired bootstrap over prompts puts 95 % of the
 gains on one side of zero, given five prompts or more. ${alphasUsed(replay, tune)}</p>
 ${methodTable("One path drafted", tasks, one)}
-${methodTable("Several paths drafted, and prompt lookup without heads", tasks, several)}
+${methodTable("Several paths and static trees drafted, and what goes without heads", tasks, several)}
 ${methodTable("Trees drafted, and the best path of the lattice", tasks, trees)}${sourceLine(replay.run, replay.sets)}`,
   };
 }
