@@ -10,6 +10,8 @@ import type { Work } from "./work.ts";
 
 /** The base model's own likeliest tokens that a head learns from, as train/heads.py reads them. */
 const TOP = 8;
+/** Nats below the likeliest token; what lies further is a thousandth of the mass at most, in a vocabulary of 65,536. */
+const NEGLIGIBLE = 18;
 /** Texts whose features are written as one: what is in memory at once. */
 const SHARD = 64;
 /** Rows whose logits are in memory at once. */
@@ -170,17 +172,23 @@ async function read({ prompt, output }: Text, model: IntegerModel, out: Growing)
 
 function likeliest(logits: Float32Array): { ids: number[]; logp: number[] } {
   const ids: number[] = [];
+  // Of the last of `ids` once they are complete: nearly all logits end here.
+  let least = -Infinity;
   for (let id = 0; id < logits.length; id++) {
     const value = logits[id]!;
-    if (ids.length === TOP && value <= logits[ids[TOP - 1]!]!) continue;
+    if (value <= least) continue;
     let at = ids.length;
     while (at > 0 && logits[ids[at - 1]!]! < value) at--;
     ids.splice(at, 0, id);
     if (ids.length > TOP) ids.pop();
+    if (ids.length === TOP) least = logits[ids[TOP - 1]!]!;
   }
   const most = logits[ids[0]!]!;
   let mass = 0;
-  for (const value of logits) mass += Math.exp(value - most);
+  for (let id = 0; id < logits.length; id++) {
+    const nats = logits[id]! - most;
+    if (nats > -NEGLIGIBLE) mass += Math.exp(nats);
+  }
   return { ids, logp: ids.map((id) => logits[id]! - most - Math.log(mass)) };
 }
 

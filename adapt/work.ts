@@ -4,7 +4,7 @@ import * as z from "zod";
 import { StepError } from "../shared/errors.ts";
 
 /** What part of the budget each long step may take; the others are short. */
-export const SHARES = { text: 0.4, features: 0.08, heads: 0.32, traces: 0.15 } as const;
+export const SHARES = { text: 0.32, features: 0.18, heads: 0.32, traces: 0.13 } as const;
 export type Step = keyof typeof SHARES;
 
 const schema = z.object({

@@ -5,7 +5,14 @@ import { basename, join } from "node:path";
 import * as z from "zod";
 import type { BundleInfo, PassCosts } from "../shared/engine.ts";
 import { LIMITS } from "../shared/limits.ts";
-import { type FileEntry, MANIFEST_FORMAT, PRECISIONS, type Precision, type Traits } from "../shared/manifest.ts";
+import {
+  type FileEntry,
+  graphFiles,
+  MANIFEST_FORMAT,
+  PRECISIONS,
+  type Precision,
+  type Traits,
+} from "../shared/manifest.ts";
 import { llamaTraits } from "./integer/layout.ts";
 import { type ModelShape, PAGE_TOKENS } from "./model.ts";
 
@@ -17,6 +24,8 @@ const size = z
   .max(1 << 20);
 const time = z.number().min(0);
 const file = z.object({ path: z.string().min(1), bytes: count, sha256: z.string().regex(/^[0-9a-f]{64}$/) });
+
+const graph = file.extend({ data: file.optional() });
 
 const scores = z.array(z.number());
 const copyHeads = z.object({ match: z.array(scores), age: scores, gateMatch: z.array(scores), gateAgree: scores });
@@ -56,7 +65,7 @@ const manifestSchema = z.object({
   precision: z.enum(PRECISIONS),
   taps: z.array(z.int().min(0)),
   costs: z.object({ pass: time, row: time, wanted: time, context: time, heads: time }),
-  graphs: z.object({ base: file, heads: file.nullable(), neural: file.nullable() }),
+  graphs: z.object({ base: graph, heads: graph.nullable(), neural: file.nullable() }),
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
   copyHeads: copyHeads.nullable(),
@@ -92,7 +101,7 @@ export interface EngineBundle {
 /** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
 export async function readBundle(dir: string): Promise<EngineBundle> {
   // Another precision of a bundle than its own lies beside it, with the precision in its name.
-  const command = basename(dir).replace(/-(fp32|int8)$/, " --precision $1");
+  const command = basename(dir).replace(/-(fp32|fp16|int8)$/, " --precision $1");
   const remedy = `compile it with: npm run bundle -- ${command}`;
   const path = join(dir, "manifest.json");
   const text = await readFile(path, "utf8").catch(() => null);
@@ -104,8 +113,7 @@ export async function readBundle(dir: string): Promise<EngineBundle> {
   }
   const { name, notice, architecture, precision, taps, costs, graphs, latticeHeads, topK, tokenizer } = parsed.data;
   if (latticeHeads > 0 && graphs.heads === null) throw new Error(`${path} names no draft heads: ${remedy}`);
-  const entries = [graphs.base, graphs.heads, graphs.neural, tokenizer].filter((entry) => entry !== null);
-  await Promise.all(entries.map((entry) => checkFile(dir, entry, remedy)));
+  await Promise.all([...graphFiles(graphs), tokenizer].map((entry) => checkFile(dir, entry, remedy)));
   const { contextTokens, ropeFrequencies, ...rest } = architecture;
   return {
     name,

@@ -8,6 +8,7 @@ import { GraphModel } from "./graph/model.ts";
 import { IntegerModel } from "./integer/model.ts";
 import type { Model } from "./model.ts";
 import type { NeuralModel } from "./neural.ts";
+import { loadHeads } from "./onnx/heads.ts";
 import { loadNeural } from "./onnx/neural.ts";
 import type { Provider } from "./onnx/session.ts";
 
@@ -46,19 +47,36 @@ export async function loadBundle(bundleDir: string, options: LoadOptions): Promi
 async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Model> {
   const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
   const { shape, basePath, headsPath, ropeFrequencies } = bundle;
-  if (bundle.precision === "fp32") {
-    return await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
+  if (bundle.precision !== "int8") {
+    const model = await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
+    if (bundle.precision === "fp16") await tryHalves(model, bundle.name, provider);
+    return model;
   }
   if (provider !== "cpu") {
     throw new Error(
-      `bundle ${bundle.name} has integer weights, for CPUs; for ${provider}: npm run bundle -- ${bundle.name} --precision fp32`,
+      `bundle ${bundle.name} has integer weights, for CPUs; for ${provider}: npm run bundle -- ${bundle.name} --precision fp16`,
     );
   }
+  // Medusa's heads are a graph beside a model in integers, too.
+  const headsGraph = headsPath?.endsWith(".onnx") ? await loadHeads(headsPath, shape, { provider, threads }) : null;
   return await IntegerModel.load({
     shape: { ...shape, kvBytes: kvLimitBytes, members: threads },
     ropeFrequencies,
     weightsPath: basePath,
-    headsPath: shape.latticeHeads === 0 ? null : headsPath,
+    headsPath: shape.latticeHeads === 0 || headsGraph !== null ? null : headsPath,
+    headsGraph,
     cacheDir: options.cacheDir ?? defaultCacheDir(),
   });
+}
+
+/** Providers take a graph of float16 and fail in its first pass where the device has none. */
+async function tryHalves(model: Model, name: string, provider: Provider): Promise<void> {
+  const [pages, tokens] = [Int32Array.of(0), Uint32Array.of(0)];
+  try {
+    await model.forward([{ length: 0, pages, tokens, parents: null, wanted: "last", logits: false }]);
+  } catch (error) {
+    await model.release();
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`bundle ${name} in float16 does not run on ${provider} here (--precision fp32 may): ${reason}`);
+  }
 }

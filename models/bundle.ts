@@ -1,6 +1,6 @@
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { PRECISIONS, type Precision } from "../shared/manifest.ts";
+import { type BundleManifest, PRECISIONS, type Precision } from "../shared/manifest.ts";
 import { cacheDir, sha256, sha256OfFile } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
 import { diskFault } from "./disk.ts";
@@ -17,13 +17,15 @@ import { type BundleSource, headsPathOf, readSource } from "./source.ts";
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 5;
+const COMPILER_VERSION = 7;
 
 export interface EnsureOptions {
   /** A file of draft heads for a GGUF file that has none (given.ts). */
   readonly heads?: string | undefined;
   /** Another layout of the weights than the bundle's own. */
-  readonly precision?: Precision;
+  readonly precision?: Precision | undefined;
+  /** What is to run it, where no precision is named: graphs of float16 are for GPUs, the bundle's own precision is for CPUs. */
+  readonly provider?: string | null | undefined;
   readonly onProgress?: Progress;
   /** What a user should know: damage found, a wait. Left out: stderr. */
   readonly onNotice?: (line: string) => void;
@@ -46,7 +48,8 @@ export async function ensureBundle(model: string, options: EnsureOptions = {}): 
   const found = await sourceOf(model, given);
   const source = options.heads === undefined ? found : await withHeads(found, options.heads);
   const { name } = source;
-  const precision = options.precision ?? source.precision;
+  const onGpu = (options.provider ?? "cpu") !== "cpu";
+  const precision = options.precision ?? (onGpu ? "fp16" : source.precision);
   if (!PRECISIONS.includes(precision)) throw new Error(`precision is one of ${PRECISIONS.join(", ")}`);
   const entry = precision === source.precision ? name : `${name}-${precision}`;
   const target = join(cacheDir(), "bundles", entry);
@@ -77,6 +80,11 @@ export async function ensureBundle(model: string, options: EnsureOptions = {}): 
   const onWait = (holder: string) => onNotice(`waiting for ${holder}, which is making bundle ${entry}`);
   await withLock(`bundle-${entry}`, mend, { onWait, signal });
   return target;
+}
+
+/** The name of the bundle in `dir`, which may be of another precision than its own. */
+export async function bundleName(dir: string): Promise<string> {
+  return (JSON.parse(await readFile(join(dir, "manifest.json"), "utf8")) as BundleManifest).name;
 }
 
 /** What `model` stands for: a committed name, a GGUF file, a package, or one of these on the Hub. */

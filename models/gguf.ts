@@ -35,15 +35,25 @@ export class GgufFile {
   readonly #metadata: ReadonlyMap<string, unknown>;
   readonly #tensors: ReadonlyMap<string, TensorEntry>;
   readonly #unread: Set<string>;
+  /** Whether tensors have no data. */
+  readonly #bare: boolean;
   /** Bytes before the tensors' descriptions. */
   readonly #metadataBytes: number;
 
-  private constructor(path: string, header: Header, tensors: Map<string, TensorEntry>) {
+  private constructor(
+    path: string,
+    metadata: ReadonlyMap<string, unknown>,
+    metadataBytes: number,
+    tensors: ReadonlyMap<string, TensorEntry>,
+    unread: Iterable<string>,
+    bare: boolean,
+  ) {
     this.path = path;
-    this.#metadata = new Map(Object.entries(header.metadata));
-    this.#metadataBytes = header.tensorInfoByteRange[0];
+    this.#metadata = metadata;
+    this.#metadataBytes = metadataBytes;
     this.#tensors = tensors;
-    this.#unread = new Set(tensors.keys());
+    this.#unread = new Set(unread);
+    this.#bare = bare;
   }
 
   static async open(path: string): Promise<GgufFile> {
@@ -56,10 +66,16 @@ export class GgufFile {
         if (tensors.has(info.name)) throw new Error(`${path}: there are two tensors named ${info.name}`);
         tensors.set(info.name, entryOf(path, info, Number(header.tensorDataOffset), size));
       }
-      return new GgufFile(path, header, tensors);
+      const metadata = new Map(Object.entries(header.metadata));
+      return new GgufFile(path, metadata, header.tensorInfoByteRange[0], tensors, tensors.keys(), false);
     } finally {
       await file.close();
     }
+  }
+
+  /** The same file, whose tensors are looked for as ever and come without data: what is missing shows before much is read. */
+  outline(): GgufFile {
+    return new GgufFile(this.path, this.#metadata, this.#metadataBytes, this.#tensors, this.#unread, true);
   }
 
   has(name: string): boolean {
@@ -80,6 +96,7 @@ export class GgufFile {
       throw new Error(`${this.path}: tensor ${name} is ${shapes} as the metadata has it`);
     }
     this.#unread.delete(name);
+    if (this.#bare) return { type: entry.type, rows, columns, data: new Uint8Array() };
     const data = new Uint8Array(entry.bytes);
     const file = await open(this.path);
     try {

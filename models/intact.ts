@@ -1,7 +1,7 @@
 import { readFile, rename, stat, utimes, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
-import { type BundleManifest, type FileEntry, MANIFEST_FORMAT } from "../shared/manifest.ts";
+import { type BundleManifest, type FileEntry, graphFiles, MANIFEST_FORMAT } from "../shared/manifest.ts";
 import { sha256, sha256OfFile } from "./cache.ts";
 
 /**
@@ -12,10 +12,11 @@ import { sha256, sha256OfFile } from "./cache.ts";
 const STAMP = "inputs.sha256";
 
 const file = z.object({ path: z.string().min(1), bytes: z.int().min(1), sha256: z.string().regex(/^[0-9a-f]{64}$/) });
+const graph = file.extend({ data: file.optional() });
 /** As much of it as leads to the files. */
 const schema = z.object({
   format: z.literal(MANIFEST_FORMAT),
-  graphs: z.object({ base: file, heads: file.nullable(), neural: file.nullable() }),
+  graphs: z.object({ base: graph, heads: graph.nullable(), neural: file.nullable() }),
   tokenizer: file,
   packs: z.array(file),
 });
@@ -37,9 +38,8 @@ export async function examine(dir: string, inputs: string, every: boolean): Prom
   if (inputsHash !== inputs) return { manifest: null, damage: [] };
   const manifest = await readManifest(join(dir, "manifest.json"), manifestHash);
   if (typeof manifest === "string") return { manifest: null, damage: [`manifest.json ${manifest}`] };
-  const { base, heads, neural } = manifest.graphs;
   const checkedAt = every ? 0 : await changedAt(join(dir, STAMP));
-  const graphs = [base, heads, neural].filter((entry) => entry !== null);
+  const graphs = graphFiles(manifest.graphs);
   const results = await Promise.all([
     ...graphs.map((entry) => faultOf(dir, entry, checkedAt)),
     ...[manifest.tokenizer, ...manifest.packs].map((entry) => faultOf(dir, entry, 0)),

@@ -86,6 +86,20 @@ export async function readLlama(file: GgufFile): Promise<LlamaWeights> {
     );
   }
   const config = await readConfig(file, architecture);
+  await checkTensors(weightsOf(file.outline(), architecture, config));
+  return weightsOf(file, architecture, config);
+}
+
+/** Asks for every tensor. Throws Error naming one that is missing, of another shape or of no use. */
+async function checkTensors(weights: LlamaWeights): Promise<void> {
+  await weights.embedding();
+  for (let index = 0; index < weights.config.layers; index++) await weights.layer(index);
+  await weights.outputNorm();
+  await weights.output();
+  weights.assertComplete();
+}
+
+function weightsOf(file: GgufFile, architecture: Architecture, config: LlamaConfig): LlamaWeights {
   const { vocabSize, width } = config;
   return {
     config,
@@ -95,7 +109,9 @@ export async function readLlama(file: GgufFile): Promise<LlamaWeights> {
     layer: (index) => readLayer(file, architecture, index, config),
     assertComplete() {
       if (file.unread.length > 0) {
-        throw new Error(`${file.path}: not a plain ${name} model: no use for ${file.unread.slice(0, 4).join(", ")}`);
+        throw new Error(
+          `${file.path}: not a plain ${architecture.name} model: no use for ${file.unread.slice(0, 4).join(", ")}`,
+        );
       }
     },
   };

@@ -1,9 +1,16 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type Precision } from "../shared/manifest.ts";
+import {
+  type BundleManifest,
+  type FileEntry,
+  type GraphEntry,
+  MANIFEST_FORMAT,
+  type Precision,
+} from "../shared/manifest.ts";
 import { sha256 } from "./cache.ts";
 import { calibrationOf } from "./calibration.ts";
 import { buildBase } from "./compile/base.ts";
+import type { TensorStore } from "./compile/graph.ts";
 import { buildHeads, type HeadsInfo, headsInfo } from "./compile/heads.ts";
 import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
@@ -16,6 +23,7 @@ import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
 import { type BundleSource, headsPathOf } from "./source.ts";
+import { TensorFile } from "./tensor-file.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** The local rescorer, which a bundle need not have: none or one. */
@@ -51,21 +59,14 @@ export async function compile(
   const headsPath = headsPathOf(source);
   const heads = headsPath === null ? null : await readSafetensors(headsPath);
   const info = heads === null ? NO_HEADS : headsInfo(heads);
-  if (heads !== null && medusaHeads(heads) !== null) {
-    if (precision !== "fp32") {
-      throw new Error(
-        `${source.name}: Medusa's heads have no integer form: its source.json has to say "precision": "fp32"`,
-      );
-    }
-    checkMedusaHeads(heads, llama.config);
-  }
+  if (heads !== null && medusaHeads(heads) !== null) checkMedusaHeads(heads, llama.config);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
     await writeFile(join(dir, path), bytes);
     return { path, bytes: Buffer.byteLength(bytes), sha256: sha256(bytes) };
   };
   const compileNeural = async (path: string) =>
-    put("neural.onnx", await buildNeural(llama, await readSafetensors(path), precision));
+    put("neural.onnx", await buildNeural(llama, await readSafetensors(path), precision === "fp32" ? "fp32" : "int8"));
   // What is not supported is to be known before the long part.
   const tokenizer = await put("tokenizer.json", await rebuildTokenizer(gguf));
   const base = await compileBase(llama, contextTokens, info.taps, precision, put, dir, (share) => stage(BASE * share));
@@ -125,11 +126,14 @@ async function compileBase(
   put: Put,
   dir: string,
   onProgress: (share: number) => void,
-): Promise<FileEntry> {
-  if (precision === "fp32") {
-    const base = await put("base.onnx", await buildBase(llama, contextTokens, taps));
-    onProgress(1);
-    return base;
+): Promise<GraphEntry> {
+  if (precision !== "int8") {
+    return await putGraph(put, dir, "base", (store) =>
+      buildBase(llama, contextTokens, taps, precision, {
+        store,
+        onLayer: (done) => onProgress(done / llama.config.layers),
+      }),
+    );
   }
   const path = "base.safetensors";
   const written = await writeIntegerModel(join(dir, path), llama, (done, total) => onProgress(done / total));
@@ -144,11 +148,31 @@ async function compileHeads(
   precision: Precision,
   put: Put,
   dir: string,
-): Promise<FileEntry> {
-  if (precision === "fp32") {
-    const build = medusaHeads(heads) === null ? buildHeads : buildMedusaHeads;
-    return await put("heads.onnx", await build(llama, heads, topK));
+): Promise<GraphEntry> {
+  if (medusaHeads(heads) !== null) {
+    return await putGraph(put, dir, "heads", (store) => buildMedusaHeads(llama, heads, topK, precision, store));
+  }
+  if (precision !== "int8") {
+    return await putGraph(put, dir, "heads", (store) => buildHeads(llama, heads, topK, precision, store));
   }
   const path = "heads.safetensors";
   return { path, ...(await writeIntegerHeads(join(dir, path), llama, heads, topK)) };
+}
+
+/** NAME.onnx and, as NAME.onnx.data, its large tensors. */
+async function putGraph(
+  put: Put,
+  dir: string,
+  name: string,
+  build: (store: TensorStore) => Promise<Uint8Array>,
+): Promise<GraphEntry> {
+  const path = `${name}.onnx`;
+  const file = new TensorFile(dir, `${path}.data`);
+  try {
+    const graph = await put(path, await build(file));
+    const data = file.entry();
+    return data === null ? graph : { ...graph, data };
+  } finally {
+    file.close();
+  }
 }

@@ -26,6 +26,8 @@ export function halfSplitRows(tensor: StoredTensor, heads: number): StoredTensor
   const rowBytes = (tensor.columns / blockSize(tensor.type)) * blockBytes(tensor.type);
   const headDim = tensor.rows / heads;
   const data = new Uint8Array(tensor.data.length);
+  // Of a file's outline.
+  if (data.length === 0) return tensor;
   for (let row = 0; row < tensor.rows; row++) {
     const to = halfSplitRow(row, headDim);
     data.set(tensor.data.subarray(row * rowBytes, (row + 1) * rowBytes), to * rowBytes);

@@ -1,9 +1,11 @@
 import { statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
+import { bundleName, type EnsureOptions, ensureBundle, WeightsUnavailable } from "../models/bundle.ts";
 import { isGiven } from "../models/given.ts";
 import { progressBar } from "../models/progress.ts";
+import { checkFiles } from "../models/sound.ts";
+import { PRECISIONS, type Precision } from "../shared/manifest.ts";
 
 import { packWorth } from "./compare-packs.ts";
 
@@ -31,6 +33,7 @@ const HELP = `npm start -- [options]            each can be given as an environm
   --pack FILE     trains an n-gram pack on this text (.txt or .jsonl), drafts with it and says what it is worth
   --gpu-port N    the gpu-worker's port (GPU_WORKER_PORT, 8788)
   --provider P    cpu, webgpu or cuda (GPU_WORKER_PROVIDER, cpu)
+  --precision P   ${PRECISIONS.join(", ")} (the model's own on cpu, fp16 on the others)
   --threads N     threads of the model on cpu (GPU_WORKER_THREADS)
   --workers N     gpu-workers, of which any may fail (1); their ports follow the first one's
   --rtt MS        round trip between edge and gpu-workers, put into the wire to feel the distance (0); 0,20,80 starts an
@@ -70,6 +73,7 @@ async function main(): Promise<void> {
       pack: { type: "string" },
       "gpu-port": { type: "string", default: process.env.GPU_WORKER_PORT ?? "8788" },
       provider: { type: "string" },
+      precision: { type: "string" },
       threads: { type: "string" },
       workers: { type: "string", default: "1" },
       rtt: { type: "string", default: "0" },
@@ -87,10 +91,11 @@ async function main(): Promise<void> {
   const [rttMs = 0, ...distances] = values.rtt.split(",").map((ms) => wholeNumber(ms, "--rtt", 0, MAX_RTT_MS));
   if (distances.length >= MAX_EDGES) throw new Error(`--rtt takes at most ${MAX_EDGES} distances`);
   // Before a long download, not after it.
+  await checkFiles(askedFor(values));
   await freePort(values.host, port, "--port");
   await freePort("127.0.0.1", gpuPort, "--gpu-port");
 
-  const bundles = await obtainBundles(askedFor(values), values.heads);
+  const bundles = await obtainBundles(askedFor(values), compiledFor(values));
   const [bundle, ...others] = bundles;
   const packed = values.pack === undefined ? null : await packedBundle(bundle, values.pack);
   const startedAt = performance.now();
@@ -148,6 +153,13 @@ function variable(name: string, option: string | undefined): Record<string, stri
   return value === undefined ? {} : { [name]: value };
 }
 
+type Compiled = Pick<EnsureOptions, "heads" | "provider" | "precision">;
+
+function compiledFor(values: Readonly<Partial<Record<keyof Compiled, string | undefined>>>): Compiled {
+  const { heads, provider = process.env.GPU_WORKER_PROVIDER, precision } = values;
+  return { heads, provider, precision: precision as Precision | undefined };
+}
+
 interface BundleFolder {
   readonly name: string;
   readonly dir: string;
@@ -174,11 +186,11 @@ function givenOrName(model: string, count: number): string {
 }
 
 /** Those asked for, at least one. */
-async function obtainBundles(asked: readonly string[], heads?: string): Promise<[BundleFolder, ...BundleFolder[]]> {
-  if (heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
-  const first = await obtainBundle(asked[0], heads);
+async function obtainBundles(asked: readonly string[], how: Compiled): Promise<[BundleFolder, ...BundleFolder[]]> {
+  if (how.heads !== undefined && asked.length !== 1) throw new Error("--heads goes with one --model FILE.gguf");
+  const first = await obtainBundle(asked[0], how);
   const bundles: [BundleFolder, ...BundleFolder[]] = [first];
-  for (const model of asked.slice(1)) bundles.push(await obtainBundle(model));
+  for (const model of asked.slice(1)) bundles.push(await obtainBundle(model, how));
   const names = bundles.map(({ name }) => name);
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined) throw new Error(`--model: two of them are called ${twice}; rename a file`);
@@ -186,24 +198,24 @@ async function obtainBundles(asked: readonly string[], heads?: string): Promise<
 }
 
 /** The bundle asked for; only where none was asked for does `tiny` stand in for weights out of reach. */
-async function obtainBundle(asked: string | undefined, heads?: string): Promise<BundleFolder> {
+async function obtainBundle(asked: string | undefined, how: Compiled): Promise<BundleFolder> {
   const model = asked ?? DEFAULT_BUNDLE;
-  const bar = progressBar(isGiven(model) ? "" : model);
+  const bar = progressBar(model);
   const { signal } = stopping;
   const onNotice = (line: string) => {
     bar.stop();
     say(line);
   };
   try {
-    const dir = await ensureBundle(model, { heads, signal, onProgress: bar.update, onNotice });
-    return { name: basename(dir), dir };
+    const dir = await ensureBundle(model, { ...how, signal, onProgress: bar.update, onNotice });
+    return { name: await bundleName(dir), dir };
   } catch (error) {
     if (asked !== undefined || !(error instanceof WeightsUnavailable)) throw error;
     bar.stop();
     const line = "-".repeat(78);
     say(`${line}\nThe weights of ${model} could not be obtained:\n  ${error.message}`);
     say(`Serving the committed toy model "${FALLBACK_BUNDLE}" in its place: expect toy text.\n${line}`);
-    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { signal, onNotice }) };
+    return { name: FALLBACK_BUNDLE, dir: await ensureBundle(FALLBACK_BUNDLE, { ...how, signal, onNotice }) };
   } finally {
     bar.stop();
   }

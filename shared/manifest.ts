@@ -15,6 +15,12 @@ export interface FileEntry {
   readonly sha256: string;
 }
 
+/** An ONNX graph, or integer weights. */
+export interface GraphEntry extends FileEntry {
+  /** Its large tensors, which a graph keeps outside itself: one ONNX file holds 2 GB. */
+  readonly data?: FileEntry | undefined;
+}
+
 export interface PackEntry extends FileEntry {
   readonly name: string;
   readonly order: number;
@@ -60,8 +66,10 @@ export interface Traits {
   readonly blocks: readonly { readonly rotary: "global" | "local" | null; readonly windowed: boolean }[];
 }
 
-export const PRECISIONS = ["fp32", "int8"] as const;
+export const PRECISIONS = ["fp32", "fp16", "int8"] as const;
 export type Precision = (typeof PRECISIONS)[number];
+/** Of bundles whose base model is a graph. */
+export type GraphPrecision = Exclude<Precision, "int8">;
 
 /** Defaults of the request field `speculation` for this bundle. */
 export interface SpeculationDefaults extends RescorerDefaults {
@@ -91,7 +99,10 @@ export interface BundleManifest {
     /** Left out: as Llama. */
     readonly traits?: Traits;
   };
-  /** "int8": base model and draft heads are files of integer weights, for CPUs; "fp32": graphs, for every provider. */
+  /**
+   * "int8": base model and draft heads are files of integer weights, for CPUs; "fp32" and "fp16": graphs, for every provider, that
+   * multiply in float32 and in float16.
+   */
   readonly precision: Precision;
   /** Zero-based blocks whose output the draft heads read, beside the final hidden state. */
   readonly taps: readonly number[];
@@ -99,9 +110,9 @@ export interface BundleManifest {
   readonly costs: PassCosts;
   readonly graphs: {
     /** The base model (see models/README.md). */
-    readonly base: FileEntry;
+    readonly base: GraphEntry;
     /** The draft heads: hidden states + bonus tokens -> lattices; null in a bundle without draft heads. */
-    readonly heads: FileEntry | null;
+    readonly heads: GraphEntry | null;
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
   };
@@ -120,4 +131,9 @@ export interface BundleManifest {
   /** What rescorer type `tree` knows of this bundle's heads; null or left out: nothing, so there is no such type. */
   readonly calibration?: Calibration | null;
   readonly defaults: SpeculationDefaults;
+}
+
+/** All files of a bundle's graphs. */
+export function graphFiles({ base, heads, neural }: BundleManifest["graphs"]): FileEntry[] {
+  return [base, base.data, heads, heads?.data, neural].filter((entry) => entry != null);
 }

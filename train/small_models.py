@@ -65,6 +65,7 @@ MODELS = {
         ),
     )),
     "phi3": ("PHI3", tf.Phi3Config(**plain, sliding_window=None, **rope(10000.0))),
+    "gemma": ("GEMMA", tf.GemmaConfig(**plain, head_dim=16, tie_word_embeddings=True, **rope(10000.0))),
 }
 
 
@@ -151,10 +152,11 @@ def llama3_factors(config):
             yield 1 / ((1 - smooth) / p["factor"] + smooth)
 
 
-def write(path, kind, config, model):
+def write(path, kind, config, model, matrices):
     arch = gguf.MODEL_ARCH[kind]
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
-    writer.add_name(path.stem)
+    # Of a file named after Phi-3 llama.cpp asks for tokens that only the published ones have.
+    writer.add_name(path.stem.replace("phi3", "ph-3"))
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(config.hidden_size)
@@ -180,7 +182,7 @@ def write(path, kind, config, model):
     if getattr(config, "attn_logit_softcapping", None):
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
         writer.add_final_logit_softcapping(config.final_logit_softcapping)
-    if config.model_type in ("mistral", "gemma2", "gemma3_text", "phi3"):
+    if config.model_type in ("mistral", "gemma", "gemma2", "gemma3_text", "phi3"):
         add_spm(writer)
     else:
         add_bpe(writer, {"llama": "llama-bpe", "smollm3": "smollm"}.get(config.model_type, config.model_type)
@@ -193,7 +195,7 @@ def write(path, kind, config, model):
             values = interleaved(values, config.num_attention_heads if base.endswith("q_proj") else config.num_key_value_heads)
         if "gemma" in config.model_type and base.endswith("norm"):
             values = values + 1
-        writer.add_tensor(f"{names.get_name(base)}.{suffix}", values.astype(np.float16 if p.dim() > 1 else np.float32))
+        writer.add_tensor(f"{names.get_name(base)}.{suffix}", values.astype(matrices if p.dim() > 1 else np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -219,6 +221,7 @@ def main():
     a = argparse.ArgumentParser()
     a.add_argument("--out", type=Path, required=True)
     a.add_argument("--only", choices=MODELS)
+    a.add_argument("--f32", action="store_true", help="matrices in float32, not float16")
     args = a.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
@@ -228,7 +231,7 @@ def main():
             continue
         model = random_model(config, seed)
         path = args.out / f"{name}.gguf"
-        write(path, kind, config, model)
+        write(path, kind, config, model, np.float32 if args.f32 else np.float16)
         text = json.dumps(dict(made_with=made_with, **expected(model, seed)), separators=(",", ":"))
         path.with_suffix(".json").write_text(text + "\n")
         print(name, path.stat().st_size, "bytes")

@@ -14,7 +14,7 @@ const CONTEXT = 512;
 const TIE = 0.05;
 const PROMPT_TOKENS = 24;
 
-export const AGREE_HELP = `npm run bench -- agree --model FILE.gguf [options]
+export const AGREE_HELP = `npm run bench -- agree --model FILE.gguf [--model FILE.gguf ...] [options]
 Greedy tokens of the float32 graph beside llama.cpp's on the same file, after prompts of random tokens.
   --prompts N     (20)
   --max-tokens N  per prompt (48)`;
@@ -26,21 +26,45 @@ interface Difference {
   readonly lead: number;
 }
 
-/** What comes after the first different token has another past, so only that one is judged: a tie, or a fault. */
+/** What a file's prompts came to. */
+interface Agreement {
+  readonly model: string;
+  readonly prompts: number;
+  /** Compared, all prompts together. */
+  readonly tokens: number;
+  /** Prompts that part where ours led by no more than `tie` nats. */
+  readonly ties: number;
+  /** Prompts that part elsewhere. */
+  readonly faults: readonly Difference[];
+  readonly tie: number;
+}
+
 export async function benchAgree(args: readonly string[]): Promise<object> {
   const { values } = parseArgs({
     args: [...args],
     options: {
-      model: { type: "string" },
+      model: { type: "string", multiple: true },
       prompts: { type: "string", default: "20" },
       "max-tokens": { type: "string", default: "48" },
     },
   });
-  const { model: gguf } = values;
-  if (gguf === undefined) throw new Error("--model FILE.gguf is needed");
+  const { model: files } = values;
+  if (files === undefined) throw new Error("--model FILE.gguf is needed");
   const prompts = count("--prompts", values.prompts, 10_000) ?? 1;
   const maxTokens = count("--max-tokens", values["max-tokens"], CONTEXT - PROMPT_TOKENS) ?? 1;
-  const bundle = await ensureBundle(gguf, { precision: "fp32" });
+  const models: Agreement[] = [];
+  for (const gguf of files) {
+    const agreement = await agree(gguf, prompts, maxTokens);
+    const { model, tokens, ties, faults } = agreement;
+    console.log(`${model}: ${tokens} tokens compared, ${ties} prompts part at a tie, ${faults.length} elsewhere`);
+    models.push(agreement);
+  }
+  return { models };
+}
+
+/** What comes after the first different token has another past, so only that one is judged: a tie, or a fault. */
+export async function agree(gguf: string, prompts: number, maxTokens: number): Promise<Agreement> {
+  const bundle = await ensureBundle(gguf, { precision: "fp32", onNotice: () => undefined });
   const manifest = JSON.parse(await readFile(join(bundle, "manifest.json"), "utf8")) as BundleManifest;
   const engine = await createInProcessEngine(bundle, {});
   const llama = await Llama.start(gguf, 1);
@@ -68,9 +92,6 @@ export async function benchAgree(args: readonly string[]): Promise<object> {
   }
   const faults = differences.filter(({ lead }) => lead > TIE);
   const ties = differences.length - faults.length;
-  console.log(
-    `${basename(gguf)}: ${tokens} tokens compared, ${ties} prompts part at a tie, ${faults.length} elsewhere`,
-  );
   return { model: basename(gguf), prompts, tokens, ties, faults, tie: TIE };
 }
 

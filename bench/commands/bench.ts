@@ -15,6 +15,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Bench>>> = {
   calibrate: () => import("./calibrate.ts").then(({ CALIBRATE_HELP: help, benchCalibrate: run }) => ({ help, run })),
   decode: () => import("./decode.ts").then(({ DECODE_HELP: help, benchDecode: run }) => ({ help, run })),
   distance: () => import("./distance.ts").then(({ DISTANCE_HELP: help, benchDistance: run }) => ({ help, run })),
+  fidelity: () => import("./fidelity.ts").then(({ FIDELITY_HELP: help, benchFidelity: run }) => ({ help, run })),
   gpu: () => import("./gpu.ts").then(({ GPU_HELP: help, benchGpu: run }) => ({ help, run })),
   hostile: () => import("./hostile.ts").then(({ HOSTILE_HELP: help, benchHostile: run }) => ({ help, run })),
   identity: () => import("./identity.ts").then(({ IDENTITY_HELP: help, benchIdentity: run }) => ({ help, run })),

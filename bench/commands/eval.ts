@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
-import { ensureBundle } from "../../models/bundle.ts";
+import { bundleName, ensureBundle } from "../../models/bundle.ts";
 import { readCalibration } from "../../models/calibration.ts";
 import { liveCases, type Model, replayCases } from "../eval/cases.ts";
 import { type EvalCase, evaluate, type RowResult } from "../eval/evaluate.ts";
@@ -70,8 +70,8 @@ async function runTrace(options: EvalOptions, path: string): Promise<RowResult[]
 async function runModel(options: EvalOptions): Promise<RowResult[]> {
   const inputs = await readRows(options.prompts, options);
   if (inputs.length === 0) throw new Error("no rows left to evaluate");
-  const bundleDir = await ensureBundle(options.bundle);
-  const bundle = await loadBundle(bundleDir, basename(bundleDir));
+  const bundleDir = await ensureBundle(options.bundle, { provider: options.provider });
+  const bundle = await loadBundle(bundleDir, await bundleName(bundleDir));
   const maxTokens = options.maxTokens ?? DEFAULT_MAX_TOKENS;
   const engine = await createInProcessEngine(bundleDir, {
     ...(options.provider === null ? {} : { provider: options.provider }),

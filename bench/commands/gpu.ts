@@ -1,8 +1,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { parseArgs } from "node:util";
-import { readBundle } from "../../gpu-worker/bundle.ts";
 import { PROVIDERS, type Provider } from "../../gpu-worker/onnx/session.ts";
-import { ensureBundle } from "../../models/bundle.ts";
+import { bundleName, ensureBundle } from "../../models/bundle.ts";
 import type { Precision } from "../../shared/manifest.ts";
 import { loadBundle } from "../eval/model.ts";
 import { count, providerOf } from "../eval/options.ts";
@@ -74,9 +73,9 @@ export async function benchGpu(args: readonly string[]): Promise<object> {
   };
 }
 
-/** Integer weights are for processors (gpu-worker/load.ts). */
+/** Integer weights are for processors (gpu-worker/load.ts), and float16 is for what multiplies in it. */
 function precisionsOf(provider: Provider): readonly Precision[] {
-  return provider === "cpu" ? ["int8", "fp32"] : ["fp32"];
+  return provider === "cpu" ? ["int8", "fp32"] : ["fp16", "fp32"];
 }
 
 async function measureOne(
@@ -87,8 +86,7 @@ async function measureOne(
   seconds: number,
 ): Promise<Outcome> {
   const dir = await ensureBundle(bundle, { precision });
-  const { name } = await readBundle(dir);
-  const text = await loadBundle(dir, name);
+  const text = await loadBundle(dir, await bundleName(dir));
   try {
     return await measureGpu(dir, text, provider, maxTokens, seconds);
   } catch (error) {

@@ -75,7 +75,8 @@ export class Llama {
   }
 
   #ended(): Error {
-    return new Error(`node-llama-cpp ended: ${this.#errors.join("").trim().split("\n").at(-1)}`);
+    const lines = this.#errors.join("").trim().split("\n");
+    return new Error(`node-llama-cpp ended: ${lines.find((line) => /error/i.test(line)) ?? lines.at(-1)}`);
   }
 }
 

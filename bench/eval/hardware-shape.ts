@@ -1,16 +1,17 @@
 import { join } from "node:path";
 import { readSafetensors } from "../../models/safetensors.ts";
 import { MODELS_DIR, readSource } from "../../models/source.ts";
-import type { BundleManifest, Precision } from "../../shared/manifest.ts";
+import type { BundleManifest, GraphEntry, Precision } from "../../shared/manifest.ts";
 import { type HardwareShape, NO_WEIGHTS, type Weights } from "./hardware.ts";
 
 /** Bytes stored per weight of the local rescorer: 8-bit blocks of 32 with a float32 scale each, or float32. */
-const NEURAL_BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1 + 4 / 32, fp32: 4 };
+const NEURAL_BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1 + 4 / 32, fp16: 1 + 4 / 32, fp32: 4 };
 /** The same of base model and draft heads, whose scales are few. */
-const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1, fp32: 4 };
+const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { int8: 1, fp16: 2, fp32: 4 };
 /** Bytes of one token's key and value of one head: 8 bits and two scales, or float32. */
 const KV_BYTES: Readonly<Record<Precision, (headDim: number) => number>> = {
   int8: (headDim) => 2 * headDim + 8,
+  fp16: (headDim) => 8 * headDim,
   fp32: (headDim) => 8 * headDim,
 };
 
@@ -24,19 +25,23 @@ export async function hardwareShape(manifest: BundleManifest): Promise<HardwareS
   const { architecture, graphs, precision, latticeHeads } = manifest;
   const { layers, width, heads, kvHeads, headDim, vocabSize } = architecture;
   const weightBytes = BYTES_PER_WEIGHT[precision];
-  const headsBytes = graphs.heads?.bytes ?? 0;
+  const headsBytes = graphs.heads === null ? 0 : weightBytesOf(graphs.heads);
   const draftOutput = (await draftVocabSize(manifest)) * width;
   const readBytes =
-    precision === "fp32" ? Math.max(0, headsBytes - vocabSize * width * weightBytes) : headsBytes + draftOutput;
+    precision !== "int8" ? Math.max(0, headsBytes - vocabSize * width * weightBytes) : headsBytes + draftOutput;
   const reused = Math.max(0, latticeHeads - 1) * draftOutput;
   return {
     layers,
     attentionHeads: heads,
     headDim,
     kvBytesPerToken: layers * kvHeads * KV_BYTES[precision](headDim),
-    base: { bytes: graphs.base.bytes, parameters: graphs.base.bytes / weightBytes },
+    base: { bytes: weightBytesOf(graphs.base), parameters: weightBytesOf(graphs.base) / weightBytes },
     heads: { bytes: readBytes, parameters: readBytes / weightBytes + reused },
   };
+}
+
+function weightBytesOf({ bytes, data }: GraphEntry): number {
+  return data?.bytes ?? bytes;
 }
 
 /**

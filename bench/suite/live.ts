@@ -44,7 +44,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   for (const set of options.sets) {
     work.push({ set, rows: await liveRows(set, options) });
   }
-  const bundleDir = await ensureBundle(options.bundle);
+  const bundleDir = await ensureBundle(options.bundle, { provider: options.provider });
   const bundle = await loadBundle(bundleDir, options.bundle);
   const threads = options.threads ?? availableParallelism();
   const settings = { threads, provider: options.provider };

@@ -40,7 +40,7 @@ export class Completion {
       id: `${params.api === "chat" ? "chatcmpl" : "cmpl"}-${crypto.randomUUID().replaceAll("-", "")}`,
       created,
       model: manifest.name,
-      fingerprint: `fp_${manifest.graphs.base.sha256.slice(0, 10)}`,
+      fingerprint: `fp_${(manifest.graphs.base.data ?? manifest.graphs.base).sha256.slice(0, 10)}`,
       includeUsage: params.includeUsage,
     };
   }

@@ -10,7 +10,7 @@ export function fillConstants(
   weights: IntegerWeights,
   ropeFrequencies: readonly number[],
 ): void {
-  const { vocabSize, width, ffn, layers, headDim, members } = shape;
+  const { vocabSize, width, ffn, layers, kvHeads, headDim, members } = shape;
   const sizes = matrixSizes(shape);
   new Int8Array(memory).set(weights.int8("embedding", vocabSize * width), at.embedding.values);
   const floats = (to: number, values: Float32Array) => new Float32Array(memory, to, values.length).set(values);
@@ -30,6 +30,7 @@ export function fillConstants(
       if (to !== 0) floats(to, weights.float32(`blocks.${i}.${part}`, count));
     };
     vector(block.qkvBias, "qkv_bias", sizes.qkv.N);
+    vector(block.keyBias, "key_bias", kvHeads * headDim);
     vector(block.attentionOutBias, "attention_out_bias", width);
     vector(block.headNorms, "head_norms", 2 * headDim);
     if (block.postNorms !== null) {

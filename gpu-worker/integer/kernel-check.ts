@@ -46,6 +46,7 @@ const areas = [
   "places",
   "windowed",
   "variants",
+  "biased",
   "arena",
 ] as const;
 const MEMORY_PAGES = ((areas.length + 4) * AREA) >> 16;
@@ -135,7 +136,7 @@ function fill(memory: SharedArrayBuffer, at: Places, { width, heads, kvHeads, he
   ] as const;
   ints(
     at.items,
-    items.flatMap(([row, rows, head, seen]) => [row, rows, head, seen, seen + rows, at.table, at.masks]),
+    items.flatMap(([row, rows, head, seen]) => [row, rows, head, seen, seen + rows, at.table, at.masks, row]),
   );
 }
 
@@ -164,11 +165,13 @@ function exercise(kernel: Kernel, memory: SharedArrayBuffer, at: Places, shape: 
     0,
     0,
     at.rotary,
+    0,
+    0,
     scratch,
     at.queries,
     at.queryScales,
   );
-  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.attended, scratch, 0, 0, 0, 0);
+  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.attended, scratch, 0, 0, 0, 0, 0, 0);
   kernel.quantise(0, ROWS, at.attended, heads * headDim, bytes, byteScales);
   inShards(width);
   kernel.addAndNormalise(
@@ -205,10 +208,12 @@ function exerciseVariants(kernel: Kernel, memory: SharedArrayBuffer, at: Places,
   const floats = at.rotary;
   const window = 10;
   const masksApart = 8;
-  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.windowed, scratch, window, at.places, masksApart, 3);
+  const seen = [window, at.places, masksApart, 3, 0, 0] as const;
+  kernel.attend(0, 4, 0, at.items, at.queries, at.queryScales, at.windowed, scratch, ...seen);
   inShards(width);
   const power = width & -width;
   kernel.addNormalised(...products, floats, floats, floats, power, scratch, at.variants);
+  kernel.addAndNormalise(...products, floats, at.variants + (AREA >> 3), 0, 0);
   const [gated, steps] = [at.variants + (AREA >> 2), at.variants + (AREA >> 1)];
   inShards(ffn);
   kernel.gate(...products, 1, scratch, gated, steps);
@@ -232,10 +237,24 @@ function exerciseVariants(kernel: Kernel, memory: SharedArrayBuffer, at: Places,
     floats,
     floats,
     0,
+    0,
+    0,
     scratch,
     queries,
     queryScales,
   );
+  exerciseKeyBias(kernel, at);
+}
+
+/** Queries, keys and values as before, with a bias of keys that the cache does not hold. */
+function exerciseKeyBias(kernel: Kernel, at: Places): void {
+  const { sums, starts, offsets, columnScales, scales, positions, slots, scratch } = at;
+  const products = [ROWS, 0, sums, starts, offsets, columnScales, scales] as const;
+  const [queries, queryScales, terms] = [at.biased, at.biased + (AREA >> 2), at.biased + (AREA >> 1)];
+  const bias = [at.rotary, 0, at.rotary, at.rotary, terms] as const;
+  kernel.splitHeads(0, ROWS, ...products, positions, slots, 0.05, ...bias, scratch, queries, queryScales);
+  const out = terms + (AREA >> 2);
+  kernel.attend(0, 4, 0, at.items, queries, queryScales, out, scratch, 0, positions, 0, 0, terms, at.rotary);
 }
 
 /** The draft heads' functions. */

@@ -60,6 +60,8 @@ export interface Kernel {
     bias: number,
     norms: number,
     angles: number,
+    keyBias: number,
+    terms: number,
     scratch: number,
     queries: number,
     queryScales: number,
@@ -77,6 +79,8 @@ export interface Kernel {
     positions: number,
     masksApart: number,
     cap: number,
+    terms: number,
+    angles: number,
   ): void;
   quantise(from: number, to: number, source: number, count: number, bytes: number, byteScales: number): void;
   gate(

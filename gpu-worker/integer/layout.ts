@@ -57,7 +57,8 @@ export const TREE_ROWS = 64;
 
 /** Largest block of the Hadamard transforms over feed-forward rows and the heads' hidden layer (models/compile/integer.ts). */
 const FFN_BLOCK = 64;
-const ITEM_INTS = 7;
+/** What an item is described by (assembly/attention.ts). */
+export const ITEM_INTS = 8;
 /** The kernel's own constants lie below. */
 const FIRST = 1 << 16;
 const WASM_PAGE = 1 << 16;
@@ -89,7 +90,7 @@ export function layOut(shape: IntegerShape) {
     /** Shards of each kind of matrix. */
     starts: layOutStarts(members, take),
     embedding: { values: take(vocabSize * width), scales: take(vocabSize * 4) },
-    blocks: Array.from({ length: layers }, () => layOutBlock(shape, take, columns)),
+    blocks: Array.from({ length: layers }, (_, i) => layOutBlock(shape, i, take, columns)),
     output: columns(vocabSize),
     /** The basis of the stream, as the kernel's addNormalised takes it. */
     turn: traits.postNorms ? take((width + (width / powerOfTwoIn(width)) ** 2) * 4) : 0,
@@ -111,6 +112,8 @@ export function layOut(shape: IntegerShape) {
     byteScales: take(MAX_ROWS * 4),
     queries: take(MAX_ROWS * heads * headDim * 2),
     queryScales: take(MAX_ROWS * heads * 4),
+    /** What the bias of keys adds to scores, by a query and its angles; 0: there is none. */
+    keyBiasTerms: traits.biases ? take(MAX_ROWS * heads * headDim * 4) : 0,
     attended: take(MAX_ROWS * heads * headDim * 4),
     sums: take(
       4 *
@@ -170,7 +173,8 @@ function layOutStarts(members: number, take: Take) {
   return { qkv: one(), width: one(), ffn: one(), output: one() };
 }
 
-function layOutBlock({ width, heads, kvHeads, headDim, ffn, traits }: IntegerShape, take: Take, columns: Columns) {
+function layOutBlock(shape: IntegerShape, index: number, take: Take, columns: Columns) {
+  const { width, heads, kvHeads, headDim, ffn, traits } = shape;
   const qkv = (heads + 2 * kvHeads) * headDim;
   return {
     qkv: columns(qkv),
@@ -179,11 +183,17 @@ function layOutBlock({ width, heads, kvHeads, headDim, ffn, traits }: IntegerSha
     down: columns(width),
     /** 0: there is none, here and below. */
     qkvBias: traits.biases ? take(qkv * 4) : 0,
+    keyBias: hasKeyBias(traits, index) ? take(kvHeads * headDim * 4) : 0,
     attentionOutBias: traits.biases ? take(width * 4) : 0,
     /** Of queries, then of keys. */
     headNorms: traits.headNorms ? take(2 * headDim * 4) : 0,
     postNorms: traits.postNorms ? { attention: take(width * 4), feedForward: take(width * 4) } : null,
   };
+}
+
+/** Whether the keys of a block are cached without their bias: nothing but the rotation comes between (models/compile/integer.ts). */
+function hasKeyBias({ biases, headNorms, blocks }: Traits, index: number): boolean {
+  return biases && !headNorms && blocks[index]!.rotary !== null;
 }
 
 function layOutDrafts(

@@ -130,10 +130,11 @@ export class Member {
     const kernel = this.#kernel;
     const { window, attentionScale, attentionCap, blocks } = this.#shape.traits;
     const { rotary, windowed } = blocks[i]!;
-    const { qkv, qkvBias, headNorms } = at.blocks[i]!;
+    const { qkv, qkvBias, headNorms, keyBias } = at.blocks[i]!;
     const [from, to] = this.#team.share(rows);
     await this.#team.multiply(this.#blocks[i]!.qkv, rows, at.bytes, at.starts.qkv);
     // The softmax's exponents are of 2, and the transforms of queries and keys are not normalised.
+    const angles = rotary === null ? 0 : at.rotary[rotary];
     const queryScale = (Math.LOG2E * attentionScale) / at.headBlock;
     kernel.splitHeads(
       from,
@@ -150,7 +151,9 @@ export class Member {
       queryScale,
       qkvBias,
       headNorms,
-      rotary === null ? 0 : at.rotary[rotary],
+      angles,
+      keyBias,
+      at.keyBiasTerms,
       this.#team.scratch,
       at.queries,
       at.queryScales,
@@ -170,6 +173,8 @@ export class Member {
       at.positions,
       MAX_ROWS * 8,
       (attentionCap ?? 0) * Math.LOG2E,
+      keyBias === 0 ? 0 : at.keyBiasTerms,
+      angles,
     );
     this.#team.barrier.wait();
   }

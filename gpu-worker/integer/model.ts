@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { assert } from "../../shared/assert.ts";
 import { Rotation } from "../../shared/rotation.ts";
 import { type Forward, type HeadsOutput, type Model, type ModelShape, PAGE_TOKENS, type Segment } from "../model.ts";
+import type { HeadsGraph } from "../onnx/heads.ts";
 import { CONTROL, PROGRAM } from "./barrier.ts";
 import { fillConstants } from "./constants.ts";
 import { draftShape, fillDraftConstants } from "./drafts.ts";
@@ -22,8 +23,10 @@ export interface IntegerOptions {
   /** [headDim / 2] rotary angle per position, in radians. */
   readonly ropeFrequencies: readonly number[];
   readonly weightsPath: string;
-  /** null: the model has no draft heads. */
+  /** null: the model has no draft heads in integers. */
   readonly headsPath: string | null;
+  /** Draft heads of another kind, which read `features`. */
+  readonly headsGraph?: HeadsGraph | null;
   readonly cacheDir: string;
 }
 
@@ -43,6 +46,7 @@ export class IntegerModel implements Model {
   readonly #control: Int32Array;
   readonly #arrays: PassArrays;
   readonly #lattices: LatticeArrays | null;
+  readonly #headsGraph: HeadsGraph | null;
   readonly #rotation: Rotation;
   readonly #outputNorm: Float32Array;
   #sequence = 0;
@@ -59,6 +63,7 @@ export class IntegerModel implements Model {
     this.#control = new Int32Array(loaded.memory, loaded.layout.control, 64);
     this.#arrays = new PassArrays(loaded.memory, loaded.layout, shape);
     this.#lattices = loaded.lattices;
+    this.#headsGraph = options.headsGraph ?? null;
     this.#rotation = new Rotation(shape.width);
     this.#outputNorm = loaded.outputNorm;
   }
@@ -96,6 +101,11 @@ export class IntegerModel implements Model {
   }
 
   async heads(requests: readonly { readonly row: number; readonly bonus: number }[]): Promise<HeadsOutput[]> {
+    if (this.#headsGraph !== null) {
+      const features = Float32Array.from(requests.flatMap(({ row }) => [...this.features(row)]));
+      const bonus = Int32Array.from(requests, (request) => request.bonus);
+      return await this.#headsGraph.run(features, bonus);
+    }
     const lattices = this.#lattices;
     assert(lattices !== null, "the bundle has draft heads");
     const outputs: HeadsOutput[] = [];
@@ -139,6 +149,7 @@ export class IntegerModel implements Model {
     this.#wake();
     await Promise.all(ended);
     await this.#member.release();
+    await this.#headsGraph?.release();
   }
 
   #wake(): void {

@@ -1,8 +1,6 @@
 import { assert } from "../../shared/assert.ts";
 import { PAGE_TOKENS, type Segment } from "../model.ts";
-import { type IntegerShape, ITEM_ROWS, type Layout, MAX_ROWS, TREE_ROWS } from "./layout.ts";
-
-const ITEM_INTS = 7;
+import { type IntegerShape, ITEM_INTS, ITEM_ROWS, type Layout, MAX_ROWS, TREE_ROWS } from "./layout.ts";
 
 /** Lays out the arrays that describe a pass, in the shared memory. */
 export class PassArrays {
@@ -97,7 +95,7 @@ export class PassArrays {
       const masks = this.#layout.masks + (firstRow + from) * 8;
       for (let head = 0; head < kvHeads; head++) {
         this.#items.set(
-          [firstRow + from, count, head, visible, length + from + count, table, masks],
+          [firstRow + from, count, head, visible, length + from + count, table, masks, firstRow + visible - length],
           items * ITEM_INTS,
         );
         items++;

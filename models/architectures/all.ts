@@ -1,4 +1,5 @@
 /** The architectures that are read: a file each, and its line here. */
+export { gemma } from "./gemma.ts";
 export { gemma2 } from "./gemma2.ts";
 export { gemma3 } from "./gemma3.ts";
 export { llama } from "./llama.ts";

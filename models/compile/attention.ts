@@ -9,6 +9,8 @@ const MASKED = -1e9;
 export class SharedValues {
   /** [2] int64: C, M. */
   readonly split: Value;
+  /** Of attention's products. */
+  readonly scale: Value;
   readonly #graph: GraphBuilder;
   readonly #config: LlamaConfig;
   readonly #bias: Value;
@@ -22,6 +24,7 @@ export class SharedValues {
     this.#graph = graph;
     this.#config = config;
     this.#bias = bias;
+    this.scale = graph.scalar("attention_scale", config.attentionScale);
     const M = graph.op("Shape", [positions]);
     const C = graph.op("Sub", [graph.op("Shape", [bias], { start: 1 }), M]);
     this.split = graph.op("Concat", [C, M], { axis: 0 });
@@ -127,12 +130,10 @@ export function attend(
     graph.op("Transpose", [grouped], { perm: [1, 2, 0, 3] }),
     graph.ints([a.kvHeads, -1, a.headDim]),
   ]);
-  const scale = { transB: 1, alpha: { float: a.attentionScale } };
-  const products = graph.op(
-    "Concat",
-    [graph.op("FusedMatMul", [query, pastKey], scale), graph.op("FusedMatMul", [query, key], scale)],
-    { axis: 2 },
-  );
+  const scaled = graph.op("Mul", [query, shared.scale]);
+  // onnxruntime joins both where a provider has the two in one (the CPU's does, WebGPU's has not).
+  const against = (keys: Value) => graph.op("MatMul", [scaled, graph.op("Transpose", [keys], { perm: [0, 2, 1] })]);
+  const products = graph.op("Concat", [against(pastKey), against(key)], { axis: 2 });
   const scores = a.attentionCap === null ? products : capped(graph, products, a.attentionCap, `attn_${layer}`);
   const masked = graph.op("Add", [scores, shared.bias(block.window)]);
   const mixed = mix(graph, masked, shared.split, pastValue, value);

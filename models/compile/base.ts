@@ -1,8 +1,16 @@
+import type { GraphPrecision } from "../../shared/manifest.ts";
 import type { StoredTensor } from "../gguf.ts";
 import type { LlamaConfig, LlamaLayer, LlamaWeights } from "../llama.ts";
 import { type AttentionWeights, attend, capped, SharedValues } from "./attention.ts";
-import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
+import { FLOAT, GraphBuilder, INT32, type TensorStore, type Value } from "./graph.ts";
 import { addMatrix, type Matrix, stack, weightsOf } from "./matrix.ts";
+
+export interface BaseOptions {
+  /** Default: all tensors are in the graph. */
+  readonly store?: TensorStore | null;
+  /** Called with how many blocks are done. */
+  readonly onLayer?: (done: number) => void;
+}
 
 /**
  * The base graph (see models/README.md for its inputs and outputs). Attention is in two parts: the
@@ -13,14 +21,16 @@ export async function buildBase(
   llama: LlamaWeights,
   contextTokens: number,
   taps: readonly number[],
+  precision: GraphPrecision,
+  { store = null, onLayer }: BaseOptions = {},
 ): Promise<Uint8Array> {
   const a = { ...llama.config, contextTokens };
-  const graph = new GraphBuilder();
+  const graph = new GraphBuilder("", store);
   const tokens = graph.input("tokens", INT32, ["M"]);
   const positions = graph.input("positions", INT32, ["M"]);
   const rows = graph.input("rows", INT32, ["R"]);
   const bias = graph.input("bias", FLOAT, ["M", "C_plus_M"]);
-  const embedding = addMatrix(graph, "embedding", weightsOf(await llama.embedding()), "fp32");
+  const embedding = addMatrix(graph, "embedding", weightsOf(await llama.embedding()), precision);
   const shared = new SharedValues(graph, a, positions, bias);
   const kv: Value[] = [];
   const tapped: Value[] = [];
@@ -30,7 +40,7 @@ export async function buildBase(
   }
   let update: Value | null = null;
   for (let i = 0; i < a.layers; i++) {
-    const weights = addLayer(graph, i, await llama.layer(i));
+    const weights = addLayer(graph, i, await llama.layer(i), precision);
     const first = normalise(graph, stream, update, weights.attentionNorm, a.normEps);
     const attention = attend(graph, a, i, weights, first.normed, shared);
     kv.push(attention.key, attention.value);
@@ -38,13 +48,14 @@ export async function buildBase(
     const second = normalise(graph, first.stream, attended, weights.feedForwardNorm, a.normEps);
     update = weights.postFeedForward(feedForward(graph, a, weights, second.normed), a.normEps);
     stream = second.stream;
+    onLayer?.(i + 1);
     if (taps.includes(i)) tapped.push(graph.op("Gather", [graph.op("Add", [stream, update]), rows], { axis: 0 }));
   }
   const last = graph.op("Gather", [update ? graph.op("Add", [stream, update]) : stream, rows], { axis: 0 });
   const finalNorm = graph.floats("output_norm", await llama.outputNorm(), [a.width]);
   const hidden = norm(graph, last, finalNorm, a.normEps);
   const untied = await llama.output();
-  const output = untied ? addMatrix(graph, "output", weightsOf(untied), "fp32") : embedding;
+  const output = untied ? addMatrix(graph, "output", weightsOf(untied), precision) : embedding;
   const products = output.multiply(hidden);
   const logits = a.logitCap === null ? products : capped(graph, products, a.logitCap, "logits");
   const argmax = graph.op("Cast", [graph.op("ArgMax", [logits], { axis: 1, keepdims: 0 })], { to: INT32 });
@@ -72,10 +83,10 @@ interface BlockWeights extends AttentionWeights {
   readonly postFeedForward: PostNorm;
 }
 
-function addLayer(graph: GraphBuilder, index: number, layer: LlamaLayer): BlockWeights {
+function addLayer(graph: GraphBuilder, index: number, layer: LlamaLayer, precision: GraphPrecision): BlockWeights {
   const named = (name: string) => `blk.${index}.${name}`;
   const add = (name: string, ...parts: StoredTensor[]) =>
-    addMatrix(graph, named(name), stack(parts.map(weightsOf)), "fp32");
+    addMatrix(graph, named(name), stack(parts.map(weightsOf)), precision);
   const vector = (name: string, values: Float32Array) => graph.floats(named(name), values, [values.length]);
   const postNorm = (name: string, values: Float32Array | undefined): PostNorm => {
     if (values === undefined) return (x) => x;

@@ -9,21 +9,27 @@ type Graph = InstanceType<typeof onnx.GraphProto>;
 type Attribute = number | string | { readonly float: number } | { readonly graph: Graph } | readonly number[];
 
 export const FLOAT = onnx.TensorProto.DataType.FLOAT;
+export const FLOAT16 = onnx.TensorProto.DataType.FLOAT16;
 export const INT32 = onnx.TensorProto.DataType.INT32;
 export const INT64 = onnx.TensorProto.DataType.INT64;
 const UINT8 = onnx.TensorProto.DataType.UINT8;
+
+/** Smaller tensors stay in the graph's own file. */
+const LEAST_OUTSIDE = 1 << 14;
 
 const IR_VERSION = 10;
 const OPSET = 21;
 const CONTRIB = "com.microsoft";
 /** Operators of ONNX Runtime's own domain; everything else is standard ONNX. */
-const CONTRIB_OPS = new Set([
-  "MatMulNBits",
-  "RotaryEmbedding",
-  "SkipSimplifiedLayerNormalization",
-  "FusedMatMul",
-  "QuickGelu",
-]);
+const CONTRIB_OPS = new Set(["MatMulNBits", "RotaryEmbedding", "SkipSimplifiedLayerNormalization", "QuickGelu"]);
+
+/** Where large tensors are put, one after the other, so that they are never in memory at once. */
+export interface TensorStore {
+  /** The file's name beside the graph. */
+  readonly name: string;
+  /** Resolves to where they begin. */
+  add(bytes: Uint8Array): number;
+}
 
 /** Collects nodes and initializers; every method returns the names of the values it made. */
 export class GraphBuilder {
@@ -33,11 +39,16 @@ export class GraphBuilder {
   private readonly outputs: InstanceType<typeof onnx.ValueInfoProto>[] = [];
   private readonly constants = new Map<string, Value>();
   private readonly prefix: string;
+  private readonly store: TensorStore | null;
   private count = 0;
 
-  /** `prefix` keeps the names of a graph inside another one apart: ONNX lets an inner name hide none outside. */
-  constructor(prefix = "") {
+  /**
+   * `prefix` keeps the names of a graph inside another one apart: ONNX lets an inner name hide none outside. Without a `store` all tensors
+   * are in the graph's own file.
+   */
+  constructor(prefix = "", store: TensorStore | null = null) {
     this.prefix = prefix;
+    this.store = store;
   }
 
   /** The name a graph inside another one gives to `name`. */
@@ -88,6 +99,12 @@ export class GraphBuilder {
     return this.initializer(name, FLOAT, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), shape);
   }
 
+  /** Rounded to float16. */
+  halves(name: string, values: Float32Array, shape: readonly number[]): Value {
+    const halves = Float16Array.from(values);
+    return this.initializer(name, FLOAT16, new Uint8Array(halves.buffer), shape);
+  }
+
   bytes(name: string, values: Uint8Array, shape: readonly number[]): Value {
     return this.initializer(name, UINT8, values, shape);
   }
@@ -115,7 +132,15 @@ export class GraphBuilder {
 
   private initializer(initializer: string, dataType: number, rawData: Uint8Array, dims: readonly number[]): Value {
     const name = this.own(initializer);
-    this.initializers.push(onnx.TensorProto.create({ name, dataType, rawData, dims: [...dims] }));
+    const tensor = { name, dataType, dims: [...dims] };
+    if (this.store === null || rawData.length < LEAST_OUTSIDE) {
+      this.initializers.push(onnx.TensorProto.create({ ...tensor, rawData }));
+      return name;
+    }
+    const place = { location: this.store.name, offset: this.store.add(rawData), length: rawData.length };
+    const externalData = Object.entries(place).map(([key, value]) => ({ key, value: String(value) }));
+    const dataLocation = onnx.TensorProto.DataLocation.EXTERNAL;
+    this.initializers.push(onnx.TensorProto.create({ ...tensor, externalData, dataLocation }));
     return name;
   }
 

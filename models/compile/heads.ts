@@ -1,7 +1,7 @@
-import type { CopyHeads } from "../../shared/manifest.ts";
+import type { CopyHeads, GraphPrecision } from "../../shared/manifest.ts";
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
-import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
+import { FLOAT, GraphBuilder, INT32, type TensorStore, type Value } from "./graph.ts";
 import { addMatrix, dense, pickRows, stack, weightsOf } from "./matrix.ts";
 import { medusaHeads } from "./medusa.ts";
 
@@ -39,20 +39,26 @@ function copyHeads(file: SafeTensors, count: number): CopyHeads {
 }
 
 /**
- * The heads graph of fp32 bundles: features [S, F D] and bonus tokens [S] of S sessions -> lattices [S, heads, topK].
+ * The heads graph of bundles whose base model is a graph: features [S, F D] and bonus tokens [S] of S sessions -> lattices [S, heads, topK].
  *   z = concat(f / rms(f) per feature, emb(bonus) / rms) * in_norm;  u = silu(trunk z)
  *   logits_j = E[draft_ids] (final hidden + head.j u + bias.j), log-softmax over the draft vocabulary
  * and, for heads that copy, gate [S, heads] = copy.gate_weight u.
  */
-export async function buildHeads(llama: LlamaWeights, file: SafeTensors, topK: number): Promise<Uint8Array> {
+export async function buildHeads(
+  llama: LlamaWeights,
+  file: SafeTensors,
+  topK: number,
+  precision: GraphPrecision,
+  store: TensorStore | null = null,
+): Promise<Uint8Array> {
   const { taps, count, copy } = headsInfo(file);
   const { width } = llama.config;
   const features = taps.length + 1;
-  const graph = new GraphBuilder();
+  const graph = new GraphBuilder("", store);
   const hidden = graph.input("hidden", FLOAT, ["S", features * width]);
   const bonus = graph.input("bonus", INT32, ["S"]);
   const table = weightsOf(await llama.embedding());
-  const embedding = addMatrix(graph, "embedding", table, "fp32").lookUp(bonus);
+  const embedding = addMatrix(graph, "embedding", table, precision).lookUp(bonus);
   const parts = graph.op("Reshape", [graph.op("Concat", [hidden, embedding], { axis: 1 }), graph.ints([-1, width])]);
   const ones = graph.floats("ones", new Float32Array(width).fill(1), [width]);
   const normed = graph.op("SimplifiedLayerNormalization", [parts, ones], { axis: -1, epsilon: { float: EPSILON } });
@@ -61,10 +67,10 @@ export async function buildHeads(llama: LlamaWeights, file: SafeTensors, topK: n
     graph.op("Reshape", [normed, graph.ints([-1, (features + 1) * width])]),
     graph.floats("in_norm", inNorm, [1, inNorm.length]),
   ]);
-  const trunk = addMatrix(graph, "trunk", dense(file, "trunk.weight"), "fp32").multiply(z);
+  const trunk = addMatrix(graph, "trunk", dense(file, "trunk.weight"), precision).multiply(z);
   const u = graph.op("QuickGelu", [trunk], { alpha: { float: 1 } });
   const heads = Array.from({ length: count }, (_, j) => dense(file, `head.${j}.weight`));
-  const all = addMatrix(graph, "heads", stack(heads), "fp32").multiply(u);
+  const all = addMatrix(graph, "heads", stack(heads), precision).multiply(u);
   const bias = Float32Array.from(heads.flatMap((_, j) => [...file.floats(`head.${j}.bias`)]));
   const final = graph.op("Slice", [
     hidden,
@@ -80,7 +86,7 @@ export async function buildHeads(llama: LlamaWeights, file: SafeTensors, topK: n
   const out = graph.op("Reshape", [own, graph.ints([-1, width])]);
   const draftIds = file.get("draft_ids").values as Int32Array;
   const output = weightsOf((await llama.output()) ?? (await llama.embedding()));
-  const logits = addMatrix(graph, "draft_output", pickRows(output, draftIds), "fp32").multiply(out);
+  const logits = addMatrix(graph, "draft_output", pickRows(output, draftIds), precision).multiply(out);
   const [top, index] = graph.ops("TopK", [logits, graph.ints([topK])], 2, { axis: 1, sorted: 1 });
   const mass = graph.op("ReduceLogSumExp", [logits, graph.ints([1])], { keepdims: 1 });
   const lattices = (rows: Value) => graph.op("Reshape", [rows, graph.ints([-1, count, topK])]);
@@ -88,7 +94,7 @@ export async function buildHeads(llama: LlamaWeights, file: SafeTensors, topK: n
   const ids = graph.op("Gather", [graph.int32s("draft_ids", draftIds), index!], { axis: 0 });
   graph.output("tokens", lattices(ids), INT32, ["S", count, topK]);
   if (copy !== null) {
-    const gate = addMatrix(graph, "copy_gate", dense(file, "copy.gate_weight"), "fp32").multiply(u);
+    const gate = addMatrix(graph, "copy_gate", dense(file, "copy.gate_weight"), precision).multiply(u);
     graph.output("gate", gate, FLOAT, ["S", count]);
   }
   return graph.build("heads");

@@ -114,7 +114,7 @@ function layerTensors(llama: LlamaWeights, index: number, rotation: Rotation): P
   const layer = once(() => llama.layer(index));
   const name = (part: string) => `blocks.${index}.${part}`;
   return [
-    ...vectors(llama.config, layer.get, name, rotation),
+    ...vectors(llama.config, index, layer.get, name, rotation),
     ...matrix(name("qkv"), width, (heads + 2 * kvHeads) * headDim, async () =>
       toBytes(attentionInputs(await layer.get(), llama.config, rotation)),
     ),
@@ -134,6 +134,7 @@ function layerTensors(llama: LlamaWeights, index: number, rotation: Rotation): P
 /** What a block has beside its matrices, in models that have it. */
 function vectors(
   config: LlamaConfig,
+  index: number,
   layer: () => Promise<LlamaLayer>,
   name: (part: string) => string,
   rotation: Rotation,
@@ -142,14 +143,23 @@ function vectors(
   const qkv = (heads + 2 * kvHeads) * headDim;
   const tensors: PendingTensor[] = [];
   if (biases) {
+    const [firstKey, firstValue] = [heads * headDim, (heads + kvHeads) * headDim];
+    const apart = !headNorms && config.blocks[index]!.ropeFrequencies !== null;
     tensors.push(
-      vector(name("qkv_bias"), qkv, async () => inputBias((await layer()).qkvBias, config)),
+      vector(name("qkv_bias"), qkv, async () => {
+        const bias = inputBias((await layer()).qkvBias, config);
+        return apart ? bias.fill(0, firstKey) : bias;
+      }),
       vector(name("attention_out_bias"), width, async () => {
-        const bias = Float32Array.from((await layer()).attnOutputBias ?? new Float32Array(width));
+        const bias = outputBias(await layer(), config);
         if (!postNorms) rotation.apply(bias);
         return bias;
       }),
     );
+    if (apart) {
+      const make = async () => inputBias((await layer()).qkvBias, config).slice(firstKey, firstValue);
+      tensors.push(vector(name("key_bias"), kvHeads * headDim, make));
+    }
   }
   if (headNorms) {
     tensors.push(
@@ -169,12 +179,28 @@ function vectors(
   return tensors;
 }
 
-/** Of queries, keys and values, each in the basis that its matrix has here. */
+/** Of queries and keys, in the basis that their matrices have here; that of values is in what attention gives. */
 function inputBias(bias: Float32Array | null, { heads, kvHeads, headDim }: LlamaConfig): Float32Array {
-  const out = Float32Array.from(bias ?? new Float32Array((heads + 2 * kvHeads) * headDim));
-  const rotated = (heads + kvHeads) * headDim;
-  for (let i = 0; i < rotated; i++) out[i]! *= pairSign(i, headDim);
-  new Rotation(headDim).apply(out.subarray(rotated));
+  const out = new Float32Array((heads + 2 * kvHeads) * headDim);
+  if (bias === null) return out;
+  for (let i = 0; i < (heads + kvHeads) * headDim; i++) out[i] = bias[i]! * pairSign(i, headDim);
+  return out;
+}
+
+/** What attention's output has added to it: the bias of values is in it, as the weights that mix them sum to one. */
+function outputBias({ qkvBias, attnOutput, attnOutputBias }: LlamaLayer, config: LlamaConfig): Float32Array {
+  const { width, heads, kvHeads, headDim } = config;
+  const out = Float32Array.from(attnOutputBias ?? new Float32Array(width));
+  const ofValues = qkvBias?.subarray((heads + kvHeads) * headDim);
+  if (ofValues === undefined) return out;
+  const { columns, values } = dense(attnOutput);
+  const group = heads / kvHeads;
+  for (let row = 0; row < width; row++) {
+    for (let i = 0; i < columns; i++) {
+      const head = Math.floor(i / headDim / group);
+      out[row]! += values[row * columns + i]! * ofValues[head * headDim + (i % headDim)]!;
+    }
+  }
   return out;
 }
 

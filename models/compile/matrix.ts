@@ -2,7 +2,7 @@ import type { Precision } from "../../shared/manifest.ts";
 import { GGML } from "../dequantise.ts";
 import { type StoredTensor, toFloats } from "../gguf.ts";
 import type { SafeTensors } from "../safetensors.ts";
-import { FLOAT, type GraphBuilder, type Value } from "./graph.ts";
+import { FLOAT, FLOAT16, type GraphBuilder, type Value } from "./graph.ts";
 
 const BLOCK = 32;
 /** The value a byte of 128 stands for is 0: MatMulNBits' default zero point for 8 bits. */
@@ -83,8 +83,20 @@ export function stack(parts: readonly Weights[]): Weights {
   };
 }
 
+/**
+ * What goes in and comes out is float32 in any precision: in "fp16" the products alone are float16, in "int8" the weights, in blocks of
+ * 32 where the width allows it.
+ */
 export function addMatrix(graph: GraphBuilder, name: string, weights: Weights, precision: Precision): Matrix {
   const { rows, columns } = weights;
+  if (precision === "fp16") {
+    const table = graph.halves(name, weights.floats(), [rows, columns]);
+    const cast = (x: Value, to: number, at: GraphBuilder) => at.op("Cast", [x], { to });
+    return {
+      multiply: (x, at = graph) => cast(at.op("Gemm", [cast(x, FLOAT16, at), table], { transB: 1 }), FLOAT, at),
+      lookUp: (ids, at = graph) => cast(at.op("Gather", [table, ids], { axis: 0 }), FLOAT, at),
+    };
+  }
   if (precision === "fp32" || columns % BLOCK !== 0) {
     const table = graph.floats(name, weights.floats(), [rows, columns]);
     return {

@@ -1,12 +1,11 @@
+import type { Precision } from "../../shared/manifest.ts";
 import type { LlamaConfig, LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
-import { FLOAT, GraphBuilder, INT32, type Value } from "./graph.ts";
+import { FLOAT, GraphBuilder, INT32, type TensorStore, type Value } from "./graph.ts";
 import { addMatrix, dense } from "./matrix.ts";
 
 /** Before the names of tensors, in files of the heads alone and in those of a whole model. */
 const PREFIXES = ["", "medusa_head."];
-/** An ONNX file holds no more. */
-const MOST_BYTES = 2 ** 31;
 
 /** Draft heads in Medusa's published format: their number, and the residual blocks of each. */
 export interface MedusaHeads {
@@ -29,24 +28,32 @@ export function medusaHeads(file: SafeTensors): MedusaHeads | null {
  * The graph of heads as T. Cai et al. publish them (`medusa_lm_head`, FasterDecoding/Medusa): from the final hidden state h
  * [S, D], of every head j some residual blocks and a matrix of its own over the whole vocabulary,
  *   h <- h + silu(linear h + bias);  logits_j = weight h
- * -> lattices [S, heads, topK]. They do not look at the bonus token. Throws as checkMedusaHeads does.
+ * -> lattices [S, heads, topK]. They do not look at the bonus token. Beside a model in integers the matrices have eight
+ * bits, too, where the width is a multiple of 32. Throws as checkMedusaHeads does.
  */
-export async function buildMedusaHeads(llama: LlamaWeights, file: SafeTensors, topK: number): Promise<Uint8Array> {
+export async function buildMedusaHeads(
+  llama: LlamaWeights,
+  file: SafeTensors,
+  topK: number,
+  precision: Precision,
+  store: TensorStore | null = null,
+): Promise<Uint8Array> {
   const { width } = llama.config;
   const heads = checkMedusaHeads(file, llama.config);
-  const graph = new GraphBuilder();
+  const graph = new GraphBuilder("", store);
   const hidden = graph.input("hidden", FLOAT, ["S", width]);
   graph.input("bonus", INT32, ["S"]);
   const rows = Array.from({ length: heads.count }, (_, j) => {
     const name = (part: string) => `${heads.prefix}${j}.${part}`;
     let state = hidden;
     for (let block = 0; block < heads.blocks; block++) {
-      const linear = addMatrix(graph, `head_${j}_${block}`, dense(file, name(`${block}.linear.weight`)), "fp32");
+      const linear = addMatrix(graph, `head_${j}_${block}`, dense(file, name(`${block}.linear.weight`)), precision);
       const bias = graph.floats(`bias_${j}_${block}`, file.floats(name(`${block}.linear.bias`)), [1, width]);
       const inner = graph.op("Add", [linear.multiply(state), bias]);
       state = graph.op("Add", [state, graph.op("QuickGelu", [inner], { alpha: { float: 1 } })]);
     }
-    const logits = addMatrix(graph, `output_${j}`, dense(file, name(`${heads.blocks}.weight`)), "fp32").multiply(state);
+    const output = addMatrix(graph, `output_${j}`, dense(file, name(`${heads.blocks}.weight`)), precision);
+    const logits = output.multiply(state);
     return likeliest(graph, logits, topK);
   });
   const joined = (values: readonly Value[]) =>
@@ -80,8 +87,6 @@ export function checkMedusaHeads(file: SafeTensors, { width, vocabSize }: LlamaC
     }
     expectShape(file, `${prefix}${j}.${blocks}.weight`, [vocabSize, width]);
   }
-  const bytes = 4 * count * width * (vocabSize + blocks * (width + 1));
-  if (bytes >= MOST_BYTES) throw new Error(`Medusa's heads take ${bytes} bytes as a graph, which holds ${MOST_BYTES}`);
   return heads;
 }
 

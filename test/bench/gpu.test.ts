@@ -31,8 +31,14 @@ test("without a GPU it says so, in words, as JSON and by its exit code", { timeo
   expect(JSON.parse(stdout)).toMatchObject({
     gpu_found: false,
     figures: {
-      cuda: { fp32: { error: expect.stringContaining('with the provider "cuda"') } },
-      webgpu: { fp32: { error: expect.stringContaining('with the provider "webgpu"') } },
+      cuda: {
+        fp16: { error: expect.any(String) },
+        fp32: { error: expect.stringContaining('with the provider "cuda"') },
+      },
+      webgpu: {
+        fp16: { error: expect.any(String) },
+        fp32: { error: expect.stringContaining('with the provider "webgpu"') },
+      },
     },
   });
 });

@@ -9,14 +9,13 @@ import { mergePaths } from "../../shared/draft-tree.ts";
 import { expectSame, pass, piece, readAlone, type Said, step, Tables } from "../gpu-worker/texts.ts";
 import { Random } from "../helpers/random.ts";
 import { pathTo } from "../helpers/trees.ts";
+import { SMALL, SMALL_MODELS } from "./small-models.ts";
 
 /*
  * Small random models of every architecture (train/small_models.py) in integers. What they compute is compared with their
  * float32 graphs, which architectures.test.ts compares with transformers.
  */
 
-const SMALL = join(import.meta.dirname, "small");
-const MODELS = ["llama", "llama3", "mistral", "qwen2", "qwen3", "smollm3", "gemma2", "gemma3", "phi3"] as const;
 const LENGTH = 100;
 const TEXTS = 3;
 /**
@@ -48,7 +47,7 @@ function randomTexts(random: Random): number[][] {
   return Array.from({ length: TEXTS }, () => Array.from({ length: LENGTH }, () => random.int(4, 258)));
 }
 
-describe.each(MODELS)("%s", (name) => {
+describe.each(SMALL_MODELS)("%s", (name) => {
   it("says in integers nearly what its graph says", async () => {
     const random = new Random(8);
     const [graph, integers] = [await load(name, "fp32", 1), await load(name, "int8", 1)];

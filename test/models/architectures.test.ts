@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { ARCHITECTURES } from "../../models/architectures/index.ts";
@@ -6,6 +6,7 @@ import { buildBase } from "../../models/compile/base.ts";
 import { GgufFile } from "../../models/gguf.ts";
 import { readLlama } from "../../models/llama.ts";
 import { BaseRunner } from "./base-runner.ts";
+import { SMALL, SMALL_MODELS } from "./small-models.ts";
 
 /** Written by train/small_models.py: transformers' account of a small random model. */
 interface Expected {
@@ -18,10 +19,6 @@ interface Expected {
   readonly lead: readonly number[];
 }
 
-const SMALL = join(import.meta.dirname, "small");
-const MODELS = readdirSync(SMALL)
-  .filter((name) => name.endsWith(".gguf"))
-  .map((name) => name.slice(0, -".gguf".length));
 /** Order of float32 sums. */
 const TOLERANCE = 1e-3;
 
@@ -29,18 +26,18 @@ const expectedOf = (name: string) => JSON.parse(readFileSync(join(SMALL, `${name
 
 async function runnerOf(name: string): Promise<BaseRunner> {
   const llama = await readLlama(await GgufFile.open(join(SMALL, `${name}.gguf`)));
-  const graph = await buildBase(llama, 128, []);
+  const graph = await buildBase(llama, 128, [], "fp32");
   llama.assertComplete();
   return await BaseRunner.open(graph, llama.config);
 }
 
 it("has a small model of every architecture", async () => {
-  const files = await Promise.all(MODELS.map((name) => GgufFile.open(join(SMALL, `${name}.gguf`))));
+  const files = await Promise.all(SMALL_MODELS.map((name) => GgufFile.open(join(SMALL, `${name}.gguf`))));
   const names = new Set(files.map((file) => file.string("general.architecture")));
   expect([...names].sort()).toEqual(ARCHITECTURES);
 });
 
-describe.each(MODELS)("%s", (name) => {
+describe.each(SMALL_MODELS)("%s", (name) => {
   it("has the reference's logits", async () => {
     const { prompt, shown, logits } = expectedOf(name);
     const runner = await runnerOf(name);

@@ -1,4 +1,4 @@
-import { access, mkdtemp, rm } from "node:fs/promises";
+import { access, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ort from "onnxruntime-node";
@@ -13,7 +13,8 @@ import { writeIntegerHeads } from "../../models/compile/integer-heads.ts";
 import { GGML } from "../../models/dequantise.ts";
 import { halfSplitRows } from "../../models/rows.ts";
 import type { SafeTensors } from "../../models/safetensors.ts";
-import type { Precision } from "../../shared/manifest.ts";
+import { TensorFile } from "../../models/tensor-file.ts";
+import type { GraphPrecision, Precision } from "../../shared/manifest.ts";
 import { Random } from "../helpers/random.ts";
 import { BaseRunner, type PlainRunner } from "./base-runner.ts";
 import { IntegerRunner } from "./integer-runner.ts";
@@ -44,8 +45,8 @@ const SHAPES: readonly (NaiveOptions & { name: string; taps: number[] })[] = [
     taps: [0, 2],
   },
 ];
-/** Relative to the largest value. float32 sums against float64 ones; 8 bits of weight and activation. */
-const TOLERANCE: Record<Precision, number> = { fp32: 2e-5, int8: 0.12 };
+/** Relative to the largest value. float32 sums against float64 ones; products of 11 bits; 8 bits of weight and activation. */
+const TOLERANCE: Record<Precision, number> = { fp32: 2e-5, fp16: 4e-3, int8: 0.12 };
 
 function expectNear(actual: ArrayLike<number>, expected: readonly number[], tolerance: number): void {
   expect(actual.length).toBe(expected.length);
@@ -61,13 +62,23 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true, force: true }));
 
 async function compiled({ weights }: NaiveLlama, taps: readonly number[], precision: Precision): Promise<PlainRunner> {
-  if (precision === "fp32") return await BaseRunner.open(await buildBase(weights, 64, taps), weights.config);
+  if (precision === "fp32") return await BaseRunner.open(await buildBase(weights, 64, taps, precision), weights.config);
+  if (precision === "fp16") return await BaseRunner.open(await writeGraph(weights, taps, precision), weights.config);
   const path = join(dir, "base.safetensors");
   await writeIntegerModel(path, weights, () => undefined);
   return await IntegerRunner.open(path, weights.config, taps);
 }
 
-describe.each(["fp32", "int8"] as const)("a random base model in %s", (precision) => {
+/** As a bundle has it, its large tensors in a file of their own. */
+async function writeGraph(weights: NaiveLlama["weights"], taps: readonly number[], precision: GraphPrecision) {
+  const path = join(dir, `${precision}.onnx`);
+  const store = new TensorFile(dir, `${precision}.onnx.data`);
+  await writeFile(path, await buildBase(weights, 64, taps, precision, { store }));
+  store.close();
+  return path;
+}
+
+describe.each(["fp32", "fp16", "int8"] as const)("a random base model in %s", (precision) => {
   it.each(SHAPES)("matches a naive float64 forward pass: $name", async ({ taps, ...options }) => {
     const random = new Random(options.vocabSize);
     const naive = naiveLlama(options, random);
@@ -91,6 +102,23 @@ describe.each(["fp32", "int8"] as const)("a random base model in %s", (precision
     await runner.close();
   });
 });
+
+it.each(["fp32", "fp16"] as const)(
+  "keeps large tensors of %s outside the graph, and computes the same",
+  async (precision) => {
+    const { weights } = naiveLlama({ ...SHAPES[2]!, width: 128, ffn: 256 }, new Random(5));
+    const { config } = weights;
+    const path = await writeGraph(weights, [1], precision);
+    const graph = await buildBase(weights, 64, [1], precision);
+    const outside = await stat(`${path}.data`);
+    expect(outside.size).toBeGreaterThan(graph.length / 2);
+    expect((await stat(path)).size).toBeLessThan(graph.length - outside.size / 2);
+    const [apart, whole] = [await BaseRunner.open(path, config), await BaseRunner.open(graph, config)];
+    const tokens = [3, 1, 4, 1, 5];
+    expect((await apart.run(tokens)).logits).toEqual((await whole.run(tokens)).logits);
+    await Promise.all([apart.close(), whole.close()]);
+  },
+);
 
 it.each([
   ["vocabSize", 4, { vocabSize: 50 }],
@@ -198,7 +226,7 @@ describe("random heads", () => {
     const embedding = new Float32Array((await weights.embedding()).data.buffer);
     const file = randomHeads(width, DRAFT_IDS, random);
     const hidden = Float32Array.from({ length: bonus.length * 2 * width }, () => random.unit() * 6 - 3);
-    const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK));
+    const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK, "fp32"));
     const out = await session.run({
       hidden: new ort.Tensor("float32", hidden, [bonus.length, 2 * width]),
       bonus: new ort.Tensor("int32", bonus, [bonus.length]),

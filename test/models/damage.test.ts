@@ -75,12 +75,12 @@ const DAMAGE: readonly (readonly [string, () => Promise<void>, RegExp])[] = [
 ];
 
 describe.each(DAMAGE)("%s", (_, damage, words) => {
-  test("is named and mended by npm run bundle", async () => {
+  test("is named and mended where every file is hashed", async () => {
     await damage();
-    const { stdout, stderr } = await cli("tiny");
-    expect(stdout).toBe(`${dir}\n`);
-    expect(stderr).toMatch(/^bundle tiny is damaged \(.*\): making it again$/m);
-    expect(stderr).toMatch(words);
+    const notices: string[] = [];
+    expect(await ensureBundle("tiny", { thorough: true, onNotice: (line) => notices.push(line) })).toBe(dir);
+    expect(notices).toEqual([expect.stringMatching(/^bundle tiny is damaged \(.*\): making it again$/)]);
+    expect(notices).toEqual([expect.stringMatching(words)]);
     await isRestored();
     await readBundle(dir);
   });
@@ -93,6 +93,14 @@ describe.each(DAMAGE)("%s", (_, damage, words) => {
     expect(notices).toEqual([expect.stringMatching(words)]);
     await isRestored();
   });
+});
+
+test("npm run bundle hashes every file, and names what it mends", async () => {
+  await flip("base.safetensors");
+  const { stdout, stderr } = await cli("tiny");
+  expect(stdout).toBe(`${dir}\n`);
+  expect(stderr).toMatch(/^bundle tiny is damaged \(base\.safetensors has another SHA-256\): making it again$/m);
+  await isRestored();
 });
 
 test("a whole bundle is left alone", async () => {

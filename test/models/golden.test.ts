@@ -181,7 +181,7 @@ describe("the tiny base model", () => {
     dir = await mkdtemp(join(tmpdir(), "foredraft-golden-"));
     const path = join(dir, "base.safetensors");
     await writeIntegerModel(path, llama, () => undefined);
-    const graph = await buildBase(llama, 256, golden.taps);
+    const graph = await buildBase(llama, 256, golden.taps, "fp32");
     subjects.fp32 = { ...config, golden, runner: await BaseRunner.open(graph, config) };
     subjects.int8 = { ...config, golden, runner: await IntegerRunner.open(path, config, golden.taps) };
   });

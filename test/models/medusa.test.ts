@@ -89,7 +89,7 @@ describe("draft heads in Medusa's published format", () => {
     expect(headsInfo(file)).toEqual({ taps: [], count: 3, copy: null });
     const random = new Random(9);
     const hidden = Float32Array.from({ length: 2 * sizes.width }, () => random.unit() * 4 - 2);
-    const session = await ort.InferenceSession.create(await buildMedusaHeads(weights, file, TOP_K));
+    const session = await ort.InferenceSession.create(await buildMedusaHeads(weights, file, TOP_K, "fp32"));
     const out = await session.run({
       hidden: new ort.Tensor("float32", hidden, [2, sizes.width]),
       bonus: new ort.Tensor("int32", Int32Array.of(3, 5), [2]),
@@ -117,7 +117,7 @@ describe("draft heads in Medusa's published format", () => {
     ["vocabulary", { width: 32, vocabSize: 41 }, "0.1.weight is [41, 32], and of this model it would be [40, 32]"],
   ])("of another %s are refused by the tensor's name", async (name, other, message) => {
     const file = await readSafetensors(await medusaFile(`${name}.safetensors`, { ...other, count: 2, blocks: 1 }));
-    await expect(buildMedusaHeads(weights, file, TOP_K)).rejects.toThrow(message);
+    await expect(buildMedusaHeads(weights, file, TOP_K, "int8")).rejects.toThrow(message);
   });
 });
 
@@ -139,10 +139,10 @@ describe("a package with Medusa's heads", () => {
     return path;
   }
 
-  it("is served, and its drafts change no token", async () => {
-    const bundle = await ensureBundle(await packageWith("fp32"), { onNotice: () => undefined });
+  it.each(["fp32", "int8"])("is served in %s, and its drafts change no token", async (precision) => {
+    const bundle = await ensureBundle(await packageWith(precision), { onNotice: () => undefined });
     const manifest = await manifestOf(bundle);
-    expect(manifest).toMatchObject({ latticeHeads: 3, taps: [], copyHeads: null, precision: "fp32" });
+    expect(manifest).toMatchObject({ latticeHeads: 3, taps: [], copyHeads: null, precision });
     const engine = await createInProcessEngine(bundle, { threads: 1 });
     try {
       const options = { alpha: null, pack: null, heads: null, topK: null };
@@ -156,13 +156,6 @@ describe("a package with Medusa's heads", () => {
     } finally {
       await engine.close();
     }
-  });
-
-  it("is refused in integers, and told what to do", async () => {
-    const made = ensureBundle(await packageWith("int8"), { onNotice: () => undefined });
-    await expect(made).rejects.toThrow(
-      `medusa: Medusa's heads have no integer form: its source.json has to say "precision"`,
-    );
   });
 });
 

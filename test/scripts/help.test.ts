@@ -56,6 +56,8 @@ const MISTAKES = [
   "start --port 0 --gpu-port 0 --model tiny",
   "start --port 0 --gpu-port 0 --model nothing.gguf",
   "start --port 0 --gpu-port 0 --model tiny --model nothing.gguf",
+  // Before the first is compiled.
+  "start --port 0 --gpu-port 0 --model test/models/small/llama.gguf --model nothing.gguf",
   "start --port 0 --gpu-port 0 --model tiny --model tiny",
   "start --port 0 --gpu-port 0 --model nothing.gguf --bundle tiny",
   "start --port 0 --gpu-port 0 --bundle tiny --pack nothing.txt",

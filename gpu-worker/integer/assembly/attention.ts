@@ -1,22 +1,24 @@
 import { keyScalesOf, keysOf, PAGE, valueScalesOf } from "./cache";
+import { addTerms } from "./key-bias";
 import { capped, coefficient, largest, leastExponent, magic, nearest, scaleBy } from "./math";
 import { mix, put, SPAN, tileOf } from "./mix";
 import { headDim, heads, kvHeads } from "./shape";
 
 /*
- * Attention over the paged cache, in integers: queries, keys and values have 8 bits, the weights that a softmax gives
- * the values 15. Sums of integers do not depend on their order, so a row's result is the same bits however its pass
- * was made up, and wherever in the cache its past lies: a drafted token gets what plain decoding would give it.
+ * Attention over the paged cache, in integers: queries have 8 bits, or 15 in models with biases, keys and values 8, the
+ * weights that a softmax gives the values 15. Sums of integers do not depend on their order, so a row's result is the
+ * same bits however its pass was made up, and wherever in the cache its past lies: a drafted token gets what plain
+ * decoding would give it.
  *
- * An item is a run of rows of one session before one key/value head, seven int32:
- *   row, rows, head, visible, total, table, masks
+ * An item is a run of rows of one session before one key/value head, eight int32:
+ *   row, rows, head, visible, total, table, masks, fresh
  * Row i of it sees the slots [0, visible), and of [visible, total), at most 64, those whose bits are set in the i-th
- * uint64 at `masks`. `table` is the session's page table, int32 each.
+ * uint64 at `masks`. `table` is the session's page table, int32 each; `fresh` is the row whose slot is `visible`.
  *
  * Through a window a row sees no slot below its position - window + 1, and the bits are others, `masksApart` bytes
  * after those: a slot below `visible` holds the token of its own number's position, one of a draft tree need not.
  */
-const ITEM_BYTES: usize = 28;
+const ITEM_BYTES: usize = 32;
 
 /** Largest weight of a value. */
 const WEIGHT: f32 = 32767;
@@ -24,11 +26,12 @@ const WEIGHT: f32 = 32767;
 const UNIT: f32 = 262144;
 
 /**
- * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay.
+ * `window`: 0 for none. `cap`: scores, as exponents of 2, become cap tanh(score / cap); 0: they stay. `terms`, unless
+ * it is 0, is what splitHeads makes of queries and the keys' bias, and is added to the scores by `angles`.
  */
 export function attend(
   from: i32, to: i32, layer: i32, items: usize, queries: usize, queryScales: usize, out: usize, scratch: usize,
-  window: i32, positions: usize, masksApart: usize, cap: f32,
+  window: i32, positions: usize, masksApart: usize, cap: f32, terms: usize, angles: usize,
 ): void {
   for (let item = from; item < to; item++) {
     const at = items + <usize>item * ITEM_BYTES;
@@ -64,6 +67,11 @@ export function attend(
       store<f32>(scales + (<usize>i << 2), load<f32>(queryScales + (<usize>query << 2)));
     }
     score(layer, head, table, count, pointers, scales, vectors, scores, stride);
+    if (terms != 0) {
+      const own = terms + (<usize>(first * headDim) << 2);
+      const fresh = positions + (<usize>load<i32>(at, 28) << 2);
+      addTerms(own, vectors, scores, stride, skipped, visible, total, fresh, angles);
+    }
     for (let i = 0; i < vectors; i++) {
       const row = scores + <usize>i * stride;
       if (cap != 0) limit(row, count, cap);

@@ -41,19 +41,19 @@ export function toBytes(from: usize, count: i32, to: usize, most: f32): f32 {
   return most / 127;
 }
 
-/** The same as int16 around 0. */
+/** The same as int16 around 0, the largest of them as `steps`, at most 32767. */
 @inline
-export function toWords(from: usize, count: i32, to: usize, most: f32): f32 {
+export function toWords(from: usize, count: i32, to: usize, most: f32, steps: f32): f32 {
   if (most == 0) {
     memory.fill(to, 0, count << 1);
     return 0;
   }
-  const scale = f32x4.splat(<f32>127 / most);
+  const scale = f32x4.splat(steps / most);
   for (let i = 0; i < count; i += 8, from += 32, to += 16) {
     const low = nearest(f32x4.mul(v128.load(from), scale)), high = nearest(f32x4.mul(v128.load(from, 16), scale));
     v128.store(to, i16x8.narrow_i32x4_s(low, high));
   }
-  return most / 127;
+  return most / steps;
 }
 
 @inline

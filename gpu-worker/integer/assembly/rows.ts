@@ -1,4 +1,5 @@
 import { putKey, putValue } from "./cache";
+import { biasTerms } from "./key-bias";
 import { capped, gelu, hadamard, largest, silu, sum } from "./math";
 import { largestOf, product, shard, toBytes, toWords } from "./product";
 import { context, epsilon, ffn, ffnBlock, headBlock, headDim, heads, kvHeads, width } from "./shape";
@@ -98,14 +99,13 @@ export function gate(
 }
 
 /**
- * Normalises a head (unless `norm`, its weights, is 0), rotates its two halves by its position's angles (unless
- * `angles` is 0), then transforms it blockwise.
+ * Normalises a head (unless `norm`, its weights, is 0) and rotates its two halves by its position's angles (unless
+ * `angles` is 0).
  */
 @inline
-function placed(head: usize, position: i32, norm: usize, angles: usize): void {
+function place(head: usize, position: i32, norm: usize, angles: usize): void {
   if (norm != 0) normalise(head, norm);
   if (angles != 0) turn(head, position, angles);
-  hadamard(head, headDim, headBlock);
 }
 
 /** A head divided by its root mean square, times the norm's weights. */
@@ -135,15 +135,22 @@ function turn(head: usize, position: i32, angles: usize): void {
   }
 }
 
+/** The largest of a query's, a key's and a value's steps; and of a query's where 8 bits may be too few for its bias. */
+const STEPS: f32 = 127;
+const FINE_STEPS: f32 = 16383;
+
 /**
  * Columns [(heads + 2 kvHeads) headDim] -> queries as int16 [rows, heads, headDim] with a scale each, which has
  * the softmax's scale in it; keys and values go into the cache at the rows' slots. `bias` [columns] is added first;
  * `norms` are [headDim] weights for queries, then for keys; `angles` are a table of them (shape.ts). Each may be 0.
+ *
+ * `keyBias` [kvHeads, headDim], unless it is 0, is a bias that the cached keys lack (key-bias.ts): queries have finer
+ * steps then, and their terms at `terms` [rows, heads, headDim].
  */
 export function splitHeads(
   from: i32, to: i32, rows: i32, layer: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize,
   scales: usize, positions: usize, slots: usize, queryScale: f32, bias: usize, norms: usize, angles: usize,
-  scratch: usize, queries: usize, queryScales: usize,
+  keyBias: usize, terms: usize, scratch: usize, queries: usize, queryScales: usize,
 ): void {
   const columns = (heads + 2 * kvHeads) * headDim;
   const words = scratch + (<usize>columns << 2);
@@ -165,18 +172,25 @@ export function splitHeads(
     const slot = load<i32>(slots + (<usize>row << 2));
     let head = scratch;
     for (let h = 0; h < heads; h++, head += headBytes) {
-      placed(head, position, norms, angles);
       const query = row * heads + h;
-      const step = toWords(head, headDim, queries + <usize>(query * headDim) * 2, largestOf(head, headDim));
+      place(head, position, norms, angles);
+      if (keyBias != 0) {
+        const own = keyBias + <usize>(h / (heads / kvHeads)) * headBytes;
+        biasTerms(head, own, queryScale * <f32>headBlock, terms + <usize>query * headBytes);
+      }
+      hadamard(head, headDim, headBlock);
+      const steps = keyBias != 0 ? FINE_STEPS : STEPS;
+      const step = toWords(head, headDim, queries + <usize>(query * headDim) * 2, largestOf(head, headDim), steps);
       store<f32>(queryScales + (<usize>query << 2), step * queryScale);
     }
     for (let h = 0; h < kvHeads; h++, head += headBytes) {
-      placed(head, position, keyNorm, angles);
-      const step = toWords(head, headDim, words, largestOf(head, headDim));
+      place(head, position, keyNorm, angles);
+      hadamard(head, headDim, headBlock);
+      const step = toWords(head, headDim, words, largestOf(head, headDim), STEPS);
       putKey(layer, h, slot, words, step);
     }
     for (let h = 0; h < kvHeads; h++, head += headBytes) {
-      const step = toWords(head, headDim, words, largestOf(head, headDim));
+      const step = toWords(head, headDim, words, largestOf(head, headDim), STEPS);
       putValue(layer, h, slot, words, step);
     }
   }

@@ -19,6 +19,8 @@ interface Item {
   readonly total: number;
   /** Which of the slots from `visible` on each row sees. */
   readonly masks: readonly bigint[];
+  /** The row whose slot is `visible`; left out: `row`. */
+  readonly fresh?: number;
 }
 
 let memory: KernelMemory;
@@ -26,6 +28,8 @@ let table: Int32Array;
 let queries: Int16Array;
 let queryScales: Float32Array;
 let attended: Float32Array;
+/** Of a bias that the keys lack. */
+let terms: Float32Array;
 let scratch: Float32Array;
 
 beforeAll(async () => {
@@ -41,39 +45,47 @@ beforeAll(async () => {
   for (let i = 0; i < queries.length; i++) queries[i] = random.int(-127, 127);
   queryScales = memory.floats(ROWS * heads, () => (random.unit() + 0.2) / 40);
   attended = memory.floats(ROWS * heads * headDim);
+  terms = memory.floats(ROWS * heads * headDim, () => (random.unit() * 2 - 1) * 3);
+  for (let i = 0; i < memory.angles.length / 2; i++) {
+    memory.angles[i] = Math.cos(i * 0.37);
+    memory.angles[memory.angles.length / 2 + i] = Math.sin(i * 0.37);
+  }
   scratch = memory.floats(40_000);
 });
 
-/** What a row sees less, and how large its scores come; nothing and any. */
-const NO_LIMITS = { window: 0, positions: [] as readonly number[], cap: 0 };
+/** What a row sees less, how large its scores come, and whether the keys lack a bias; nothing, any and no. */
+const NO_LIMITS = { window: 0, positions: [] as readonly number[], cap: 0, biased: false };
 
 function attend(items: readonly Item[], layer = LAYER, limits = NO_LIMITS): void {
   attended.fill(Number.NaN);
-  const described = items.flatMap(({ row, rows, head, visible, total, masks }) => {
-    return [row, rows, head, visible, total, table.byteOffset, memory.masks(masks).byteOffset];
+  const described = items.flatMap(({ row, rows, head, visible, total, masks, fresh = row }) => {
+    return [row, rows, head, visible, total, table.byteOffset, memory.masks(masks).byteOffset, fresh];
   });
   const places = [memory.ints(described), queries, queryScales, attended, scratch].map(({ byteOffset }) => byteOffset);
-  const { window, positions, cap } = limits;
-  const seen = [window, memory.ints(positions).byteOffset, 0, cap] as const;
+  const { window, positions, cap, biased } = limits;
+  const lacking = biased ? ([terms.byteOffset, memory.angles.byteOffset] as const) : ([0, 0] as const);
+  const seen = [window, memory.ints(positions).byteOffset, 0, cap, ...lacking] as const;
   memory.kernel.attend(0, items.length, layer, ...(places as [number, number, number, number, number]), ...seen);
 }
 
 /** What the `i`-th row of an item reads for one query head of its group. */
 function definition(
-  { row, head, visible, total, masks }: Item,
+  { row, head, visible, total, masks, fresh = row }: Item,
   i: number,
   member: number,
   limits = NO_LIMITS,
 ): number[] {
   const query = (row + i) * heads + head * group + member;
-  const slots = range(total)
+  const tokens = range(total)
     .filter((token) => token < visible || ((masks[i]! >> BigInt(token - visible)) & 1n) === 1n)
-    .filter((token) => limits.window === 0 || token > limits.positions[row + i]! - limits.window)
-    .map((token) => table[Math.floor(token / PAGE)]! * PAGE + (token % PAGE));
-  const exponents = slots.map((slot) => {
+    .filter((token) => limits.window === 0 || token > limits.positions[row + i]! - limits.window);
+  const slots = tokens.map((token) => table[Math.floor(token / PAGE)]! * PAGE + (token % PAGE));
+  const exponents = slots.map((slot, at) => {
     const key = memory.cache.key(LAYER, head, slot);
     const dot = key.values.reduce((sum, value, d) => sum + value * queries[query * headDim + d]!, 0);
-    const exponent = dot * key.scale * queryScales[query]!;
+    const token = tokens[at]!;
+    const position = token < visible ? token : limits.positions[fresh + token - visible]!;
+    const exponent = dot * key.scale * queryScales[query]! + (limits.biased ? lacking(query, position) : 0);
     return limits.cap === 0 ? exponent : limits.cap * Math.tanh(exponent / limits.cap);
   });
   const most = Math.max(...exponents);
@@ -85,6 +97,15 @@ function definition(
     for (let d = 0; d < headDim; d++) out[d]! += (values[d]! * scale * shares[at]!) / mass;
   }
   return out;
+}
+
+/** What the bias adds to a query's score with the key of a position. */
+function lacking(query: number, position: number): number {
+  const half = headDim / 2;
+  return range(half).reduce((sum, i) => {
+    const [cosine, sine] = [0, memory.angles.length / 2].map((from) => memory.angles[from + position * half + i]!);
+    return sum + terms[query * headDim + i]! * cosine! + terms[query * headDim + half + i]! * sine!;
+  }, 0);
 }
 
 /** Sixteen bits of weight, and an exponential that is off by three millionths. */
@@ -171,6 +192,26 @@ describe("a row reads what it sees", () => {
       attend([item], LAYER, limits);
       expectDefinition([item], limits);
     }
+  });
+
+  test.each([0, 20])("with keys that lack their bias, through a window of %i", (window) => {
+    const limits = { ...NO_LIMITS, window, biased: true };
+    for (const visible of [3, 90, 600]) {
+      const positions = range(ROWS).map((row) => visible + row - 2);
+      const item: Item = { row: 2, rows: 8, head: 1, visible, total: visible + 8, masks: chain(8) };
+      attend([item], LAYER, { ...limits, positions });
+      expectDefinition([item], { ...limits, positions });
+    }
+  });
+
+  test("rows of a tree with keys that lack their bias: their positions are not their slots", () => {
+    // Row 1 is the tree's first; its second run of rows is asked for.
+    const positions = [0, 40, 41, 42, 41, 42, 43, 42, 43, 44, 41, 42];
+    const masks = range(5).map((i) => (1n << BigInt(i + 6)) | 0b10101n);
+    const item: Item = { row: 7, rows: 5, head: 0, visible: 40, total: 51, masks, fresh: 1 };
+    const limits = { ...NO_LIMITS, positions, biased: true };
+    attend([item], LAYER, limits);
+    expectDefinition([item], limits);
   });
 
   test("itself alone gives its own value", () => {

@@ -161,7 +161,7 @@ test("splitHeads: queries, and keys and values in the cache at the rows' slots",
   const [sums, shards, offsets, columnScales, scales] = addresses;
   const places = [memory.ints(positions).byteOffset, memory.ints(slots).byteOffset] as const;
   const out = [scratch.byteOffset, queries.byteOffset, queryScales.byteOffset] as const;
-  const plain = [0, 0, memory.angles.byteOffset] as const;
+  const plain = [0, 0, memory.angles.byteOffset, 0, 0] as const;
   const products = [sums, shards, offsets, columnScales, scales] as const;
   memory.kernel.splitHeads(0, ROWS, ROWS, 1, ...products, ...places, 0.25, ...plain, ...out);
   const before = memory.cache.content;

@@ -112,7 +112,7 @@ describe.each([
     const given = [has.bias ? bias : null, has.norms ? norms : null, has.rotated ? memory.angles : null];
     const traits = given.map((array) => array?.byteOffset ?? 0) as [number, number, number];
     const out = [scratch.byteOffset, queries.byteOffset, queryScales.byteOffset] as const;
-    memory.kernel.splitHeads(0, ROWS, ROWS, 1, ...addresses, ...places, 0.25, ...traits, ...out);
+    memory.kernel.splitHeads(0, ROWS, ROWS, 1, ...addresses, ...places, 0.25, ...traits, 0, 0, ...out);
     for (let row = 0; row < ROWS; row++) {
       const head = (index: number) =>
         range(headDim).map((d) => at(row, index * headDim + d) + (has.bias ? bias[index * headDim + d]! : 0));
@@ -143,4 +143,58 @@ describe.each([
       }
     }
   });
+});
+
+test("splitHeads with a bias of keys that is not cached: what it adds to a score, and finer queries", () => {
+  const { heads, kvHeads, headDim, context, headBlock } = SHAPE;
+  const half = headDim / 2;
+  const turned = (head: readonly number[], position: number) =>
+    head.map((value, d) => {
+      const angle = position * 0.01 * (1 + (d % half));
+      return value * Math.cos(angle) + (d < half ? -head[d + half]! : head[d - half]!) * Math.sin(angle);
+    });
+  for (let i = 0; i < context * half; i++) {
+    const angle = Math.floor(i / half) * 0.01 * (1 + (i % half));
+    memory.angles[i] = Math.cos(angle);
+    memory.angles[context * half + i] = Math.sin(angle);
+  }
+  const columns = (heads + 2 * kvHeads) * headDim;
+  const { at, addresses } = productOf(memory, random, ROWS, columns, [0, 24]);
+  const keyBias = vector(kvHeads * headDim, 5000);
+  const positions = [0, 799, 13, 14, 14];
+  const queries = memory.words(ROWS * heads * headDim);
+  const [queryScales, terms] = [memory.floats(ROWS * heads), memory.floats(ROWS * heads * headDim)];
+  const scratch = memory.floats(columns + headDim);
+  const places = [memory.ints(positions).byteOffset, memory.ints(range(ROWS)).byteOffset] as const;
+  const traits = [0, 0, memory.angles.byteOffset, keyBias.byteOffset, terms.byteOffset] as const;
+  const out = [scratch.byteOffset, queries.byteOffset, queryScales.byteOffset] as const;
+  memory.kernel.splitHeads(0, ROWS, ROWS, 1, ...addresses, ...places, 0.25, ...traits, ...out);
+  for (let row = 0; row < ROWS; row++) {
+    const head = (index: number) => range(headDim).map((d) => at(row, index * headDim + d));
+    for (let h = 0; h < kvHeads; h++) {
+      const { values } = quantise(transformed(turned(head(heads + h), positions[row]!), headBlock));
+      expectWords(memory.cache.key(1, h, row).values, values);
+    }
+    for (let h = 0; h < heads; h++) {
+      const query = row * heads + h;
+      const own = turned(head(h), positions[row]!);
+      const fine = quantise(transformed(own, headBlock), 16383);
+      const off = fine.values.map((value, d) => Math.abs(queries[query * headDim + d]! - value));
+      expect(Math.max(...off)).toBeLessThanOrEqual(1);
+      near(queryScales[query]!, fine.step * 0.25, 1e-5);
+      const kvHead = Math.floor((h * kvHeads) / heads);
+      const bias = [...keyBias.subarray(kvHead * headDim, (kvHead + 1) * headDim)];
+      const size = Math.hypot(...own) * Math.hypot(...bias);
+      for (const position of [0, 7, 640]) {
+        const score = turned(bias, position).reduce((sum, value, d) => sum + value * own[d]!, 0);
+        const [t, angle] = [terms.subarray(query * headDim, (query + 1) * headDim), position * half];
+        const said = range(half).reduce((sum, i) => {
+          const sine = memory.angles[context * half + angle + i]!;
+          return sum + t[i]! * memory.angles[angle + i]! + t[half + i]! * sine;
+        }, 0);
+        // Both sides of the product of query and key are transformed, so its scale has the block's size in it.
+        expect(Math.abs(said / (0.25 * headBlock) - score) / size).toBeLessThan(1e-5);
+      }
+    }
+  }
 });

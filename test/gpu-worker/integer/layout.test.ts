@@ -45,16 +45,22 @@ function addressesOf(value: unknown): number[] {
   return Object.values(value as object).flatMap(addressesOf);
 }
 
-test("nothing lies where something else does, and the cache takes what is left", () => {
-  const { pages, ffnBlock, headBlock, widthPower, draftBlock, wasmPages, ...places } = layOut(SHAPE);
-  const addresses = addressesOf(places);
-  expect(new Set(addresses).size).toBe(addresses.length);
-  expect(addresses.every((at) => at % 64 === 0 && at >= 1 << 16)).toBe(true);
-  expect(Math.max(...addresses)).toBe(places.arena);
-  expect(pages).toBe(Math.floor(SHAPE.kvBytes / pageBytes(SHAPE)));
-  expect(wasmPages).toBe(Math.ceil((places.arena + pages * pageBytes(SHAPE)) / 65_536));
-  expect([ffnBlock, headBlock, widthPower, draftBlock]).toEqual([64, 16, 64, 64]);
-});
+test.each([true, false])(
+  "nothing lies where something else does, and the cache takes what is left (%s)",
+  (headNorms) => {
+    // With norms of keys their bias is in the cache, without them it has a place of its own.
+    const shape = { ...SHAPE, traits: { ...SHAPE.traits, headNorms } };
+    const { pages, ffnBlock, headBlock, widthPower, draftBlock, wasmPages, ...places } = layOut(shape);
+    expect(places.blocks.map(({ keyBias }) => keyBias > 0)).toEqual([!headNorms, !headNorms]);
+    const addresses = addressesOf(places).filter((at) => at !== 0);
+    expect(new Set(addresses).size).toBe(addresses.length);
+    expect(addresses.every((at) => at % 64 === 0 && at >= 1 << 16)).toBe(true);
+    expect(Math.max(...addresses)).toBe(places.arena);
+    expect(pages).toBe(Math.floor(SHAPE.kvBytes / pageBytes(SHAPE)));
+    expect(wasmPages).toBe(Math.ceil((places.arena + pages * pageBytes(SHAPE)) / 65_536));
+    expect([ffnBlock, headBlock, widthPower, draftBlock]).toEqual([64, 16, 64, 64]);
+  },
+);
 
 test("a page holds keys and values of eight bits and a scale of each", () => {
   expect(pageBytes(SHAPE)).toBe(2 * 2 * 16 * (16 + 16 + 4 + 4));

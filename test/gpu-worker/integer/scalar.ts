@@ -40,10 +40,10 @@ function nearest(value: number): number {
   return (value - low === 0.5 ? low + (low & 1) : Math.round(value)) + 0;
 }
 
-/** Floats as -127..127, and what one step is worth. */
-export function quantise(row: readonly number[]) {
+/** Floats as -steps..steps, and what one step is worth. */
+export function quantise(row: readonly number[], steps = 127) {
   const most = Math.max(...row.map(Math.abs));
-  return { values: row.map((value) => nearest(f(value * f(127 / most)))), step: f(most / 127) };
+  return { values: row.map((value) => nearest(f(value * f(steps / most)))), step: f(most / steps) };
 }
 
 export const range = (count: number) => Array.from({ length: count }, (_, i) => i);
