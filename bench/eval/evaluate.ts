@@ -56,6 +56,7 @@ export interface EvaluateOptions {
 /** Runs every method over every answer; rows in the order of `cases`. */
 export async function evaluate(cases: AsyncIterable<EvalCase>, options: EvaluateOptions): Promise<RowResult[]> {
   const rows: { id: string; category: string; turns: number; methods: Map<string, MethodResult> }[] = [];
+  let asked = 0;
   for await (const answer of cases) {
     let row = rows.at(-1);
     if (row === undefined || answer.turn === 0) {
@@ -68,8 +69,12 @@ export async function evaluate(cases: AsyncIterable<EvalCase>, options: Evaluate
       row.methods.set(name, result);
       return result;
     };
-    for (const method of options.methods) await evaluateMethod(answer, method, resultOf(method.name), options);
-    for (const other of options.others ?? []) await evaluateOther(answer, other, resultOf(other.name));
+    const { methods, others = [] } = options;
+    // Another one begins each time, so that a machine that slows down within an answer slows all alike.
+    const first = asked++ % Math.max(1, methods.length);
+    for (const method of [...methods.slice(first), ...methods.slice(0, first)])
+      await evaluateMethod(answer, method, resultOf(method.name), options);
+    for (const other of others) await evaluateOther(answer, other, resultOf(other.name));
     options.onCase?.(answer);
   }
   return rows;
