@@ -130,17 +130,19 @@ function mtSpeedTable(groups: StoredLiveCategories): Html {
 /** What is no single path through the lattice, and bounds. */
 const SEVERAL = /^tree|best|^prompt-lookup$|^oracle|^medusa|^recycling/;
 
-/** The methods of a run in tables that fit a page: one path, several, and trees beside the bound of one path. */
+/** The methods of a run in tables that fit a page: one path, several, what knows no chances, and trees beside the bound of one path. */
 export function methodGroups(replay: StoredReplay): {
   readonly one: string[];
   readonly several: string[];
+  readonly fixed: string[];
   readonly trees: string[];
 } {
   const methods = draftMethods(replay).filter((name) => name !== "none");
   const oracle = tasksAndTotals(replay)[0]?.methods["oracle-16"] === undefined ? [] : ["oracle-16"];
   return {
     one: methods.filter((name) => !SEVERAL.test(name)),
-    several: methods.filter((name) => /best|^prompt-lookup$|^medusa|^recycling/.test(name)),
+    several: methods.filter((name) => /best/.test(name)),
+    fixed: methods.filter((name) => /^medusa|^prompt-lookup$|^recycling/.test(name)),
     trees: [...methods.filter((name) => name.startsWith("tree")), ...oracle],
   };
 }

@@ -6,6 +6,8 @@ import { colour, SERIES } from "./style.ts";
 /** Drawing settings shared by all figures; colours follow the page. */
 const CONFIG: NonNullable<TopLevelSpec["config"]> = {
   background: "transparent",
+  // The whole drawing is hidden from readers aloud (figureHtml).
+  aria: false,
   font: "system-ui, sans-serif",
   view: { stroke: colour("line") },
   axis: {
