@@ -65,7 +65,7 @@ const manifestSchema = z.object({
   precision: z.enum(PRECISIONS),
   taps: z.array(z.int().min(0)),
   costs: z.object({ pass: time, row: time, wanted: time, context: time, heads: time }),
-  graphs: z.object({ base: graph, heads: graph.nullable(), neural: file.nullable() }),
+  graphs: z.object({ base: graph, heads: graph.nullable(), neural: file.nullable(), past: file.optional() }),
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
   copyHeads: copyHeads.nullable(),
@@ -94,6 +94,8 @@ export interface EngineBundle {
   readonly basePath: string;
   /** null: the bundle has no draft heads. */
   readonly headsPath: string | null;
+  /** null: the base model is no graph. */
+  readonly pastPath: string | null;
   /** null: the bundle has no local rescorer. */
   readonly neuralPath: string | null;
 }
@@ -135,6 +137,7 @@ export async function readBundle(dir: string): Promise<EngineBundle> {
     eosTokens: parsed.data.eosTokens,
     basePath: join(dir, graphs.base.path),
     headsPath: graphs.heads === null ? null : join(dir, graphs.heads.path),
+    pastPath: graphs.past === undefined ? null : join(dir, graphs.past.path),
     neuralPath: graphs.neural === null ? null : join(dir, graphs.neural.path),
   };
 }

@@ -47,8 +47,18 @@ export async function loadBundle(bundleDir: string, options: LoadOptions): Promi
 async function loadModel(bundle: EngineBundle, options: LoadOptions): Promise<Model> {
   const { provider = "cpu", threads = availableParallelism(), kvLimitBytes = KV_LIMIT_BYTES } = options;
   const { shape, basePath, headsPath, ropeFrequencies } = bundle;
+  // Elsewhere the past is in this memory anyway, or (CUDA's binding) comes back to it.
+  const pastPath = provider === "webgpu" ? bundle.pastPath : null;
   if (bundle.precision !== "int8") {
-    const model = await GraphModel.load({ shape, basePath, headsPath, provider, threads, kvBytes: kvLimitBytes });
+    const model = await GraphModel.load({
+      shape,
+      basePath,
+      headsPath,
+      pastPath,
+      provider,
+      threads,
+      kvBytes: kvLimitBytes,
+    });
     if (bundle.precision === "fp16") await tryHalves(model, bundle.name, provider);
     return model;
   }

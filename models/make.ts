@@ -16,6 +16,7 @@ import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
 import { buildMedusaHeads, checkMedusaHeads, medusaHeads } from "./compile/medusa.ts";
 import { buildNeural } from "./compile/neural.ts";
+import { buildPast } from "./compile/past.ts";
 import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
 import { type LlamaWeights, readLlama } from "./llama.ts";
@@ -71,6 +72,7 @@ export async function compile(
   const tokenizer = await put("tokenizer.json", await rebuildTokenizer(gguf));
   const base = await compileBase(llama, contextTokens, info.taps, precision, put, dir, (share) => stage(BASE * share));
   const compiledHeads = heads === null ? null : await compileHeads(llama, heads, source.topK, precision, put, dir);
+  const past = precision === "int8" ? {} : { past: await put("past.onnx", buildPast(llama.config)) };
   stage(BASE + HEADS);
   const [neuralPath] = folder === null ? [] : await neuralFile(folder);
   const neural = folder === null || neuralPath === undefined ? null : await compileNeural(join(folder, neuralPath));
@@ -99,7 +101,7 @@ export async function compile(
     precision,
     taps: info.taps,
     costs: source.costs,
-    graphs: { base, heads: compiledHeads, neural },
+    graphs: { base, heads: compiledHeads, neural, ...past },
     latticeHeads: info.count,
     topK: source.topK,
     copyHeads: info.copy,

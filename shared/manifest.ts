@@ -115,6 +115,8 @@ export interface BundleManifest {
     readonly heads: GraphEntry | null;
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
+    /** Where the base model is a graph: keys and values of one pass -> those of the next. */
+    readonly past?: FileEntry | undefined;
   };
   /** Rows (heads 2..H) and columns of a lattice. */
   readonly latticeHeads: number;
@@ -134,6 +136,6 @@ export interface BundleManifest {
 }
 
 /** All files of a bundle's graphs. */
-export function graphFiles({ base, heads, neural }: BundleManifest["graphs"]): FileEntry[] {
-  return [base, base.data, heads, heads?.data, neural].filter((entry) => entry != null);
+export function graphFiles({ base, heads, neural, past }: BundleManifest["graphs"]): FileEntry[] {
+  return [base, base.data, heads, heads?.data, neural, past].filter((entry) => entry != null);
 }

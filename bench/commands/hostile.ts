@@ -11,12 +11,15 @@ import { median, round } from "../decode/stats.ts";
 import { count } from "../eval/options.ts";
 
 export const HOSTILE_HELP = `npm run bench -- hostile [options]
-What it costs workerd to refuse bodies made to cost as much as they can, and mutated ones: CPU time of all its threads (Linux).
+What it costs workerd to refuse bodies made to cost as much as they can, and mutated ones: CPU time of the thread that all Workers
+run on, as a deployment counts it, and with it that of the threads on which V8 compiles and collects garbage (Linux).
   --bundle NAME   (tiny, which soon ends with the mutated bodies that it can answer)
-  --rounds N      of the hostile bodies (10); the first request of a Worker is in none
-  --mutated N     mutated bodies (5000)`;
+  --rounds N      of the hostile bodies (10), after a first one that is given apart, as most of it is code run for the first time
+  --mutated N     mutated bodies (5000), the first tenth of them given apart; one that took more than 10 ms is sent again`;
 
 const CONTEXT = 8192;
+/** A mutated body whose refusal took longer is sent once more, ms. */
+const DEAR_MS = 10;
 
 /** Refused only when they are tokens, or a grammar. */
 const LATE: Readonly<Record<string, readonly [path: string, body: () => string]>> = {
@@ -24,6 +27,7 @@ const LATE: Readonly<Record<string, readonly [path: string, body: () => string]>
   "the longest prompt of single letters": text("x ".repeat(CONTEXT * 6)),
   "the longest prompt of signs": text("\u{10348}%".repeat(CONTEXT * 4)),
   "the longest grammar": guided({ grammar: `root ::= ${'"a" | '.repeat(10_900)}missing` }),
+  "the longest grammar, left-recursive": guided({ grammar: `root ::= root | ${'"a" | '.repeat(10_900)}"a"` }),
   "a grammar of groups": guided({ grammar: `root ::= ${"(".repeat(200)}${'"a" '.repeat(16_000)}${")".repeat(199)}` }),
   "a grammar that allows nothing": guided({ grammar: `root ::= ${"[aceg]{4096} ".repeat(3)} []` }),
   "a grammar of too many states": guided({ grammar: `root ::= ${"[aceg]{4096} ".repeat(9)}` }),
@@ -55,7 +59,7 @@ function toolsOf(count: number, fields: number): string {
   return JSON.stringify({ messages: [{ role: "user", content: "x" }], tools, tool_choice: "required" });
 }
 
-/** Milliseconds of CPU time, the worst kind of body first. */
+/** Milliseconds of CPU time, the worst kind of body first. Throws where something is not refused as it should be. */
 export async function benchHostile(args: readonly string[]): Promise<object> {
   const { values } = parseArgs({
     args: [...args],
@@ -74,14 +78,14 @@ export async function benchHostile(args: readonly string[]): Promise<object> {
   try {
     const measured = new Measured(stack.edge.url, await workerdOf(stack.edge.pid));
     await measured.refusal("/v1/completions", '{"prompt":"x","max_tokens":1}');
-    const kinds = new Map<string, number[]>();
-    for (let done = 0; done < rounds; done++) {
+    const kinds = new Map<string, Cost[]>();
+    for (let done = 0; done <= rounds; done++) {
       for (const [name, [path, body]] of Object.entries({ ...HOSTILE, ...LATE })) {
-        const ms = await measured.refusal(path, body());
-        if (ms === null) throw new Error(`${name} is not refused`);
-        kinds.set(name, [...(kinds.get(name) ?? []), ms]);
+        const cost = await measured.refusal(path, body());
+        if (cost === null) throw new Error(`${name} is not refused`);
+        kinds.set(name, [...(kinds.get(name) ?? []), cost]);
       }
-      console.error(`round ${done + 1} of ${rounds}`);
+      console.error(done === 0 ? "first round" : `round ${done} of ${rounds}`);
     }
     return {
       cpu_ms_of_hostile_bodies: summaryOf(kinds),
@@ -94,23 +98,49 @@ export async function benchHostile(args: readonly string[]): Promise<object> {
   }
 }
 
-function summaryOf(kinds: ReadonlyMap<string, readonly number[]>) {
-  const all = [...kinds].map(([name, ms]) => [name, { median: round(median(ms), 1), most: Math.max(...ms) }] as const);
+function summaryOf(kinds: ReadonlyMap<string, readonly Cost[]>) {
+  const all = [...kinds].map(
+    ([name, [first, ...later]]) => [name, { first: first?.worker, ...spread(later) }] as const,
+  );
   return Object.fromEntries(all.sort(([, a], [, b]) => b.most - a.most));
+}
+
+function spread(costs: readonly Cost[]) {
+  const worker = costs.map((cost) => cost.worker);
+  return {
+    median: round(median(worker), 1),
+    most: Math.max(...worker),
+    most_with_v8: Math.max(...costs.map(({ all }) => all)),
+  };
 }
 
 async function measureMutated(measured: Measured, bodies: number) {
   const random = new Random(2026);
-  const refusals: number[] = [];
+  const refusals: Cost[] = [];
+  const again: number[] = [];
   for (let i = 0; i < bodies; i++) {
     const [path, body] = mutatedBody(random);
-    const ms = await measured.refusal(path, JSON.stringify(body));
-    if (ms !== null) refusals.push(ms);
+    const json = JSON.stringify(body);
+    const cost = await measured.refusal(path, json);
+    if (cost !== null) refusals.push(cost);
+    // Whether it is the body that is dear, or a collection of garbage that fell to it.
+    if (cost !== null && cost.worker > DEAR_MS) again.push((await measured.refusal(path, json))?.worker ?? 0);
     if ((i + 1) % 500 === 0) console.error(`${i + 1} of ${bodies} mutated bodies`);
   }
-  if (refusals.length === 0) return {};
-  const ms = { median: round(median(refusals), 1), most: Math.max(...refusals) };
-  return { cpu_ms_of_mutated_bodies: { refused: refusals.length, ...ms } };
+  const apart = Math.ceil(refusals.length / 10);
+  if (apart === refusals.length) return {};
+  const first = Math.max(...refusals.slice(0, apart).map(({ worker }) => worker));
+  const dear = { sent_again: again.length, most_again: Math.max(0, ...again) };
+  const all = { refused: refusals.length, most_of_first: first, ...spread(refusals.slice(apart)), ...dear };
+  return { cpu_ms_of_mutated_bodies: all };
+}
+
+/** CPU time of one request, ms. */
+interface Cost {
+  /** Of the thread that Workers run on, miniflare's own among them. */
+  readonly worker: number;
+  /** Of all of workerd's threads: V8 compiles and collects garbage on others, also for earlier requests. */
+  readonly all: number;
 }
 
 /** Requests to a Worker, each with the CPU time that it took. */
@@ -123,17 +153,17 @@ class Measured {
     this.#pid = pid;
   }
 
-  /** Milliseconds that a refusal took; null where the request was answered. Throws where it is no 4xx in OpenAI's shape. */
-  async refusal(path: string, body: string): Promise<number | null> {
+  /** What a refusal took; null where the request was answered. Throws where it is no 4xx in OpenAI's shape. */
+  async refusal(path: string, body: string): Promise<Cost | null> {
     const before = await cpuTime(this.#pid);
     const headers = { "content-type": "application/json" };
     const response = await fetch(this.#url + path, { method: "POST", headers, body });
     const said = await response.text();
-    const ms = round((await cpuTime(this.#pid)) - before, 1);
+    const after = await cpuTime(this.#pid);
     if (response.ok) return null;
     const known = response.status < 500 && typeof JSON.parse(said).error?.code === "string";
     if (!known) throw new Error(`HTTP ${response.status}: ${said} to ${body.slice(0, 1000)}`);
-    return ms;
+    return { worker: round(after.worker - before.worker, 1), all: round(after.all - before.all, 1) };
   }
 }
 
@@ -146,12 +176,13 @@ async function workerdOf(pid: number | undefined): Promise<string> {
   throw new Error("workerd is not among the edge's processes");
 }
 
-/** Of all threads that a process has now, ms. */
-async function cpuTime(pid: string): Promise<number> {
+/** What workerd has taken so far; its first thread is the one that Workers run on. */
+async function cpuTime(pid: string): Promise<Cost> {
   const threads = await readdir(`/proc/${pid}/task`);
   const times = threads.map(async (thread) => {
     const [ns = "0"] = (await readFile(`/proc/${pid}/task/${thread}/schedstat`, "utf8")).split(" ");
-    return Number(ns) / 1e6;
+    return [thread, Number(ns) / 1e6] as const;
   });
-  return (await Promise.all(times)).reduce((sum, ms) => sum + ms, 0);
+  const spent = new Map(await Promise.all(times));
+  return { worker: spent.get(pid) ?? 0, all: [...spent.values()].reduce((sum, ms) => sum + ms, 0) };
 }

@@ -84,10 +84,11 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
   const allowed = tenant.limits?.rescorers ?? null;
   const plan = planDraft(params.speculation, manifest, { own, predicted: params.prediction !== null, allowed });
   checkBias(params, manifest.architecture.vocabSize);
+  // First what takes least: a prompt may hold a word as long as itself, which is ten times the work of the largest grammar.
+  const grammar = grammarOf(params, await bundles.bundle(params.model));
   const { bundle, prompts, contextTokens } = await tokenize(params, bundles, tenant.limits?.maxContext);
   const prediction = predicted(params, bundle, contextTokens);
   const pack = await packOf(plan, manifest, preparing);
-  const grammar = grammarOf(params, bundle);
   const recollection = plan.memory ? await recollectionOf(tenant, manifest.tokenizer.sha256) : null;
   const seed = params.seed ?? randomSeed();
   const choices = prompts.flatMap((prompt, at) => {

@@ -58,7 +58,7 @@ export class Fields {
   }
 
   /**
-   * Says what is wrong under the field itself, and brings it into view.
+   * Says what is wrong under the field, as wide as the fields beside it are together, and brings it into view.
    *
    * @param {HTMLElement} field
    * @param {string} message
@@ -67,7 +67,7 @@ export class Fields {
     this.clearFaults();
     const note = make("p", "fault", message);
     note.id = "fault";
-    field.after(note);
+    (field.closest(".field") ?? field).after(note);
     field.setAttribute("aria-invalid", "true");
     field.setAttribute("aria-describedby", note.id);
     for (let at = field.closest("details"); at !== null; at = at.parentElement?.closest("details") ?? null)

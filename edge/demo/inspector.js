@@ -76,6 +76,7 @@ export class Inspector {
     this.#card.replaceChildren(make("div", "inspector-head", title, extra), ...draftTree(trace));
     this.#card.classList.toggle("dense", trace.drafted.length > 24);
     this.#card.hidden = false;
+    fitLines(this.#card);
     this.#card.scrollTo(0, 0);
   }
 
@@ -96,6 +97,21 @@ export class Inspector {
     style.left = `${Math.max(GAP, Math.min(line.left, innerWidth - offsetWidth - GAP))}px`;
     style.top = `${isBelow ? bottom + GAP : top - GAP - this.#card.offsetHeight}px`;
   }
+}
+
+/**
+ * A line that wraps stays as wide as it might have been, which would leave the card half empty: it is made as wide as what
+ * stands in it.
+ *
+ * @param {HTMLElement} card
+ */
+function fitLines(card) {
+  const lines = /** @type {HTMLElement[]} */ ([...card.querySelectorAll(".chain, .ends")]);
+  const widths = lines.map((line) => {
+    const { left } = line.getBoundingClientRect();
+    return Math.max(...[...line.children].map((token) => token.getBoundingClientRect().right - left));
+  });
+  for (const [i, line] of lines.entries()) line.style.width = `calc(${Math.ceil(widths[i] ?? 0)}px + var(--token-gap))`;
 }
 
 /** @param {StepTrace} trace */

@@ -6,6 +6,7 @@ import { checkRate } from "../http/limits.ts";
 import { asObject, check, invalid } from "../openai/check.ts";
 import { parseChat, parseCompletion } from "../openai/params.ts";
 import { checkTokens } from "../openai/sizes.ts";
+import { toolFields } from "../openai/tools.ts";
 import type { AppContext, Services } from "../services.ts";
 import { Detokenizer, tokenText } from "../text/detokenize.ts";
 
@@ -14,6 +15,10 @@ export const tokenizeBody = z.strictObject({
   prompt: z.string().nullish().meta({ description: "A raw prompt." }),
   content: z.string().nullish().meta({ description: "The same." }),
   messages: z.array(z.unknown()).nullish().meta({ description: "A chat, as /v1/chat/completions takes it." }),
+  tools: toolFields.tools.meta({ description: "The chat's tools, which its template may write." }),
+  add_special_tokens: z.boolean().nullish().meta({
+    description: "false: a raw prompt without the token for a beginning. A chat is as its template says.",
+  }),
   return_token_strs: z.boolean().nullish(),
 });
 
@@ -25,16 +30,17 @@ export const detokenizeBody = z.strictObject({
 /** POST /tokenize: the tokens that a prompt or a chat would begin with. */
 export async function tokenizeRoute(c: AppContext, services: Services): Promise<Response> {
   await checkRate(services.limiter, c.get("caller"), services.config);
-  const { model, messages, ...wire } = check(tokenizeBody, asObject(await readJson(c.req.raw)));
+  const { model, messages, tools, ...wire } = check(tokenizeBody, asObject(await readJson(c.req.raw)));
   const prompt = wire.prompt ?? wire.content;
   if (prompt == null && messages == null) throw invalid("prompt", "it or messages is needed");
-  const params = messages == null ? parseCompletion({ model, prompt }) : parseChat({ model, messages });
+  const params = messages == null ? parseCompletion({ model, prompt }) : parseChat({ model, messages, tools });
   const { bundle, prompts, contextTokens } = await tokenize(
     params,
     services.bundles,
     c.get("caller").key?.record.limits.maxContext,
   );
-  const tokens = [...prompts[0]!];
+  const isBare = messages == null && wire.add_special_tokens === false && bundle.manifest.bosToken !== null;
+  const tokens = [...prompts[0]!.subarray(isBare ? 1 : 0)];
   return c.json({
     count: tokens.length,
     max_model_len: contextTokens,

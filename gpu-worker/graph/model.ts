@@ -1,11 +1,12 @@
 import ort from "onnxruntime-node";
 import { assert } from "../../shared/assert.ts";
 import type { BundleShape } from "../bundle.ts";
-import type { Forward, HeadsOutput, Model, Segment } from "../model.ts";
+import { type Forward, type HeadsOutput, type Model, PAGE_TOKENS, type Segment } from "../model.ts";
 import { type HeadsGraph, loadHeads } from "../onnx/heads.ts";
 import { float32, int32, loadGraph, type OnnxOptions } from "../onnx/session.ts";
 import { InputBuilder } from "./inputs.ts";
 import { PageStore } from "./page-store.ts";
+import { type Past, Pasts } from "./pasts.ts";
 
 /** Rows of one pass. */
 const MAX_ROWS = 512;
@@ -16,13 +17,15 @@ export interface GraphOptions extends OnnxOptions {
   readonly shape: BundleShape;
   readonly basePath: string;
   readonly headsPath: string | null;
+  /** null: pasts are handed over anew each time, as is best where the model runs in this memory. */
+  readonly pastPath: string | null;
   /** Bytes for the cache. */
   readonly kvBytes: number;
 }
 
 /**
- * A model that is one float32 graph, on any provider of onnxruntime. The sessions of a pass run one after the other,
- * and their pasts are handed over anew each time: right everywhere, and fast nowhere.
+ * A model that is one graph, on any provider of onnxruntime. The sessions of a pass run one after the other: right everywhere,
+ * and fast for few streams at most.
  */
 export class GraphModel implements Model {
   readonly shape: BundleShape;
@@ -30,15 +33,23 @@ export class GraphModel implements Model {
   readonly #store: PageStore;
   readonly #base: ort.InferenceSession;
   readonly #heads: HeadsGraph | null;
+  readonly #pasts: Pasts | null;
   readonly #inputs = new InputBuilder();
   /** [hiddenWidth] of each wanted row of the last pass. */
   #hidden: Float32Array[] = [];
 
-  private constructor(options: GraphOptions, base: ort.InferenceSession, heads: HeadsGraph | null) {
-    this.shape = options.shape;
-    this.#store = new PageStore(options.shape, options.kvBytes);
+  private constructor(
+    shape: BundleShape,
+    store: PageStore,
+    base: ort.InferenceSession,
+    heads: HeadsGraph | null,
+    pasts: Pasts | null,
+  ) {
+    this.shape = shape;
+    this.#store = store;
     this.#base = base;
     this.#heads = heads;
+    this.#pasts = pasts;
   }
 
   /** Throws Error where the provider cannot start or a graph lacks what is needed of it. */
@@ -48,7 +59,12 @@ export class GraphModel implements Model {
       inputs: ["tokens", "positions", "rows", "bias", ...past],
       outputs: ["argmax", "logits", "hidden", "new_kv"],
     });
-    return new GraphModel(options, base, await loadHeads(options.headsPath, options.shape, options));
+    const heads = await loadHeads(options.headsPath, options.shape, options);
+    const { pastPath, shape } = options;
+    const store = new PageStore(shape, options.kvBytes);
+    const columns = store.pages * PAGE_TOKENS;
+    const pasts = pastPath === null ? null : await Pasts.load(pastPath, shape.layers, columns, options);
+    return new GraphModel(shape, store, base, heads, pasts);
   }
 
   get pages(): number {
@@ -63,7 +79,6 @@ export class GraphModel implements Model {
     this.#hidden = [];
     for (const segment of segments) {
       const outputs = await this.#run(segment);
-      this.#store.put(segment, float32(outputs, "new_kv", -1));
       if (segment.wanted === "none") continue;
       const count = segment.wanted === "all" ? segment.tokens.length : 1;
       argmax.push(...int32(outputs, "argmax", count));
@@ -93,17 +108,19 @@ export class GraphModel implements Model {
     );
   }
 
-  keep({ pages, length }: Segment, rows: readonly number[]): void {
+  keep(segment: Segment, rows: readonly number[]): void {
+    const { pages, length } = segment;
     for (const [i, row] of rows.entries()) if (row !== i) this.#store.move(pages, length + row, length + i);
+    this.#pasts?.keep(segment, rows, this.#store.writes);
   }
 
   async release(): Promise<void> {
     await this.#base.release();
     await this.#heads?.release();
+    await this.#pasts?.release();
   }
 
   async #run(segment: Segment): Promise<ort.InferenceSession.OnnxValueMapType> {
-    const { layers, kvHeads, headDim } = this.shape;
     const capacity = Math.max(1, Math.ceil(segment.length / COLUMNS)) * COLUMNS;
     const { count, tokens, positions, rows, bias } = this.#inputs.rows(segment, capacity);
     const feeds: Record<string, ort.Tensor> = {
@@ -112,12 +129,21 @@ export class GraphModel implements Model {
       rows: new ort.Tensor("int32", rows, [rows.length]),
       bias: new ort.Tensor("float32", bias, [count, capacity + count]),
     };
-    const past = this.#store.past(segment, capacity);
-    for (let i = 0; i < layers; i++) {
-      feeds[`past_k_${i}`] = new ort.Tensor("float32", past[2 * i]!, [kvHeads, capacity, headDim]);
-      feeds[`past_v_${i}`] = new ort.Tensor("float32", past[2 * i + 1]!, [kvHeads, capacity, headDim]);
-    }
+    const past = (await this.#pasts?.take(segment, capacity, this.#store.writes)) ?? this.#stored(segment, capacity);
     const fetches = ["argmax", "hidden", "new_kv", ...(segment.logits ? ["logits"] : [])];
-    return await this.#base.run(feeds, fetches);
+    const outputs = await this.#base.run({ ...feeds, ...past }, fetches);
+    this.#store.put(segment, float32(outputs, "new_kv", -1));
+    this.#pasts?.put(segment, past, capacity, outputs.new_kv!, this.#store.writes);
+    return outputs;
+  }
+
+  /** The past as the pages have it. */
+  #stored(segment: Segment, capacity: number): Past {
+    const { kvHeads, headDim } = this.shape;
+    const tensors = this.#store.past(segment, capacity).map((values, i) => {
+      const name = `past_${i % 2 === 0 ? "k" : "v"}_${Math.floor(i / 2)}`;
+      return [name, new ort.Tensor("float32", values, [kvHeads, capacity, headDim])] as const;
+    });
+    return Object.fromEntries(tensors);
   }
 }

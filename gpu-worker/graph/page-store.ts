@@ -9,6 +9,8 @@ export interface PageShape {
 /** Keys and values of all pages, in float32; a session's past is put together for each pass. */
 export class PageStore {
   readonly pages: number;
+  /** [pages] how often each was written. */
+  readonly writes: Uint32Array;
   readonly #shape: PageShape;
   /** [layers][2] of [pages * PAGE_TOKENS, kvHeads, headDim]: keys, then values. */
   readonly #rows: readonly Float32Array[];
@@ -19,6 +21,7 @@ export class PageStore {
     const row = kvHeads * headDim;
     this.pages = Math.floor(bytes / (layers * 2 * PAGE_TOKENS * row * 4));
     if (this.pages < 1) throw new Error(`a cache of ${bytes} bytes holds no page`);
+    this.writes = new Uint32Array(this.pages);
     this.#shape = shape;
     this.#rows = Array.from({ length: layers * 2 }, () => new Float32Array(this.pages * PAGE_TOKENS * row));
   }
@@ -43,6 +46,7 @@ export class PageStore {
   put({ pages, length, tokens }: Segment, fresh: Float32Array): void {
     const { kvHeads, headDim } = this.#shape;
     const count = tokens.length;
+    for (let at = length; at < length + count; at++) this.writes[pageOf(pages, at)]!++;
     for (const [part, rows] of this.#rows.entries()) {
       for (let head = 0; head < kvHeads; head++) {
         for (let row = 0; row < count; row++) {
@@ -58,10 +62,15 @@ export class PageStore {
   move(pages: Int32Array, from: number, to: number): void {
     const row = this.#shape.kvHeads * this.#shape.headDim;
     const [source, target] = [slotOf(pages, from) * row, slotOf(pages, to) * row];
+    this.writes[pageOf(pages, to)]!++;
     for (const rows of this.#rows) rows.copyWithin(target, source, source + row);
   }
 }
 
 function slotOf(pages: Int32Array, token: number): number {
-  return pages[Math.floor(token / PAGE_TOKENS)]! * PAGE_TOKENS + (token % PAGE_TOKENS);
+  return pageOf(pages, token) * PAGE_TOKENS + (token % PAGE_TOKENS);
+}
+
+function pageOf(pages: Int32Array, token: number): number {
+  return pages[Math.floor(token / PAGE_TOKENS)]!;
 }

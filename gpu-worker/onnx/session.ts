@@ -10,13 +10,14 @@ export interface OnnxOptions {
   readonly threads: number;
 }
 
-/** Throws Error where the provider cannot start, or the graph lacks one of the names. */
+/** `locations` of outputs that do not come back to the CPU. Throws Error where the provider cannot start, or the graph lacks one of the names. */
 export async function loadGraph(
   path: string,
   { provider, threads }: OnnxOptions,
   names: { readonly inputs: readonly string[]; readonly outputs: readonly string[] },
+  locations: Readonly<Record<string, ort.Tensor.DataLocation>> = {},
 ): Promise<ort.InferenceSession> {
-  const session = await create(path, provider, threads);
+  const session = await create(path, provider, threads, locations);
   const missing = [
     ...names.inputs.filter((name) => !session.inputNames.includes(name)),
     ...names.outputs.filter((name) => !session.outputNames.includes(name)),
@@ -25,10 +26,16 @@ export async function loadGraph(
   return session;
 }
 
-async function create(path: string, provider: Provider, threads: number): Promise<ort.InferenceSession> {
+async function create(
+  path: string,
+  provider: Provider,
+  threads: number,
+  locations: Readonly<Record<string, ort.Tensor.DataLocation>>,
+): Promise<ort.InferenceSession> {
   try {
     return await ort.InferenceSession.create(path, {
       executionProviders: [provider],
+      preferredOutputLocation: locations,
       intraOpNumThreads: threads,
       interOpNumThreads: 1,
       logSeverityLevel: 3,

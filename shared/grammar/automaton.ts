@@ -20,6 +20,7 @@ const MAX_EDGES = 1 << 16;
  * large, and for one that allows no text.
  */
 export function buildAutomaton(grammar: Grammar, writable: (byte: number) => boolean): Automaton {
+  for (const rule of grammar.values()) refuseUndefined(rule, grammar);
   if ([...grammar.values()].reduce((sum, rule) => sum + leastNodes(rule), 0) > MAX_NODES) throw tooManyNodes();
   const names = [...grammar.keys()];
   const builder = new Builder(new Map(names.map((name, i) => [name, i])), writable);
@@ -32,6 +33,16 @@ export function buildAutomaton(grammar: Grammar, writable: (byte: number) => boo
   keepFinishing(nodes, starts, finishing);
   refuseLeftRecursion(nodes, starts, names);
   return { nodes, starts, root };
+}
+
+/** Before any of the automaton is made, which is most of the work. Throws GrammarError. */
+function refuseUndefined(expression: Expression, grammar: Grammar): void {
+  if (expression.kind === "sequence") for (const part of expression.parts) refuseUndefined(part, grammar);
+  else if (expression.kind === "choice") for (const option of expression.options) refuseUndefined(option, grammar);
+  else if (expression.kind === "repeat") refuseUndefined(expression.of, grammar);
+  else if (expression.kind === "reference" && !grammar.has(expression.rule)) {
+    throw new GrammarError(`there is no rule '${expression.rule}'`);
+  }
 }
 
 /**
@@ -125,11 +136,8 @@ class Builder {
         }
         return to;
       }
-      case "reference": {
-        const rule = this.#rules.get(expression.rule);
-        if (rule === undefined) throw new GrammarError(`there is no rule '${expression.rule}'`);
-        return this.#call(rule, from, this.#node());
-      }
+      case "reference":
+        return this.#call(this.#rules.get(expression.rule)!, from, this.#node());
       case "repeat":
         return this.#repeat(expression, from);
     }

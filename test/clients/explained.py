@@ -55,7 +55,7 @@ def refusals_are_explained(ctx, response, case):
     if response.status_code != 400 or not case.meta or not case.meta.generation.mode.is_positive:
         return
     # Nothing is kept of callers where no keys tell them apart.
-    if case.operation.path.startswith(("/v1/memory", "/v1/packs")):
+    if case.operation.path.startswith(("/v1/memory", "/v1/packs", "/v1/usage")):
         return
     error = response.json()["error"]
     param = error["param"] or ""

@@ -68,6 +68,14 @@ describe.skipIf(CHROMIUM === null)("the demo page", () => {
       expect(box.x + box.width).toBeLessThanOrEqual(frame.x + frame.width);
       expect(box.y + box.height).toBeLessThanOrEqual(frame.y + frame.height);
     }
+    // No line is wider than what stands in it, so the card is as narrow as it can be.
+    const spare = await card.locator(".chain, .ends").evaluateAll((lines) =>
+      lines.map((line) => {
+        const ends = [...line.children].map((token) => token.getBoundingClientRect().right);
+        return line.getBoundingClientRect().right - Math.max(...ends);
+      }),
+    );
+    expect(Math.max(...spare)).toBeLessThan(5);
     const frame = (await card.boundingBox())!;
     expect(frame.y).toBeGreaterThanOrEqual(0);
     expect(frame.y + frame.height).toBeLessThanOrEqual(800);

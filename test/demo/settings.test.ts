@@ -116,7 +116,11 @@ describe.skipIf(CHROMIUM === null)("the demo page's settings", () => {
     await run(page, "Why?");
     expect(await text(page, "#error")).toMatch(/^Max tokens: /);
     expect(await page.evaluate(() => document.activeElement?.id)).toBe("max");
-    expect(await page.locator("#fault").isVisible()).toBe(true);
+    const boxOf = async (selector: string) => (await page.locator(selector).boundingBox())!;
+    const [fault, field, next] = [await boxOf("#fault"), await boxOf("#max"), await boxOf("#t")];
+    expect(fault.width).toBeGreaterThan(2 * field.width);
+    expect(fault.y).toBeGreaterThan(field.y);
+    expect(next.y).toBe(field.y);
     await page.fill("[name=max]", "10");
     expect(await page.locator("#fault").count()).toBe(0);
     await page.selectOption("[name=form]", "schema");

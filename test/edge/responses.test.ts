@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { labelled } from "../../edge/http/prometheus.ts";
 import { StepError } from "../../shared/errors.ts";
-import { sha256, testApp, tokensOf, user } from "./fixture.ts";
+import { sha256, testApp, user } from "./fixture.ts";
 
 /** The Responses API, and the routes beside the APIs of completions. */
 
@@ -222,43 +222,6 @@ describe("paths", () => {
   test("JSON in text/plain is read", async () => {
     const headers = { "content-type": "text/plain" };
     expect((await testApp().post("/v1/completions", { prompt: "x" }, { headers })).status).toBe(200);
-  });
-});
-
-describe("tokens", () => {
-  test("of a prompt and of a chat are what a completion begins with", async () => {
-    const { post, engine } = testApp();
-    await post("/v1/chat/completions", { messages: user("hello") });
-    expect(await (await post("/tokenize", { messages: user("hello") })).json()).toMatchObject({
-      tokens: [...engine.specs[0]!.prompt],
-      count: engine.specs[0]!.prompt.length,
-      max_model_len: 512,
-      token_strs: null,
-    });
-    for (const body of [{ prompt: "hello world" }, { content: "hello world" }]) {
-      const response = await post("/v1/tokenize", { ...body, return_token_strs: true });
-      expect(await response.json()).toMatchObject({ tokens: tokensOf("hello world"), token_strs: ["hello", " world"] });
-    }
-  });
-
-  test("become text again", async () => {
-    const { post } = testApp();
-    expect(await (await post("/detokenize", { tokens: tokensOf("hello wörld") })).json()).toEqual({
-      prompt: "hello wörld",
-    });
-  });
-
-  test.each([
-    ["/tokenize", {}, "prompt"],
-    ["/tokenize", { prompt: "x", mood: 1 }, "mood"],
-    ["/tokenize", { messages: [{ role: "user" }] }, "messages[0].content"],
-    ["/detokenize", { tokens: [1, 5000] }, "tokens[1]"],
-    ["/detokenize", { tokens: Array(8193).fill(0) }, "tokens"],
-    ["/detokenize", { tokens: "x" }, "tokens"],
-  ])("%s of %j names the fault", async (path, body, param) => {
-    const response = await testApp().post(path, body);
-    expect(response.status).toBe(400);
-    expect(await response.json()).toMatchObject({ error: { param } });
   });
 });
 

@@ -87,6 +87,8 @@ test.each([
   ['root ::= x root | "b"\nx ::= "a"?', /left-recursive/],
   ['root ::= "a" root', /no text/],
   ["root ::= other", /no rule 'other'/],
+  // Before anything is made of the rest.
+  ["root ::= (([abc]{100}){100}){100} other", /no rule 'other'/],
   ['other ::= "a"', /no rule 'root'/],
   ['root ::= "a" (', /line 1/],
   ['root ::= "a"\nroot ::= "b"', /twice/],

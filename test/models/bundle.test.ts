@@ -86,7 +86,8 @@ describe("ensureBundle", () => {
     ) as BundleManifest;
     expect([manifest.precision, manifest.graphs.base.path]).toEqual(["int8", "base.safetensors"]);
     expect([precision, graphs.base.path]).toEqual(["fp32", "base.onnx"]);
-    expect(manifest.graphs.base.bytes).toBeLessThan(graphs.base.bytes / 2);
+    expect(graphs.base.data?.path).toBe("base.onnx.data");
+    expect(manifest.graphs.base.bytes).toBeLessThan(graphs.base.data!.bytes / 2);
     expect(rest).toEqual({ ...manifest, precision: undefined, graphs: undefined });
   });
 

@@ -10,8 +10,6 @@ import { buildBase } from "../../models/compile/base.ts";
 import { buildHeads, headsInfo } from "../../models/compile/heads.ts";
 import { writeIntegerModel } from "../../models/compile/integer.ts";
 import { writeIntegerHeads } from "../../models/compile/integer-heads.ts";
-import { GGML } from "../../models/dequantise.ts";
-import { halfSplitRows } from "../../models/rows.ts";
 import type { SafeTensors } from "../../models/safetensors.ts";
 import { TensorFile } from "../../models/tensor-file.ts";
 import type { GraphPrecision, Precision } from "../../shared/manifest.ts";
@@ -296,14 +294,4 @@ it("reads what copying needs beside the graph, head by head", () => {
   expect(copy!.gateMatch.flat()).toEqual(file.at("copy.gate_match"));
   expect(copy).toMatchObject({ age: file.at("copy.age"), gateAgree: file.at("copy.gate_agree") });
   expect(headsInfo({ ...file, has: () => false }).copy).toBeNull();
-});
-
-describe("halfSplitRows", () => {
-  it("puts interleaved rotary rows back, head by head", () => {
-    // Stored order of two heads of four rows: first half and second half alternate.
-    const stored = Float32Array.of(0, 2, 1, 3, 10, 12, 11, 13);
-    const tensor = { type: GGML.F32, rows: 8, columns: 1, data: new Uint8Array(stored.buffer) };
-    const { data } = halfSplitRows(tensor, 2);
-    expect([...new Float32Array(data.buffer)]).toEqual([0, 1, 2, 3, 10, 11, 12, 13]);
-  });
 });
