@@ -36,8 +36,8 @@ export function methodTitle(name: string): string {
   const fixed = /^(medusa|recycling)-(\d+)(-neural)?$/.exec(name);
   if (fixed !== null) {
     const [, kind, nodes, local] = fixed;
-    const title = kind === "medusa" ? `Medusa's static tree, ${nodes} nodes` : `token recycling, ${nodes} nodes`;
-    return local === undefined ? title : `${title}, local rescorer`;
+    const title = kind === "medusa" ? `Medusa's tree, ${nodes} nodes` : `token recycling, ${nodes} nodes`;
+    return local === undefined ? title : `${title}, local`;
   }
   const oracle = /^oracle-(\d+)$/.exec(name);
   return oracle === null ? name : `oracle, top ${oracle[1]}`;
