@@ -251,6 +251,14 @@ describe("paths", () => {
     });
   });
 
+  test("counting a response's tokens is refused with the route that counts", async () => {
+    const response = await testApp().post("/v1/responses/input_tokens", { input: "x" });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      error: { code: "unsupported", message: expect.stringContaining("POST /tokenize") },
+    });
+  });
+
   test("JSON in text/plain is read", async () => {
     const headers = { "content-type": "text/plain" };
     expect((await testApp().post("/v1/completions", { prompt: "x" }, { headers })).status).toBe(200);
