@@ -1,11 +1,11 @@
 import { writeFile } from "node:fs/promises";
-import { basename } from "node:path";
+import { basename, join } from "node:path";
 import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { bundleName, ensureBundle } from "../../models/bundle.ts";
 import { readCalibration } from "../../models/calibration.ts";
 import { liveCases, type Model, replayCases } from "../eval/cases.ts";
 import { type EvalCase, evaluate, type RowResult } from "../eval/evaluate.ts";
-import { type Method, parseMethod } from "../eval/methods.ts";
+import { isStaticTree, type Method, parseMethod } from "../eval/methods.ts";
 import { type LoadedBundle, loadBundle } from "../eval/model.ts";
 import { EVAL_HELP, type EvalOptions, parseEvalOptions } from "../eval/options.ts";
 import { Progress } from "../eval/progress.ts";
@@ -15,6 +15,8 @@ import type { Difference } from "../eval/ties.ts";
 import { checkTrace, type Generation, readTrace, traceHeader, writeTrace } from "../eval/trace.ts";
 import { formatWhatIf, whatIf } from "../eval/what-if.ts";
 import { npmCommand, provenance } from "../provenance.ts";
+import { readTune } from "../suite/common.ts";
+import { RESULTS } from "../suite/options.ts";
 import { runSuite } from "../suite/stages.ts";
 
 const DEFAULT_MAX_TOKENS = 128;
@@ -125,7 +127,9 @@ async function runCases(
 
 async function methodsOf(options: EvalOptions, { manifest }: LoadedBundle): Promise<Method[]> {
   const calibration = options.calibration === null ? null : await readCalibration(options.calibration);
-  return options.methods.map((name) => parseMethod(name, manifest, { ...options, calibration }));
+  const tune = options.methods.some(isStaticTree) ? await readTune(join(RESULTS, "tune.json"), manifest) : null;
+  const rankShares = tune?.rank_shares ?? null;
+  return options.methods.map((name) => parseMethod(name, manifest, { ...options, calibration, rankShares }));
 }
 
 function describeDifference(done: EvalCase, method: Method, difference: Difference | null): string {

@@ -6,6 +6,7 @@ import { MODELS_DIR } from "../../models/source.ts";
 import { ROOT } from "../../scripts/paths.ts";
 import { type LoadedBundle, loadBundle } from "../eval/model.ts";
 import { methodNames } from "../eval/options.ts";
+import { rankShares } from "../eval/static-tree.ts";
 import { checkTrace, readTrace } from "../eval/trace.ts";
 import { provenance } from "../provenance.ts";
 import { availableMethods, save, storedBundle } from "../suite/common.ts";
@@ -20,7 +21,7 @@ const ALPHAS = "0,0.05,0.1,0.15,0.2,0.25,0.3,0.4,0.5,0.6,0.8";
 
 const HELP = `npm run tune -- [options]
 Finds the alpha with the most block efficiency, per rescorer and task, and writes the table that npm run eval -- --suite
-reads. Makes no model calls; traces come from npm run eval -- --suite trace --split tune, or from --save-trace.
+reads; and counts how often each rank of the heads' candidates is right, which shapes static trees. Makes no model calls; traces come from npm run eval -- --suite trace --split tune, or from --save-trace.
   --traces DIR    of the suite's traces (.cache/traces)
   --replay FILE   these traces instead; may be repeated
   --methods A,B   (${TUNED_METHODS.join(",")}); "default" stands for these
@@ -54,7 +55,7 @@ async function main(): Promise<void> {
   const wanted = methodNames(values.methods).flatMap((name) => (name === "default" ? TUNED_METHODS : [name]));
   const traces = values.replay.length > 0 ? await namedFiles(values.replay) : await suiteTraces(values.traces);
   const bundle = await openBundle(traces);
-  const methods = availableMethods(wanted, bundle.manifest);
+  const methods = availableMethods(wanted, bundle.manifest, null);
   const result = await tune(traces, bundle, methods, alphas);
   console.log(formatTuned(result));
   const stored: StoredTune = {
@@ -70,6 +71,7 @@ async function main(): Promise<void> {
       max_tokens: header.maxTokens,
     })),
     result,
+    rank_shares: rankShares(traces.flatMap(({ trace }) => trace.generations)),
   };
   await save(values.out, stored);
   if (values.apply) await applyDefault(stored, bundle);

@@ -49,12 +49,15 @@ export class Llama {
     return llama;
   }
 
-  /** A new context in place of the old one: nothing computed before is known to it. */
-  async renew(sequences: number, contextSize: number): Promise<void> {
-    await this.#ask({ sequences, contextSize });
+  /**
+   * A new context in place of the old one: nothing computed before is known to it. Of its sequences the last `lookups`
+   * draft what followed the newest tokens in the prompt (its prompt lookup), in place of nothing.
+   */
+  async renew(sequences: number, contextSize: number, lookups = 0): Promise<void> {
+    await this.#ask({ sequences, contextSize, lookups });
   }
 
-  /** Up to `count` greedy tokens after `tokens`, on a sequence that nobody else uses meanwhile. */
+  /** Up to `count` greedy tokens after `tokens`, on a sequence that nobody else uses meanwhile; the last is the end of the text where there is one. */
   async answer(sequence: number, tokens: readonly number[], count: number): Promise<LlamaAnswer> {
     return (await this.#ask({ sequence, tokens, count })) as LlamaAnswer;
   }

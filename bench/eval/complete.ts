@@ -4,17 +4,20 @@ import type { DecodeLimits } from "../../shared/decode/run-request.ts";
 import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
+import { LIMITS } from "../../shared/limits.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, engineWork, NO_WORK } from "../../shared/rescore/index.ts";
+import type { EngineWork } from "../../shared/rescore/module.ts";
 import { chainOfFirst } from "../../shared/rescore/none.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
 import { copiedTokens } from "./copied.ts";
 import { type Counters, countCopied, emptyCounters } from "./counters.ts";
-import { isRefined, type Method } from "./methods.ts";
+import { type DraftSpec, isRefined, type Method } from "./methods.ts";
 import { BLANK_LATTICE, oracleRescorer, promptLookup } from "./outside.ts";
 import { countEvent, recordRescorer, wireLattice, withLattices } from "./record.ts";
 import { countReliability } from "./reliability.ts";
+import { staticTreeOfHeads, tokenRecycling } from "./static-tree.ts";
 import { TRACED_RUNNERS_UP } from "./trace.ts";
 
 /** One greedy completion to make. */
@@ -60,8 +63,7 @@ export async function complete(
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
   const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
-  const work = isRefined(method.draft) ? engineWork(method.draft) : NO_WORK;
-  const spec = { ...greedySpec(task, method, logProbs), ...work };
+  const spec = { ...greedySpec(task, method, logProbs), ...workOf(method.draft) };
   return run(task, engine, rescorer, method.maxNodes, spec, counters);
 }
 
@@ -141,6 +143,13 @@ async function run(
   return completion;
 }
 
+/** What a method asks of the engine beside lattices. */
+function workOf(draft: DraftSpec): EngineWork {
+  if (isRefined(draft)) return engineWork(draft);
+  if (draft.type !== "static-tree") return NO_WORK;
+  return { neural: draft.neural, runnersUp: draft.source === "recycled" ? LIMITS.runnersUp : 0 };
+}
+
 function methodRescorer(method: Method, packs: Packs, promptLength: number, truth: ArrayLike<TokenId>): Rescorer {
   const { draft } = method;
   switch (draft.type) {
@@ -150,6 +159,8 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
       return oracleRescorer(promptLength, truth, draft.topK);
     case "prompt-lookup":
       return promptLookup();
+    case "static-tree":
+      return draft.source === "heads" ? staticTreeOfHeads(draft.tree) : tokenRecycling(draft.tree);
     default: {
       const pack = draft.pack === null ? null : (packs.get(draft.pack.name) ?? null);
       return createRescorer(draft, pack, draft.calibration);

@@ -36,19 +36,27 @@ export interface RowResult {
   readonly methods: ReadonlyMap<string, MethodResult>;
 }
 
+/** Another program that answers the same prompts with the same weights. */
+export interface OtherProgram {
+  readonly name: string;
+  /** Steps are not counted: how it drafts is its own affair. */
+  answer(task: Task): Promise<Completion>;
+}
+
 export interface EvaluateOptions {
   readonly methods: readonly Method[];
+  /** Asked after the methods, answer by answer. */
+  readonly others?: readonly OtherProgram[];
   readonly packs: Packs;
   /** After each answer. */
   readonly onCase?: (done: EvalCase) => void;
-  /** Every answer by every method. */
-  readonly onAnswer?: (done: EvalCase, method: Method, output: readonly TokenId[]) => void;
   readonly onDifference?: (done: EvalCase, method: Method, difference: Difference | null) => void;
 }
 
 /** Runs every method over every answer; rows in the order of `cases`. */
 export async function evaluate(cases: AsyncIterable<EvalCase>, options: EvaluateOptions): Promise<RowResult[]> {
   const rows: { id: string; category: string; turns: number; methods: Map<string, MethodResult> }[] = [];
+  let asked = 0;
   for await (const answer of cases) {
     let row = rows.at(-1);
     if (row === undefined || answer.turn === 0) {
@@ -56,11 +64,17 @@ export async function evaluate(cases: AsyncIterable<EvalCase>, options: Evaluate
       rows.push(row);
     }
     row.turns++;
-    for (const method of options.methods) {
-      const result = row.methods.get(method.name) ?? emptyResult();
-      row.methods.set(method.name, result);
-      await evaluateMethod(answer, method, result, options);
-    }
+    const resultOf = (name: string) => {
+      const result = row.methods.get(name) ?? emptyResult();
+      row.methods.set(name, result);
+      return result;
+    };
+    const { methods, others = [] } = options;
+    // Another one begins each time, so that a machine that slows down within an answer slows all alike.
+    const first = asked++ % Math.max(1, methods.length);
+    for (const method of [...methods.slice(first), ...methods.slice(0, first)])
+      await evaluateMethod(answer, method, resultOf(method.name), options);
+    for (const other of others) await evaluateOther(answer, other, resultOf(other.name));
     options.onCase?.(answer);
   }
   return rows;
@@ -80,12 +94,19 @@ async function evaluateMethod(
   const done = method.draft.type === "plain" ? plain : await complete(task, method, options.packs, plain.output);
   addCounters(result.counters, done.counters);
   if (answer.timed) result.decodeMs += done.decodeMs;
-  options.onAnswer?.(answer, method, done.output);
   if (sameTokens(plain.output, done.output)) return;
   result.identical = false;
   const difference = await explainDifference(task, method, options.packs, plain.output, done.output);
   if (difference !== null) result.differences.push(difference);
   options.onDifference?.(answer, method, difference);
+}
+
+/** Its arithmetic is not ours: a text that differs is no fault. */
+async function evaluateOther({ plain, task }: EvalCase, other: OtherProgram, result: MethodResult): Promise<void> {
+  const done = await other.answer(task);
+  addCounters(result.counters, done.counters);
+  result.decodeMs += done.decodeMs;
+  if (!sameTokens(plain.output, done.output)) result.identical = false;
 }
 
 function sameTokens(a: readonly TokenId[], b: readonly TokenId[]): boolean {

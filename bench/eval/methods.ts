@@ -7,6 +7,7 @@ import type { Calibration } from "../../shared/rescore/calibration.ts";
 import { RESCORER_TYPES, type RescorerSpec, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
 import type { RescorerModule } from "../../shared/rescore/module.ts";
 import type { ParamName, Params } from "../../shared/rescore/params.ts";
+import { type RankShares, type StaticSource, type StaticTree, staticTree } from "./static-tree.ts";
 
 /** How a method drafts; everything else about decoding is the same for all. */
 export type DraftSpec =
@@ -14,11 +15,28 @@ export type DraftSpec =
   /** `calibration` in place of the bundle's. */
   | (RescorerSpec & { readonly pack: PackEntry | null; readonly calibration: Calibration | null })
   | { readonly type: "oracle"; readonly topK: number }
-  | { readonly type: "prompt-lookup" };
+  | { readonly type: "prompt-lookup" }
+  /** `neural`: weight of the local rescorer, which orders the candidates first; null: it does not. */
+  | {
+      readonly type: "static-tree";
+      readonly source: StaticSource;
+      readonly tree: StaticTree;
+      readonly neural: number | null;
+    };
 
 /** Whether a rescorer of the product drafts. */
 export function isRefined(draft: DraftSpec): draft is Extract<DraftSpec, RescorerSpec> {
   return "calibration" in draft;
+}
+
+/** Whether the local rescorer takes part. */
+export function usesNeural(draft: DraftSpec): boolean {
+  return draft.type === "neural" || (draft.type === "static-tree" && draft.neural !== null);
+}
+
+/** Whether a method of that name drafts by a static tree, for which MethodOptions.rankShares are needed. */
+export function isStaticTree(name: string): boolean {
+  return STATIC_TREE.test(name);
 }
 
 export interface Method {
@@ -51,10 +69,14 @@ export interface MethodOptions {
   readonly maxNodes?: number | null;
   /** In place of the bundle's. */
   readonly calibration?: Calibration | null;
+  /** What static trees are shaped by. */
+  readonly rankShares?: RankShares | null;
 }
 
+const STATIC_TREE = /^(medusa|recycling)-(\d+)(-neural)?$/;
+
 /**
- * `ar`, `oracle-<k>`, `prompt-lookup`, `0gram-<p>best`, or a rescorer's type with what it is to do: a number, the order of
+ * `ar`, `oracle-<k>`, `prompt-lookup`, `0gram-<p>best`, `medusa-<nodes>` (also `-neural`) and `recycling-<nodes>`, static trees, or a rescorer's type with what it is to do: a number, the order of
  * those that have a pack to choose or else the nodes of those that choose their drafts' size; `<p>best`; `prompt`;
  * `lm`, for no prompt where it is usual; `heads`, for no n-gram model either; and at the end `@<pack>`. Throws an Error naming what is wrong.
  */
@@ -75,6 +97,7 @@ function parseDraft(name: string, manifest: BundleManifest, options: MethodOptio
     const columns = inRange(name, "k", Number(oracle[1]), 1, LIMITS.topK);
     return { draft: { type: "oracle", topK: Math.min(columns, topK) }, heads, topK, maxNodes };
   }
+  if (isStaticTree(name)) return { ...parseStaticTree(name, manifest, options), topK };
   const { rescorer, nodes } = askedOf(name, options);
   return planned(name, manifest, options, {
     ...SERVED,
@@ -83,6 +106,19 @@ function parseDraft(name: string, manifest: BundleManifest, options: MethodOptio
     maxNodes: Math.min(nodes ?? maxNodes, maxNodes),
     rescorer,
   });
+}
+
+function parseStaticTree(name: string, manifest: BundleManifest, options: MethodOptions): Omit<Parsed, "topK"> {
+  const [, kind, nodes, local] = STATIC_TREE.exec(name)!;
+  const { rankShares = null } = options;
+  if (rankShares === null) throw new Error(`method "${name}": nothing is known of the ranks: npm run tune counts them`);
+  const source = kind === "medusa" ? "heads" : "recycled";
+  if (local !== undefined && (source !== "heads" || manifest.graphs.neural === null))
+    throw new Error(`method "${name}": there is no local rescorer for it`);
+  const maxNodes = Math.min(inRange(name, "nodes", Number(nodes), 1, LIMITS.draftNodes), options.maxNodes ?? Infinity);
+  const neural = local === undefined ? null : (options.alpha ?? manifest.defaults.neuralAlpha);
+  const draft = { type: "static-tree", source, tree: staticTree(source, rankShares, maxNodes), neural } as const;
+  return { draft, heads: source === "heads" ? manifest.latticeHeads : 0, maxNodes };
 }
 
 /** What a request without wishes asks for. */

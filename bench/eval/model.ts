@@ -9,7 +9,7 @@ import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import type { EvalText } from "./cases.ts";
 import type { Packs } from "./complete.ts";
-import type { Method } from "./methods.ts";
+import { type Method, usesNeural } from "./methods.ts";
 
 /** The edge's own loader over a compiled bundle directory: the same text, templates and checks. */
 export interface LoadedBundle {
@@ -44,7 +44,7 @@ export async function loadBundle(bundleDir: string, name: string): Promise<Loade
       return await bundles.pack(manifest, entry);
     },
     async neural(methods) {
-      if (!methods.some(({ draft }) => draft.type === "neural")) return null;
+      if (!methods.some(({ draft }) => usesNeural(draft))) return null;
       const { neuralPath } = await readBundle(bundleDir);
       return neuralPath === null ? null : loadNeural(neuralPath);
     },

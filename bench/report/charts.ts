@@ -6,6 +6,8 @@ import { colour, SERIES } from "./style.ts";
 /** Drawing settings shared by all figures; colours follow the page. */
 const CONFIG: NonNullable<TopLevelSpec["config"]> = {
   background: "transparent",
+  // The whole drawing is hidden from readers aloud (figureHtml).
+  aria: false,
   font: "system-ui, sans-serif",
   view: { stroke: colour("line") },
   axis: {
@@ -19,7 +21,14 @@ const CONFIG: NonNullable<TopLevelSpec["config"]> = {
     titleFontWeight: "normal",
   },
   header: { labelColor: colour("ink"), titleColor: colour("ink"), labelFontSize: 11.5, labelPadding: 4 },
-  legend: { labelColor: colour("ink"), titleColor: colour("soft"), symbolStrokeWidth: 3, orient: "top", title: null },
+  legend: {
+    labelColor: colour("ink"),
+    titleColor: colour("soft"),
+    symbolStrokeWidth: 3,
+    orient: "top",
+    title: null,
+    labelLimit: 300,
+  },
   range: { category: SERIES },
   line: { color: SERIES[0]! },
   point: { color: SERIES[0]!, filled: true, opacity: 1 },

@@ -5,7 +5,10 @@ import { type Html, html } from "./html.ts";
 const TITLES: Readonly<Record<string, string>> = {
   ar: "autoregressive",
   none: "BPD",
+  neural: "BPD, local rescorer",
   "prompt-lookup": "prompt lookup",
+  "llama.cpp": "llama.cpp",
+  "llama.cpp-lookup": "llama.cpp, its lookup",
 };
 
 /** A method's name as the paper would write it. */
@@ -29,6 +32,12 @@ export function methodTitle(name: string): string {
   if (path !== null) {
     const paths = path[1] === undefined ? "one calibrated path" : `${path[1]} calibrated paths`;
     return path[2] === undefined ? paths : `${paths}, without prompt`;
+  }
+  const fixed = /^(medusa|recycling)-(\d+)(-neural)?$/.exec(name);
+  if (fixed !== null) {
+    const [, kind, nodes, local] = fixed;
+    const title = kind === "medusa" ? `Medusa's tree, ${nodes} nodes` : `token recycling, ${nodes} nodes`;
+    return local === undefined ? title : `${title}, local`;
   }
   const oracle = /^oracle-(\d+)$/.exec(name);
   return oracle === null ? name : `oracle, top ${oracle[1]}`;

@@ -9,7 +9,7 @@ import { type Section, sourceLine, tasksAndTotals } from "./runs.ts";
 /** Block efficiency of every method, gains and losses over BPD marked. */
 export function rescoringSection(replay: StoredReplay, tune: StoredTune | null): Section {
   const tasks = tasksAndTotals(replay);
-  const { one, several, trees } = methodGroups(replay);
+  const { one, several, fixed, trees } = methodGroups(replay);
   return {
     id: "rescoring",
     title: "Refinement, task by task",
@@ -18,7 +18,8 @@ export function rescoringSection(replay: StoredReplay, tune: StoredTune | null):
 are against BPD on the same prompts; <strong>marked in bold</strong> where a paired bootstrap over prompts puts 95 % of the
 gains on one side of zero, given five prompts or more. ${alphasUsed(replay, tune)}</p>
 ${methodTable("One path drafted", tasks, one)}
-${methodTable("Several paths drafted, and prompt lookup without heads", tasks, several)}
+${methodTable("Several paths drafted", tasks, several)}
+${methodTable("Static trees drafted, and what goes without heads", tasks, fixed)}
 ${methodTable("Trees drafted, and the best path of the lattice", tasks, trees)}${sourceLine(replay.run, replay.sets)}`,
   };
 }

@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { rescorerModule } from "../../shared/rescore/index.ts";
-import { type Method, parseMethod, rescorerOf } from "../eval/methods.ts";
+import { isStaticTree, type Method, parseMethod, rescorerOf } from "../eval/methods.ts";
 import { readStored, type Stored, type StoredBundle, type StoredTune, tunedAlpha, writeStored } from "./stored.ts";
 
 /** null, with a word about it, where there is none or it is of another bundle: alphas are then the bundle's own. */
@@ -14,9 +14,14 @@ export async function readTune(path: string, manifest: BundleManifest): Promise<
   return null;
 }
 
-/** Without those the bundle lacks the parts for. */
-export function availableMethods(names: readonly string[], manifest: BundleManifest): string[] {
+/** Without those the bundle lacks the parts for, and without static trees where nothing was tuned. */
+export function availableMethods(
+  names: readonly string[],
+  manifest: BundleManifest,
+  tune: StoredTune | null,
+): string[] {
   return names.filter((name) => {
+    if (isStaticTree(name)) return tune !== null && (manifest.graphs.neural !== null || !name.endsWith("-neural"));
     const type = rescorerOf(name);
     return type === null || rescorerModule(type).needs(manifest) === null;
   });
@@ -25,7 +30,13 @@ export function availableMethods(names: readonly string[], manifest: BundleManif
 /** The alpha of `ngram-4@pack` is that of `ngram-4`. */
 export function suiteMethod(name: string, category: string, manifest: BundleManifest, tune: StoredTune | null): Method {
   const alpha = tunedAlpha(tune, name.split("@")[0]!, category);
-  return parseMethod(name, manifest, { alpha, pack: null, heads: null, topK: null });
+  return parseMethod(name, manifest, {
+    alpha,
+    pack: null,
+    heads: null,
+    topK: null,
+    rankShares: tune?.rank_shares ?? null,
+  });
 }
 
 export function storedBundle(manifest: BundleManifest): StoredBundle {

@@ -13,13 +13,15 @@ export function mtBenchCategory(id: string): string | null {
   return number === undefined ? null : (CATEGORIES[Math.floor((Number(number) - FIRST) / EACH)] ?? null);
 }
 
-/** Their rows by MT-Bench's own categories, in its order; null where there are none. */
+/** Those of `rows` that are MT-Bench's, by its own categories and in their order. */
+export function mtBenchRows(rows: readonly RowResult[]): RowResult[] {
+  return CATEGORIES.flatMap((category) =>
+    rows.filter(({ id }) => mtBenchCategory(id) === category).map((row) => ({ ...row, category })),
+  );
+}
+
+/** By these categories; null where there are none. */
 export function mtBench(rows: readonly RowResult[], methods: readonly string[], seed: number): StoredCategories | null {
-  const own = rows.flatMap((row) => {
-    const category = mtBenchCategory(row.id);
-    return category === null ? [] : [{ ...row, category }];
-  });
-  if (own.length === 0) return null;
-  const { categories } = summarise(own, methods, seed);
-  return Object.fromEntries(CATEGORIES.flatMap((name) => (categories[name] ? [[name, categories[name]]] : [])));
+  const own = mtBenchRows(rows);
+  return own.length === 0 ? null : summarise(own, methods, seed).categories;
 }

@@ -17,8 +17,9 @@ export const LIVE_FILES: Readonly<Record<Provider, string>> = {
 
 export const SUITE_HELP = `npm run eval -- --suite trace|replay|live [options]; in this order, npm run tune between the first two
   trace    run the model once, plainly, over every set and store what drafting needs in --traces (not for git)
-  replay   every method over the stored traces of the test split -> bench/results/replay.json
-  live     the model itself: tokens/s, texts compared with plain decoding, task scores -> bench/results/live.json
+  replay   every method over the stored traces of the test split, task scores -> bench/results/replay.json
+  live     the model itself, and llama.cpp on the same weights: every method in turn on each prompt, tokens/s, texts
+           compared with plain decoding -> bench/results/live.json; takes 15 minutes of a quiet machine with two cores
 options
   --traces DIR    of trace files, written and read (.cache/traces)
   --data DIR      of the evaluation files (.cache/data, which npm run data fills)
@@ -27,7 +28,7 @@ options
   --scale X       times the usual number of prompts (1)
   --methods A,B   replay, live; "default" stands for the usual ones:
                   ${SUITE_METHODS.filter((name) => !name.startsWith("oracle")).join(",")}, oracles; live: ${LIVE_METHODS.join(",")}
-  --tuned FILE    replay: the table of alphas (bench/results/tune.json)
+  --tuned FILE    replay: the table of alphas; live: what static trees are shaped by (bench/results/tune.json)
   --bundle NAME   (smollm2-135m)
   --provider P    live: cpu, webgpu or cuda, stored as live-webgpu.json or live-cuda.json (cpu)
   --threads N     of the model (all)

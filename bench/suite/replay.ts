@@ -17,6 +17,7 @@ import { availableMethods, readTune, save, storedBundle, suiteMethod } from "./c
 import { exampleDrafts } from "./examples.ts";
 import { mtBench } from "./mt-bench.ts";
 import { RESULTS, type SuiteOptions } from "./options.ts";
+import { plainScores } from "./plain-scores.ts";
 import { MAIN_SET, SUITE_METHODS, type SuiteSet } from "./sets.ts";
 import {
   type HardwareRow,
@@ -42,7 +43,7 @@ export async function replayStage(options: SuiteOptions): Promise<void> {
   const tune = await readTune(options.tuned, bundle.manifest);
   for (const { trace } of traced) checkTrace(trace, bundle.manifest);
   const wanted = options.methods ?? SUITE_METHODS;
-  const names = [...availableMethods(wanted, bundle.manifest), ...packMethods(bundle.manifest)];
+  const names = [...availableMethods(wanted, bundle.manifest, tune), ...packMethods(bundle.manifest)];
   const bar = new Progress(
     traced.reduce((sum, { trace }) => sum + trace.generations.length, 0),
     "answers",
@@ -52,7 +53,7 @@ export async function replayStage(options: SuiteOptions): Promise<void> {
   try {
     for (const one of traced) {
       const done = await replaySet(one, names, bundle, tune, options.seed, () => bar.step());
-      sets.push(done.stored);
+      sets.push({ ...done.stored, scores: await plainScores(one.set, one.trace, bundle.text, options.data) });
       rows.push(...done.rows);
     }
   } finally {
@@ -102,7 +103,7 @@ async function replaySet(
   tune: StoredTune | null,
   seed: number,
   onCase: () => void,
-): Promise<{ readonly stored: StoredSet; readonly rows: RowResult[] }> {
+): Promise<{ readonly stored: Omit<StoredSet, "scores">; readonly rows: RowResult[] }> {
   const categories = [...new Set(trace.generations.map(({ category }) => category))];
   const rows: RowResult[] = [];
   const neural = await bundle.neural(names.map((name) => suiteMethod(name, "", bundle.manifest, tune)));
@@ -153,10 +154,12 @@ function isAside(method: string): boolean {
   return /^oracle-|@/.test(method) && method !== "oracle-16";
 }
 
-/** Oracles and single packs are there for their efficiency alone; without the rest the stored run stays small. */
+/** Methods of which the report shows more than the efficiency; without the rest of the others the stored run stays small. */
+const DETAILED = new Set(["none", "ngram-2", "ngram-3", "ngram-4", "ngram-4-16best", "path", "tree", "neural"]);
+
 function shorten(group: Readonly<Record<string, MethodSummary>>): Record<string, MethodSummary> {
   return Object.fromEntries(
-    Object.entries(group).map(([name, m]) => [name, /^oracle-|@/.test(name) ? { ...m, ...NOTHING } : m]),
+    Object.entries(group).map(([name, m]) => [name, DETAILED.has(name) ? m : { ...m, ...NOTHING }]),
   );
 }
 
@@ -198,11 +201,11 @@ async function hardwareOf(set: StoredSet, manifest: BundleManifest): Promise<Rec
   const rows = Object.entries(all).flatMap(([name, m]): [string, HardwareRow][] => {
     if (name.startsWith("oracle-") || name.includes("@") || m.block_efficiency === null) return [];
     const counts = countsPerText(m);
-    const headsRun = name !== "ar" && name !== "prompt-lookup";
+    const headsRun = !/^ar$|^prompt-lookup$|^recycling/.test(name);
     const { tokens, steps, draftedNodes } = counts;
     // What was committed since the last step, then each lattice row.
     const passes = tokens / steps + manifest.latticeHeads;
-    const rescorer = name === "neural" ? neuralWeights(manifest, passes) : NO_WEIGHTS;
+    const rescorer = name.endsWith("neural") ? neuralWeights(manifest, passes) : NO_WEIGHTS;
     const cost = hardwareCost(shape, { ...counts, headsRun, rescorer });
     return [[name, { block_efficiency: m.block_efficiency, tokens, steps, drafted_nodes: draftedNodes, ...cost }]];
   });

@@ -1,6 +1,7 @@
 import { RESCORER_TYPES, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
 import { DEFAULT_METHODS, rescorerOf } from "../eval/methods.ts";
 import type { ScoreKind } from "../eval/scores.ts";
+import { LLAMA_METHODS } from "./llama-methods.ts";
 
 /** One evaluation file as the suite uses it. */
 export interface SuiteSet {
@@ -9,22 +10,25 @@ export interface SuiteSet {
   readonly title: string;
   /** Completion tokens per answer. */
   readonly maxTokens: number;
+  /** The same in the live stage, where every method takes its time. */
+  readonly liveTokens: number;
   /** Prompts of each category at scale 1: to tune on, to report, and to decode live. */
   readonly prompts: Readonly<Record<Split | "live", number>>;
-  /** How the live stage judges answers against the rows' references; null where there are none to judge by. */
+  /** How answers are judged against the rows' references; null where there are none to judge by. */
   readonly score: ScoreKind | null;
 }
 
 export type Split = "tune" | "test";
 
-const OTHER = { tune: 20, test: 60, live: 4 };
+const OTHER = { tune: 20, test: 60, live: 3 };
 
 export const SETS: readonly SuiteSet[] = [
   {
     name: "spec_bench",
     title: "Spec-Bench",
     maxTokens: 128,
-    prompts: { tune: 12, test: 40, live: 3 },
+    liveTokens: 40,
+    prompts: { tune: 12, test: 40, live: 10 },
     score: null,
   },
   other("lambada", "LAMBADA", 64, "last-word"),
@@ -42,7 +46,7 @@ export const SETS: readonly SuiteSet[] = [
 ];
 
 function other(name: string, title: string, maxTokens: number, score: ScoreKind | null): SuiteSet {
-  return { name, title, maxTokens, prompts: OTHER, score };
+  return { name, title, maxTokens, liveTokens: 32, prompts: OTHER, score };
 }
 
 /** Prompts of each category to take at `scale`, at least one. */
@@ -65,7 +69,11 @@ const FORMS: Partial<Record<RescorerType, readonly string[]>> = {
 export const SUITE_METHODS: readonly string[] = [
   ...DEFAULT_METHODS,
   ...RESCORER_TYPES.flatMap((type) => FORMS[type] ?? [type]),
+  "medusa-16",
+  "medusa-63",
+  "medusa-63-neural",
   "prompt-lookup",
+  "recycling-63",
   ...[2, 3, 4, 5, 6, 8, 10, 12, 16].map((k) => `oracle-${k}`),
 ];
 
@@ -77,5 +85,17 @@ export const TUNED_METHODS: readonly string[] = SUITE_METHODS.filter((name) => {
   return "alpha" in paramsSchema.shape && !calibrated;
 });
 
-/** Methods that the live stage decodes with beside plain decoding. */
-export const LIVE_METHODS: readonly string[] = ["ar", "none", "ngram-4", "ngram-4-prompt", "tree"];
+/** The table of methods that the live stage fills: plain decoding, every rescorer, and what there is beside them. */
+export const LIVE_METHODS: readonly string[] = [
+  "ar",
+  "none",
+  "ngram-4-prompt",
+  "path",
+  "tree",
+  "neural",
+  "medusa-63",
+  "medusa-63-neural",
+  "prompt-lookup",
+  "recycling-63",
+  ...LLAMA_METHODS,
+];

@@ -3,6 +3,7 @@ import type { Interval } from "../eval/bootstrap.ts";
 import type { HmaxPoint } from "../eval/entropy.ts";
 import type { HardwareCost } from "../eval/hardware.ts";
 import type { ReliabilityBin } from "../eval/reliability.ts";
+import type { RankShares } from "../eval/static-tree.ts";
 import type { MethodSummary } from "../eval/summary.ts";
 import type { Provenance } from "../provenance.ts";
 
@@ -43,6 +44,15 @@ export interface StoredSet extends StoredSource {
   readonly overall: Readonly<Record<string, MethodSummary>>;
   /** Method -> category -> alpha used. */
   readonly alphas: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  /** Of the texts, which are the same whatever drafts; null where nothing is judged. */
+  readonly scores: StoredScores | null;
+}
+
+export interface StoredScores {
+  /** Judged. */
+  readonly answers: number;
+  /** Name of the score -> mean, 0..1. */
+  readonly means: Readonly<Record<string, number>>;
 }
 
 export interface StoredHmax {
@@ -91,16 +101,22 @@ export interface HardwareRow extends HardwareCost {
 }
 
 export interface LiveMethod {
+  /** Median over prompts. */
   readonly tokens_per_s: number | null;
+  /** Median over prompts of the method's speed over plain decoding's on the same prompt. */
+  readonly speed_up: number | null;
+  readonly speed_up_ci95: Interval | null;
+  /** null of another program. */
   readonly block_efficiency: number | null;
   readonly tokens: number;
   readonly steps: number;
   readonly prompts: number;
   readonly identical_to_plain: number;
   readonly float_ties: number;
-  /** Name of the score -> mean, 0..1. */
-  readonly scores: Readonly<Record<string, number>>;
 }
+
+/** Category -> method -> how it went. */
+export type StoredLiveCategories = Readonly<Record<string, Readonly<Record<string, LiveMethod>>>>;
 
 export interface StoredLive extends StoredBase {
   readonly kind: "live";
@@ -108,9 +124,11 @@ export interface StoredLive extends StoredBase {
   readonly cpu: string;
   readonly threads: number;
   readonly sets: readonly (Omit<StoredSource, "trace_command"> & {
-    readonly categories: Readonly<Record<string, Readonly<Record<string, LiveMethod>>>>;
+    readonly categories: StoredLiveCategories;
     readonly overall: Readonly<Record<string, LiveMethod>>;
   })[];
+  /** As StoredReplay has it. */
+  readonly mt_bench: StoredLiveCategories | null;
   /** Of LAMBADA's last words under the base model, run plainly and run as a draft is. */
   readonly perplexity: { readonly targets: number; readonly plain: number; readonly drafted: number } | null;
 }
@@ -133,6 +151,8 @@ export interface StoredTune extends StoredBase {
   readonly kind: "tune";
   readonly sources: readonly StoredSource[];
   readonly result: TuneResult;
+  /** Of all sources together: what static trees are made from. */
+  readonly rank_shares: RankShares;
 }
 
 export type Stored = StoredReplay | StoredLive | StoredTune;

@@ -46,7 +46,10 @@ describe("figures", () => {
   test("of block efficiency are the stored replay's", async () => {
     const stored = await readStored(pathOf("replay"), "replay");
     const bench = stored!.sets.find(({ set }) => set === "spec_bench")!;
-    const columns = "none,ngram-4,ngram-4-prompt,ngram-4-16best,tree-16,tree,neural,oracle-16,prompt-lookup".split(",");
+    const columns =
+      "none,ngram-4,ngram-4-prompt,ngram-4-16best,tree-16,tree,neural,medusa-63,oracle-16,prompt-lookup,recycling-63".split(
+        ",",
+      );
     const titles: Readonly<Record<string, string>> = { qa: "question answering", rag: "RAG" };
     const cell = ({ block_efficiency: efficiency, gain_over_none: gain }: MethodSummary, gains: boolean) => {
       const change = gain === null || !gains ? "" : ` (${gain < 0 ? "-" : "+"}${Math.abs(100 * gain).toFixed(1)} %)`;
@@ -55,6 +58,12 @@ describe("figures", () => {
     for (const [category, methods] of Object.entries({ ...bench.categories, all: bench.overall })) {
       const cells = columns.map((name) => cell(methods[name]!, category === "all" && name !== "none"));
       expect(rowOf(MEASURED, "## Block efficiency", titles[category] ?? category).slice(2, -1)).toEqual(cells);
+    }
+    const few = "none,ngram-4,ngram-4-prompt,path,medusa-63,tree-16,tree,oracle-16".split(",");
+    for (const { title, prompts, categories, overall } of stored!.sets) {
+      const methods = Object.keys(categories).length > 1 ? overall : Object.values(categories)[0]!;
+      const cells = [String(prompts), ...few.map((name) => cell(methods[name]!, false))];
+      expect(rowOf(MEASURED, "## Block efficiency", title).slice(2, 2 + cells.length)).toEqual(cells);
     }
     const of = (name: string) => cell(bench.overall[name]!, name !== "none");
     const short = {

@@ -66,6 +66,7 @@ const replay: StoredReplay = {
       categories: { squad_v1: methods },
       overall: {},
       alphas: {},
+      scores: { answers: 5, means: { exact_match: 0.2 } },
     },
   ],
   h_max: {
@@ -98,6 +99,7 @@ const tune: StoredTune = {
       },
     },
   },
+  rank_shares: { heads: [[0.5]], recycled: [0.3] },
 };
 
 describe("the report", () => {
@@ -110,7 +112,15 @@ describe("the report", () => {
       expect(section).toContain(`<code>${section.includes("npm run tune") ? "npm run tune --" : RUN.command}</code>`);
       expect(section).toMatch(/commit <code>0123456789<\/code>, (seed 7|nothing random), \d+ prompts/);
     }
-    expect([...figures.keys()]).toEqual(["oracle", "entropy", "h-max", "acceptance", "reliability", "alpha"]);
+    expect([...figures.keys()]).toEqual([
+      "mt-bench",
+      "oracle",
+      "entropy",
+      "h-max",
+      "acceptance",
+      "reliability",
+      "alpha",
+    ]);
   });
 
   test("leaves a section out for which there is no run", async () => {

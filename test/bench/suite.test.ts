@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { parseSuiteOptions } from "../../bench/suite/options.ts";
+import { LIVE_METHODS } from "../../bench/suite/sets.ts";
 import { readStored, type StoredReplay } from "../../bench/suite/stored.ts";
 import { ROOT } from "../../scripts/paths.ts";
 
@@ -57,18 +58,29 @@ describe("the suite on the tiny bundle", () => {
     const tune = await readStored(at("tune.json"), "tune");
     expect(Object.keys(tune?.result["ngram-3"] ?? {})).toEqual(expect.arrayContaining(["qa", "lambada", "overall"]));
 
-    const methods = "ar,none,ngram-2,ngram-3,0gram-4best,oracle-2,oracle-16,prompt-lookup";
+    const methods = "ar,none,ngram-2,ngram-3,0gram-4best,medusa-8,recycling-8,oracle-2,oracle-16,prompt-lookup";
     for (const out of ["replay.json", "again.json"])
       await suite("replay", "--methods", methods, "--tuned", at("tune.json"), "--out", at(out));
     const [first, second] = await Promise.all(["replay.json", "again.json"].map((f) => readStored(at(f), "replay")));
     expect(counts(second)).toEqual(counts(first));
     expect(first?.sets.map(({ set }) => set)).toEqual(["spec_bench", "lambada"]);
     expect(first?.sets[0]?.categories.qa?.none?.identical_to_plain).toBe(first?.sets[0]?.categories.qa?.none?.prompts);
+    expect(first?.sets[1]?.scores?.means).toHaveProperty("accuracy");
+    expect(first?.sets[1]?.categories.lambada?.["recycling-8"]?.block_efficiency).toBeGreaterThan(1);
     expect(first?.hardware.methods.none?.block_efficiency).toBe(first?.sets[0]?.overall.none?.block_efficiency);
 
-    await suite("live", ...one, "--methods", "ar,ngram-3", "--out", at("live.json"));
+    await suite(
+      "live",
+      ...one,
+      "--methods",
+      "ar,ngram-3,medusa-8",
+      "--tuned",
+      at("tune.json"),
+      "--out",
+      at("live.json"),
+    );
     const live = await readStored(at("live.json"), "live");
-    expect(live?.sets[1]?.categories.lambada?.ar?.scores).toHaveProperty("accuracy");
+    expect(live?.sets[0]?.overall["medusa-8"]?.speed_up).toBeGreaterThan(0);
     expect(live?.sets[0]?.overall.ar?.tokens_per_s).toBeGreaterThan(0);
     expect(live?.perplexity?.drafted).toBeCloseTo(live?.perplexity?.plain ?? 0, 2);
 
@@ -88,14 +100,8 @@ function counts(stored: StoredReplay | null | undefined) {
 describe("suite options", () => {
   test("have defaults, and 'default' stands for the stage's methods", () => {
     expect(parseSuiteOptions(["trace"])).toMatchObject({ stage: "trace", splits: ["tune", "test"], scale: 1 });
-    expect(parseSuiteOptions(["live", "--methods", "default,tree-8"])?.methods).toEqual([
-      "ar",
-      "none",
-      "ngram-4",
-      "ngram-4-prompt",
-      "tree",
-      "tree-8",
-    ]);
+    expect(parseSuiteOptions(["live", "--methods", "default,tree-8"])?.methods).toEqual([...LIVE_METHODS, "tree-8"]);
+    expect(LIVE_METHODS).toEqual(expect.arrayContaining(["ar", "none", "tree", "medusa-63", "llama.cpp"]));
     expect(parseSuiteOptions(["--help"])).toBeNull();
   });
 

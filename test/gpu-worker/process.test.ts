@@ -176,7 +176,7 @@ test.each([
   [
     "with weights that the provider has no use for",
     { GPU_WORKER_PROVIDER: "webgpu" },
-    /gpu-worker: bundle tiny has integer weights.*npm run bundle -- tiny --precision fp32/,
+    /gpu-worker: bundle tiny has integer weights.*npm run bundle -- tiny --precision fp16/,
   ],
 ])("%s it says so and exits with 1", async (_, env, message) => {
   const { code, said } = await launch(env).ended;
