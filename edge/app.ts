@@ -110,6 +110,9 @@ function addRoutes(app: Hono<AppEnv>, services: Services): void {
   app.all("/v1/embeddings", () => {
     throw new StepError("unsupported", "Embeddings are not served: the model here only writes text.");
   });
+  app.all("/v1/responses/input_tokens", () => {
+    throw new StepError("unsupported", "Tokens are counted by POST /tokenize, of a chat by its messages.");
+  });
   // Answered rather than thrown, as the pattern holds for the path without more, too, which takes POST.
   app.all("/v1/responses/*", () =>
     errorResponse(new StepError("not_found", "Responses are not stored; send the conversation so far as input.")),

@@ -195,23 +195,27 @@ export function speculationOf(speculation: SpeculationBody): SpeculationParams {
 }
 
 function chatMessage(message: ChatBody["messages"][number], index: number): ChatMessage {
-  const { role, content, tool_calls: made } = message;
+  const { role, content, tool_calls: made, refusal } = message;
   const calls = (made ?? []).map(({ id, function: { name, arguments: args } }) => ({ id, name, arguments: args }));
   if (calls.length > 0 && role !== "assistant")
     throw invalid(`messages[${index}].tool_calls`, "only an assistant calls");
   if (message.tool_call_id != null && role !== "tool") {
     throw invalid(`messages[${index}].tool_call_id`, "only a tool's message answers a call");
   }
+  if (refusal != null && role !== "assistant")
+    throw invalid(`messages[${index}].refusal`, "only an assistant declines");
   return {
     ...(calls.length > 0 ? { calls } : {}),
     // OpenAI renamed the system role for newer models; chat templates know only the old name.
     role: role === "developer" ? "system" : role,
-    content: textOf(content),
+    content: textOf(content) + (refusal ?? ""),
   };
 }
 
 function textOf(content: ChatBody["messages"][number]["content"]): string {
-  return typeof content === "string" ? content : content.map((part) => part.text).join("");
+  return typeof content === "string"
+    ? content
+    : content.map((part) => (part.type === "text" ? part.text : part.refusal)).join("");
 }
 
 function promptInputs(prompt: CompletionBody["prompt"]): Input[] {

@@ -59,8 +59,18 @@ const IGNORED: ReadonlySet<string> = new Set([
 export const REFUSED_FIELDS: readonly string[] = Object.keys(REFUSED);
 export const IGNORED_FIELDS: readonly string[] = [...IGNORED];
 
-const REFUSED_IN_MESSAGES: readonly string[] = ["function_call", "audio", "annotations"];
-const IGNORED_IN_MESSAGES: readonly string[] = ["id", "name", "reasoning_content", "reasoning"];
+const REFUSED_IN_MESSAGES: readonly string[] = ["function_call", "audio"];
+const IGNORED_IN_MESSAGES: readonly string[] = ["id", "name", "annotations", "reasoning_content", "reasoning"];
+/** What of a prompt is worth caching. */
+const CACHE_HINTS: readonly string[] = ["prompt_cache_breakpoint", "cache_control"];
+/** How else a tool may come to be called, or what it answers; the model sees none of it. */
+const IGNORED_IN_TOOLS: readonly string[] = [
+  ...CACHE_HINTS,
+  "allowed_callers",
+  "async",
+  "defer_loading",
+  "output_schema",
+];
 
 export function unsupported(param: string): StepError {
   return new StepError("unsupported", `'${param}' is not supported by this server, or not with this value.`, param);
@@ -86,19 +96,19 @@ export function supportedFields(body: Readonly<Record<string, unknown>>): Suppor
     if (value !== null && !harmless(value)) throw unsupported(name);
     return false;
   });
-  refuseTools(kept);
+  plainTools(kept, ignored);
   if (Array.isArray(kept.messages)) {
     kept.messages = kept.messages.map((message, index) => plainMessage(message, `messages[${index}]`, ignored));
   }
   return { kept, ignored: [...ignored] };
 }
 
-/** A chat message without its empty audio fields; anything but text is refused. */
+/** A chat message without what is ignored of it; anything but text is refused. */
 function plainMessage(message: unknown, at: string, ignored: Set<string>): unknown {
   if (typeof message !== "object" || message === null || Array.isArray(message)) return message;
   const kept = fieldsOf(message, at, (name, value) => {
     if (IGNORED_IN_MESSAGES.includes(name)) {
-      if (value !== null) ignored.add(`messages[].${name}`);
+      if (value !== null && !empty(value)) ignored.add(`messages[].${name}`);
       return false;
     }
     if (!REFUSED_IN_MESSAGES.includes(name)) return true;
@@ -108,23 +118,52 @@ function plainMessage(message: unknown, at: string, ignored: Set<string>): unkno
   if (kept.role === "function") throw unsupported(`${at}.role`);
   // As an answer that was only a tool call comes back.
   if (kept.role === "assistant" && kept.content == null) kept.content = "";
-  if (Array.isArray(kept.content)) refuseParts(kept.content, `${at}.content`, "text");
+  if (Array.isArray(kept.content)) {
+    const types = kept.role === "assistant" ? ["text", "refusal"] : ["text"];
+    kept.content = plainParts(kept.content, { at: `${at}.content`, list: "messages[].content[]", types }, ignored);
+  }
   return kept;
 }
 
-/** Throws StepError "unsupported" for parts of another type than those named. */
-export function refuseParts(parts: readonly unknown[], at: string, ...types: readonly string[]): void {
-  for (const [part, value] of parts.entries()) {
-    const type: unknown = typeof value === "object" && value !== null && "type" in value ? value.type : null;
-    if (typeof type === "string" && !types.includes(type)) throw unsupported(`${at}[${part}].type`);
-  }
+interface PartsAt {
+  /** Their place in the body, and that of all such parts. */
+  readonly at: string;
+  readonly list: string;
+  readonly types: readonly string[];
 }
 
-/** Throws StepError "unsupported" for tools that are no functions, and for a choice among several. */
-export function refuseTools({ tools, tool_choice: choice }: Readonly<Record<string, unknown>>): void {
-  const list: readonly unknown[] = Array.isArray(tools) ? tools : [];
-  for (const [i, one] of list.entries()) refuseType(one, `tools[${i}].type`);
-  refuseType(choice, "tool_choice.type");
+/** Content parts without what is ignored of them. Throws StepError "unsupported" for parts of another type. */
+export function plainParts(parts: readonly unknown[], { at, list, types }: PartsAt, ignored: Set<string>): unknown[] {
+  return parts.map((part, index) => {
+    const type: unknown = typeof part === "object" && part !== null && "type" in part ? part.type : null;
+    if (typeof type === "string" && !types.includes(type)) {
+      const param = `${at}[${index}].type`;
+      throw new StepError("unsupported", `'${param}': the models here read text, no images, audio or files.`, param);
+    }
+    return without(CACHE_HINTS, part, list, ignored);
+  });
+}
+
+/**
+ * Takes what is ignored out of a body's tools. Throws StepError "unsupported" for tools that are no functions, and for a
+ * choice among several.
+ */
+export function plainTools(kept: Record<string, unknown>, ignored: Set<string>): void {
+  const { tools } = kept;
+  if (Array.isArray(tools)) {
+    for (const [i, one] of tools.entries()) refuseType(one, `tools[${i}].type`);
+    kept.tools = tools.map((one: unknown) => without(IGNORED_IN_TOOLS, one, "tools[]", ignored));
+  }
+  refuseType(kept.tool_choice, "tool_choice.type");
+}
+
+function without(names: readonly string[], value: unknown, list: string, ignored: Set<string>): unknown {
+  if (typeof value !== "object" || value === null || !names.some((name) => Object.hasOwn(value, name))) return value;
+  return fieldsOf(value, list, (name, set) => {
+    if (!names.includes(name)) return true;
+    if (set !== null) ignored.add(`${list}.${name}`);
+    return false;
+  });
 }
 
 function refuseType(value: unknown, param: string): void {

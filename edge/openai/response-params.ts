@@ -3,7 +3,7 @@ import { LIMITS } from "../../shared/limits.ts";
 import { asObject, check, invalid } from "./check.ts";
 import type { CompletionParams } from "./params.ts";
 import { speculationOf } from "./params.ts";
-import { fieldsOf, IGNORED_FIELDS, refuseTools, unsupported } from "./refuse.ts";
+import { fieldsOf, IGNORED_FIELDS, plainTools, unsupported } from "./refuse.ts";
 import { messagesOf, responseInput, supportedInput } from "./response-input.ts";
 import { responseFormOf, responseToolFields, responseToolsOf } from "./response-tools.ts";
 import { samplingFields, samplingOf, seedOf } from "./sampling.ts";
@@ -58,6 +58,7 @@ const REFUSED: Readonly<Record<string, (value: unknown) => boolean>> = {
   previous_response_id: () => false,
   conversation: () => false,
   background: (value) => value === false,
+  moderation: () => false,
   prompt: () => false,
   context_management: isEmpty,
   truncation: (value) => value === "disabled",
@@ -116,10 +117,10 @@ function ignoredWithin({ include, text }: ResponseBody): string[] {
 }
 
 function supportedFields(body: Readonly<Record<string, unknown>>) {
-  const ignored: string[] = [];
+  const ignored = new Set<string>();
   const kept = fieldsOf(body, null, (name, value) => {
     if (RESPONSE_IGNORED.includes(name) || (name === "tools" && body.tool_choice === "none")) {
-      if (value !== null) ignored.push(name);
+      if (value !== null) ignored.add(name);
       return false;
     }
     const harmless = Object.hasOwn(REFUSED, name) ? REFUSED[name] : undefined;
@@ -127,7 +128,7 @@ function supportedFields(body: Readonly<Record<string, unknown>>) {
     if (value !== null && !harmless(value)) throw unsupported(name);
     return false;
   });
-  refuseTools(kept);
+  plainTools(kept, ignored);
   if (Object.hasOwn(kept, "input")) kept.input = supportedInput(kept.input, ignored);
-  return { kept, ignored };
+  return { kept, ignored: [...ignored] };
 }

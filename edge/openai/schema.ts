@@ -11,16 +11,30 @@ import { toolCalls, toolFields } from "./tools.ts";
 
 const textPart = z.strictObject({ type: z.literal("text"), text: z.string() });
 
+/** Of an assistant that declined; what it said. */
+export const refusalPart = z.strictObject({ type: z.literal("refusal"), refusal: z.string() });
+
 const textContent = z.union([z.string(), z.array(textPart).min(1).max(LIMITS.contentParts)], {
   error: "expected a string or an array of {type: 'text', text} parts",
 });
 
+const messageContent = z.union(
+  [
+    z.string(),
+    z
+      .array(z.discriminatedUnion("type", [textPart, refusalPart]))
+      .min(1)
+      .max(LIMITS.contentParts),
+  ],
+  { error: "expected a string or an array of {type: 'text', text} parts" },
+);
+
 const message = z.strictObject({
   role: z.enum(["system", "developer", "user", "assistant", "tool"]),
-  content: textContent,
+  content: messageContent,
   tool_calls: toolCalls.nullish().meta({ description: "Calls that an assistant's message made." }),
   tool_call_id: z.string().max(LIMITS.nameLength).nullish().meta({ description: "What a tool's message answers." }),
-  refusal: z.null().optional().meta({ description: "Accepted so that a returned message can be sent back." }),
+  refusal: z.string().nullish().meta({ description: "What an assistant said that declined; part of its content." }),
 });
 
 const stopString = z.string().min(1).max(LIMITS.stopLength);

@@ -44,7 +44,11 @@ export class Bundles {
   async manifest(name: string | null): Promise<BundleManifest> {
     const model = name ?? this.names[0];
     if (model === undefined || !this.names.includes(model)) {
-      throw new StepError("model_not_found", `The model '${model ?? ""}' does not exist.`, "model");
+      throw new StepError(
+        "model_not_found",
+        `The model '${model ?? ""}' does not exist; GET /v1/models lists those served.`,
+        "model",
+      );
     }
     const kept = this.#manifests.get(model);
     if (kept !== undefined) return kept;

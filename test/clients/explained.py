@@ -22,6 +22,7 @@ EXPLAINED = {
     r"(tokens|prompt)(\[\d+\])+": "the model's vocabulary ends somewhere; prompts are not empty",
     r"prompt|input": "prompts are not empty, and fit the model's context",
     r"echo": "does not go with logprobs",
+    r"input\[\d+\]\.(content|output)\[\d+\]\.type": "only an assistant refuses",
     r"guided|response_format": "one form of the answer at a time",
     r"guided\.(regex|grammar|choice|json).*": "its text has a syntax of its own",
     r"(response_format\.json_schema|text\.format)\.schema.*": "a JSON schema, of which some keywords are held to",

@@ -68,6 +68,14 @@ function variablesRead(): string[] {
   return [...names].filter((name) => !internal.has(name)).sort();
 }
 
+/** The tables of docs/api.md that say of each route's fields what becomes of them. */
+function fieldTables() {
+  const { text } = pages.find(({ path }) => path === "docs/api.md")!;
+  const [chat = "", rest = ""] = text.slice(text.indexOf("## Every field")).split("\n\nCompletions, where they differ");
+  const [completions = "", responses = ""] = rest.split("\nResponses:\n");
+  return { chat, completions, responses };
+}
+
 describe("the documentation", () => {
   test("links only to files and headings that exist", () => {
     const broken = pages.flatMap(({ path, text }) =>
@@ -107,10 +115,7 @@ describe("the documentation", () => {
   });
 
   test("says of every field what becomes of it", () => {
-    const { text } = pages.find(({ path }) => path === "docs/api.md")!;
-    const tables = text.slice(text.indexOf("## Every field")).split("\n\nCompletions, where they differ");
-    const [chat = "", rest = ""] = tables;
-    const [completions = "", responses = ""] = rest.split("\nResponses:\n");
+    const { chat, completions, responses } = fieldTables();
     const missing = (table: string, names: readonly string[]) => names.filter((name) => !table.includes(`\`${name}\``));
     const both = chat + completions;
     expect(missing(chat, Object.keys(chatBody.shape))).toEqual([]);
@@ -120,18 +125,41 @@ describe("the documentation", () => {
   });
 
   test.each([
-    ["chat/completions/completions", "ChatCompletionCreateParamsBase"],
-    ["completions", "CompletionCreateParamsBase"],
-    ["responses/responses", "ResponseCreateParamsBase"],
-  ])("says of every field that OpenAI's own client knows what becomes of it: %s", (file, type) => {
-    const { text } = pages.find(({ path }) => path === "docs/api.md")!;
-    const table = text.slice(text.indexOf("## Every field"));
-    const types = readFileSync(join(ROOT, "node_modules", "openai", "resources", `${file}.d.ts`), "utf8");
-    const [, body = ""] = new RegExp(`^export interface ${type} \\{\\n(.*?)^\\}`, "ms").exec(types) ?? [];
-    const fields = [...body.matchAll(/^ {4}(\w+)\??: /gm)].map(([, name = ""]) => name);
-    expect(fields.length).toBeGreaterThan(15);
-    expect(fields.filter((name) => !table.includes(`\`${name}\``))).toEqual([]);
-  });
+    {
+      file: "chat/completions/completions",
+      type: "ChatCompletionCreateParamsBase",
+      told: () => fieldTables().chat,
+      parse: parseChat,
+      minimal: { messages: [{ role: "user", content: "hi" }] },
+    },
+    {
+      file: "completions",
+      type: "CompletionCreateParamsBase",
+      told: () => fieldTables().chat + fieldTables().completions,
+      parse: parseCompletion,
+      minimal: { prompt: "hi" },
+    },
+    {
+      file: "responses/responses",
+      type: "ResponseCreateParamsBase",
+      told: () => fieldTables().responses,
+      parse: parseResponse,
+      minimal: { input: "hi" },
+    },
+  ])(
+    "says of every field that OpenAI's own client knows what becomes of it: $file",
+    ({ file, type, told, parse, minimal }) => {
+      const types = readFileSync(join(ROOT, "node_modules", "openai", "resources", `${file}.d.ts`), "utf8");
+      const [, body = ""] = new RegExp(`^export interface ${type} \\{\\n(.*?)^\\}`, "ms").exec(types) ?? [];
+      const fields = [...body.matchAll(/^ {4}(\w+)\??: /gm)].map(([, name = ""]) => name);
+      expect(fields.length).toBeGreaterThan(15);
+      const table = told();
+      expect(fields.filter((name) => !table.includes(`\`${name}\``))).toEqual([]);
+      // Null asks for nothing; a field that is not known is an error even so.
+      const nulls = Object.fromEntries(fields.map((name) => [name, null]));
+      expect(() => parse({ ...nulls, ...minimal })).not.toThrow();
+    },
+  );
 
   test("of the README shows fields that the API takes", () => {
     const readme = pages.find(({ path }) => path === "README.md")!.text;

@@ -18,6 +18,18 @@ export const chatCases: readonly Case[] = [
     "messages[0].content[0].type",
   ],
   [
+    "a user's refusal",
+    { messages: [{ role: "user", content: [{ type: "refusal", refusal: "no" }] }] },
+    "unsupported",
+    "messages[0].content[0].type",
+  ],
+  [
+    "a user's refusal as a field",
+    { messages: [{ role: "user", content: "x", refusal: "no" }] },
+    "invalid_request",
+    "messages[0].refusal",
+  ],
+  [
     "a part with an unknown field",
     { messages: [{ role: "user", content: [{ type: "text", text: "a", b: 1 }] }] },
     "invalid_request",

@@ -112,6 +112,7 @@ describe("responses", () => {
     [{ previous_response_id: "resp_1" }, "previous_response_id"],
     [{ conversation: "conv_1" }, "conversation"],
     [{ background: true }, "background"],
+    [{ moderation: { model: "omni-moderation-latest" } }, "moderation"],
     [{ tools: [{ type: "web_search" }] }, "tools[0].type"],
     [{ truncation: "auto" }, "truncation"],
     [{ tool_choice: { type: "allowed_tools" } }, "tool_choice.type"],
@@ -181,6 +182,37 @@ describe("fields that change nothing", () => {
     expect(await ignored(RESPONSES, { input: "x", reasoning: { effort: "low" }, store: false })).toBe("reasoning");
   });
 
+  test("are named where they stand in parts, tools and earlier answers", async () => {
+    const cache_control = { type: "ephemeral" };
+    const prompt_cache_breakpoint = { mode: "explicit" };
+    const chat = {
+      messages: [
+        { role: "user", content: [{ type: "text", text: "x", cache_control, prompt_cache_breakpoint }] },
+        { role: "assistant", content: "y", annotations: [{ type: "url_citation" }] },
+        ...user("z"),
+      ],
+      tools: [{ type: "function", function: { name: "f" }, cache_control }],
+    };
+    expect(await ignored("/v1/chat/completions", chat)).toBe(
+      "tools[].cache_control, messages[].content[].cache_control, messages[].content[].prompt_cache_breakpoint, " +
+        "messages[].annotations",
+    );
+    const call = { type: "function_call", call_id: "1", name: "f", arguments: "{}", caller: { type: "direct" } };
+    const response = {
+      input: [
+        { role: "user", content: [{ type: "input_text", text: "x", prompt_cache_breakpoint }] },
+        { role: "assistant", content: [{ type: "output_text", text: "y", annotations: [{ type: "url_citation" }] }] },
+        { ...call, namespace: null, async: false },
+        { type: "function_call_output", call_id: "1", name: "f", output: [{ type: "input_text", text: "z" }] },
+      ],
+      tools: [{ type: "function", name: "f", defer_loading: true, allowed_callers: ["direct"], output_schema: {} }],
+    };
+    expect(await ignored(RESPONSES, response)).toBe(
+      "tools[].defer_loading, tools[].allowed_callers, tools[].output_schema, " +
+        "input[].content[].prompt_cache_breakpoint",
+    );
+  });
+
   test("are not named where there are none", async () => {
     expect(await ignored("/v1/completions", { prompt: "x" })).toBeNull();
   });
@@ -216,6 +248,14 @@ describe("paths", () => {
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({
       error: { code: "unsupported", message: expect.stringContaining("Embeddings") },
+    });
+  });
+
+  test("counting a response's tokens is refused with the route that counts", async () => {
+    const response = await testApp().post("/v1/responses/input_tokens", { input: "x" });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({
+      error: { code: "unsupported", message: expect.stringContaining("POST /tokenize") },
     });
   });
 

@@ -39,20 +39,20 @@ function allows(grammar: TokenGrammar, text: string): boolean {
 }
 
 describe("a schema's texts", () => {
-  test("are valid, whatever is chosen among the allowed tokens", () => {
+  /** 1,000 schemas, in blocks, as a test's time is limited. */
+  const BLOCKS = Array.from({ length: 10 }, (_, block) => block * 100);
+
+  test.each(BLOCKS)("are valid, whatever is chosen among the allowed tokens: 100 schemas from seed %i", (first) => {
     let written = 0;
-    for (let seed = 1; seed <= 100; seed++) {
+    for (let seed = first + 1; seed <= first + 100; seed++) {
       const random = new Random(seed);
       const schema = randomSchema(random);
-      const grammar = grammarOf(schema);
-      for (let i = 0; i < 2; i++) {
-        const text = randomText(grammar, table, random, 400);
-        if (text === null) continue;
-        written++;
-        expect(schemaFault(schema, text), `seed ${seed}: ${text} against ${JSON.stringify(schema)}`).toBeNull();
-      }
+      const text = randomText(grammarOf(schema), table, random, 400);
+      if (text === null) continue;
+      written++;
+      expect(schemaFault(schema, text), `seed ${seed}: ${text} against ${JSON.stringify(schema)}`).toBeNull();
     }
-    expect(written).toBeGreaterThan(150);
+    expect(written).toBeGreaterThan(75);
   });
 });
 
