@@ -99,9 +99,12 @@ export class GraphBuilder {
     return this.initializer(name, FLOAT, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), shape);
   }
 
-  /** Rounded to float16. */
+  /** Rounded to float16. Throws Error naming the tensor where a value is too large for that. */
   halves(name: string, values: Float32Array, shape: readonly number[]): Value {
     const halves = Float16Array.from(values);
+    if (halves.some((half) => Math.abs(half) === Number.POSITIVE_INFINITY)) {
+      throw new Error(`${name} has values that float16 cannot hold: take --precision fp32`);
+    }
     return this.initializer(name, FLOAT16, new Uint8Array(halves.buffer), shape);
   }
 
