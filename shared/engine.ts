@@ -58,6 +58,8 @@ export interface OpenSpec {
    * lattice column given the best candidates of the columns before. 0 and null change no lattice.
    */
   readonly neural: number | null;
+  /** Whether lattices come with their query (Lattice.query); left out: without. */
+  readonly pair?: boolean | undefined;
   /** How many tokens replies list beside each committed one (RunnersUp.k); none where left out. */
   readonly runnersUp?: number | undefined;
   /** true: every drafted node is verified and a lattice follows every step, whether or not that pays. */
@@ -159,6 +161,8 @@ export interface BundleInfo {
   readonly costs: PassCosts;
   /** Whether it has a local rescorer (OpenSpec.neural). */
   readonly neural: boolean;
+  /** Whether lattices can have a query (OpenSpec.pair); left out: no. */
+  readonly pair?: boolean;
 }
 
 /** What an engine is known by before a session is opened there; null: it has not been heard of. */

@@ -1,6 +1,16 @@
 import { assert } from "./assert.ts";
 
 /**
+ * What the hidden state makes of which candidates follow one another (rescore/pair-scores.ts): m and q of
+ * S(a, b) = bias(b) + <(1 + m) * first(a) + q, second(b)>.
+ */
+export interface PairQuery {
+  /** [2 rank] m, then q, each divided by its scale. */
+  readonly values: Int8Array;
+  readonly scales: readonly [m: number, q: number];
+}
+
+/**
  * The draft heads' candidates for the positions after the bonus token. Row i (0-based) is head i + 2:
  * the i-th token after the bonus token. Within a row candidates fall in log-probability; equal ones
  * rise in token id. Rows are independent of one another: that is what refinement repairs.
@@ -12,19 +22,27 @@ export interface Lattice {
   readonly tokens: Uint32Array;
   /** [heads * k] natural-log probabilities, row by row. */
   readonly logProbs: Float32Array;
+  /** null: not asked for, or the model has none. */
+  readonly query: PairQuery | null;
 }
 
-export function createLattice(heads: number, k: number, tokens: Uint32Array, logProbs: Float32Array): Lattice {
+export function createLattice(
+  heads: number,
+  k: number,
+  tokens: Uint32Array,
+  logProbs: Float32Array,
+  query: PairQuery | null = null,
+): Lattice {
   assert(tokens.length === heads * k && logProbs.length === heads * k, `lattice of ${heads} x ${k}`);
-  return { heads, k, tokens, logProbs };
+  return { heads, k, tokens, logProbs, query };
 }
 
 export const EMPTY_LATTICE: Lattice = createLattice(0, 0, new Uint32Array(0), new Float32Array(0));
 
 /** Without its first rows. */
-export function laterRows({ heads, k, tokens, logProbs }: Lattice, first: number): Lattice {
+export function laterRows({ heads, k, tokens, logProbs, query }: Lattice, first: number): Lattice {
   const from = Math.min(first, heads);
-  return createLattice(heads - from, k, tokens.subarray(from * k), logProbs.subarray(from * k));
+  return createLattice(heads - from, k, tokens.subarray(from * k), logProbs.subarray(from * k), query);
 }
 
 /** The first `heads` rows and `k` columns. */
@@ -39,5 +57,5 @@ export function narrowLattice(lattice: Lattice, heads: number, k: number): Latti
     tokens.set(lattice.tokens.subarray(from, from + w), i * w);
     logProbs.set(lattice.logProbs.subarray(from, from + w), i * w);
   }
-  return createLattice(h, w, tokens, logProbs);
+  return createLattice(h, w, tokens, logProbs, lattice.query);
 }

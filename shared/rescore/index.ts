@@ -46,7 +46,7 @@ export function availableRescorers(bundle: RescorerBundle): RescorerType[] {
 }
 
 /** No rescorer asks less. */
-export const NO_WORK: EngineWork = { neural: null, runnersUp: 0 };
+export const NO_WORK: EngineWork = { neural: null, runnersUp: 0, pair: false };
 
 /** What `spec` asks of the engine. */
 export function engineWork(spec: RescorerSpec): EngineWork {

@@ -19,12 +19,14 @@ export interface EngineWork {
   /** OpenSpec.neural */
   readonly neural: number | null;
   readonly runnersUp: number;
+  /** OpenSpec.pair */
+  readonly pair: boolean;
 }
 
 /** The parts of a bundle (manifest.ts) that a rescorer may need. */
 export interface RescorerBundle {
   readonly calibration?: Calibration | null;
-  readonly graphs: { readonly neural: object | null };
+  readonly graphs: { readonly neural: object | null; readonly pair?: object | null };
 }
 
 /** Of a bundle's defaults, what settings come from. */
