@@ -103,7 +103,7 @@ def head_loss(heads, j, out, u, table, y, token, soft, mix, found):
 
 
 def lattice(heads, j, out, u, table, ids, found, k=16):
-    """The k likeliest tokens of head j [B, k]: its k likeliest of the vocabulary and the copied ones, merged."""
+    """The k likeliest tokens of head j, its k likeliest of the vocabulary and the copied ones merged, and their probabilities [B, k]."""
     top = torch.softmax((out.bfloat16() @ table.T).float(), -1).topk(k, -1)
     gate, weights, same = heads.copied(j, u, found)
     proposed, _, _, valid = found.proposals(j)
@@ -114,8 +114,8 @@ def lattice(heads, j, out, u, table, ids, found, k=16):
     both = listed[:, :, None] == proposed[:, None, :]
     mixed = (1 - gate)[:, None] * top.values + gate[:, None] * (both * mass[:, None, :]).sum(-1)
     added = gate[:, None] * mass * ~both.any(1)
-    best = torch.cat([mixed, added], 1).topk(k, -1).indices
-    return torch.cat([listed, proposed.long()], 1).gather(1, best)
+    best = torch.cat([mixed, added], 1).topk(k, -1)
+    return torch.cat([listed, proposed.long()], 1).gather(1, best.indices), best.values
 
 
 @torch.no_grad()
@@ -131,7 +131,7 @@ def evaluate(heads, data, labels, table, embedding, at, batch=1024):
         for j in range(heads.count):
             inside = rows + 2 + j < data.end[rows]
             _, token = labels.hard(rows, j)
-            top = lattice(heads, j, heads.out(j, hidden, u), u, table, labels.ids, found)
+            top, _ = lattice(heads, j, heads.out(j, hidden, u), u, table, labels.ids, found)
             hit = (top == token[:, None]).float()
             for column, k in enumerate((1, 5, 16)):
                 hits[j, column] += hit[inside, :k].sum()
