@@ -188,7 +188,7 @@ def main():
         + " ".join(f"--{k.replace('_', '-')} {v}" for k, v in vars(args).items() if k not in skipped),
         generated_tokens=len(data.tokens),
         training_positions=positions,
-        depth=[round(float(x), 3) for x in pair.depth],
+        depth=[round(float(x), 3) for x in pair.depth.detach()],
         validation_positions=len(held),
         validation_block_efficiency=found,
     )
