@@ -91,7 +91,7 @@ async function liveCase(
     const completion = await complete(task, plain, new Map(), []);
     return { id, category, turn, task, plain: completion, timed: true, references };
   }
-  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
+  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest);
   const generation = { id, category, turn, prompt, output: Uint32Array.from(completion.output), lattices, runnersUp };
   options.onGeneration(generation);
   return replayCase(generation, model, options.maxTokens);
@@ -144,5 +144,6 @@ function bundleInfo(manifest: BundleManifest): BundleInfo {
     provider: "replay",
     costs: { pass: 1, row: 0, wanted: 0, context: 0, heads: 0 },
     neural: manifest.graphs.neural !== null,
+    pair: manifest.graphs.pair != null,
   };
 }

@@ -5,6 +5,7 @@ import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, engineWork, NO_WORK } from "../../shared/rescore/index.ts";
 import type { EngineWork } from "../../shared/rescore/module.ts";
@@ -69,12 +70,11 @@ export async function complete(
 
 /**
  * Plain decoding with the heads running all the same: the completion, and the lattice after each of its
- * tokens, as a speculative run would see it there.
+ * tokens, with its query where the bundle has one, as a speculative run would see it there.
  */
 export async function traceCompletion(
   task: Task,
-  heads: number,
-  topK: number,
+  { latticeHeads: heads, topK, graphs }: Pick<BundleManifest, "latticeHeads" | "topK" | "graphs">,
 ): Promise<{ readonly completion: Completion; readonly lattices: Lattice[]; readonly runnersUp: RunnersUp }> {
   const lattices: Lattice[] = [];
   const engine = withLattices(task.engine, (lattice) => {
@@ -82,7 +82,8 @@ export async function traceCompletion(
     lattices.push(seen);
     return seen;
   });
-  const spec = { ...greedySpec(task, { heads, topK }, null), runnersUp: TRACED_RUNNERS_UP };
+  const all = { runnersUp: TRACED_RUNNERS_UP, pair: graphs.pair != null };
+  const spec = { ...greedySpec(task, { heads, topK }, null), ...all };
   const completion = await run(task, engine, chainOfFirst(), 0, spec, emptyCounters());
   return { completion, lattices, runnersUp: joinRunnersUp(completion.runnersUp) };
 }
@@ -147,7 +148,7 @@ async function run(
 function workOf(draft: DraftSpec): EngineWork {
   if (isRefined(draft)) return engineWork(draft);
   if (draft.type !== "static-tree") return NO_WORK;
-  return { neural: draft.neural, runnersUp: draft.source === "recycled" ? LIMITS.runnersUp : 0 };
+  return { ...NO_WORK, neural: draft.neural, runnersUp: draft.source === "recycled" ? LIMITS.runnersUp : 0 };
 }
 
 function methodRescorer(method: Method, packs: Packs, promptLength: number, truth: ArrayLike<TokenId>): Rescorer {

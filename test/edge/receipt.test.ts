@@ -23,7 +23,7 @@ test("a request's receipt is what the evaluation counts for the same answer", as
 
   const limits = { maxTokens: MAX_TOKENS, eosTokens: manifest.eosTokens };
   const task = { engine, model: "toy", prompt: Uint32Array.from(prompt), limits, autoNodes: false };
-  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
+  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest);
   const answer = { id: "a", category: "c", turn: 0, prompt: task.prompt, output: Uint32Array.from(completion.output) };
   const cases = replayCases([{ ...answer, lattices, runnersUp }], { manifest, neural: null }, MAX_TOKENS);
   const method = parseMethod("none", manifest, { alpha: null, pack: null, heads: null, topK: null });
