@@ -42,6 +42,8 @@ export const LIMITS = {
   latticeHeads: 16,
   /** Candidates per lattice column. */
   topK: 16,
+  /** Numbers per token in a pair's tables: a query is two bytes each and 8, and at most 256. */
+  pairRank: 112,
   /** Tokens that a reply lists beside each committed one. */
   runnersUp: 7,
   /** Paths merged into one draft tree. */

@@ -8,17 +8,20 @@ import { exp } from "./real.ts";
 export const CALIBRATION_VERSION = 3;
 
 /** Which evidence a set of weights was fitted with, beside the heads'. */
-export type Evidence = `heads${"" | "+lm"}${"" | "+prompt"}${"" | "+recycled"}`;
+export type Evidence = `heads${"" | "+lm"}${"" | "+prompt"}${"" | "+recycled"}${"" | "+pair"}`;
 
 export interface EvidenceKinds {
   readonly lm: boolean;
   readonly prompt: boolean;
   readonly recycled: boolean;
+  readonly pair: boolean;
 }
 
 /** Every combination. */
-export const EVIDENCE: readonly EvidenceKinds[] = [false, true].flatMap((lm) =>
-  [false, true].flatMap((prompt) => [false, true].map((recycled) => ({ lm, prompt, recycled }))),
+export const EVIDENCE: readonly EvidenceKinds[] = [false, true].flatMap((pair) =>
+  [false, true].flatMap((lm) =>
+    [false, true].flatMap((prompt) => [false, true].map((recycled) => ({ lm, prompt, recycled, pair }))),
+  ),
 );
 
 /** models/<name>/calibration.json, carried in the bundle manifest. Written by `npm run bench -- calibrate`. */
@@ -31,8 +34,8 @@ export interface Calibration {
   readonly weights: Readonly<Partial<Record<Evidence, readonly number[]>>>;
 }
 
-export function evidenceOf({ lm, prompt, recycled }: EvidenceKinds): Evidence {
-  return `heads${lm ? "+lm" : ""}${prompt ? "+prompt" : ""}${recycled ? "+recycled" : ""}`;
+export function evidenceOf({ lm, prompt, recycled, pair }: EvidenceKinds): Evidence {
+  return `heads${lm ? "+lm" : ""}${prompt ? "+prompt" : ""}${recycled ? "+recycled" : ""}${pair ? "+pair" : ""}`;
 }
 
 /** Why `calibration` cannot be used by this version, or null. */

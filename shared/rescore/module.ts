@@ -2,6 +2,7 @@ import type * as z from "zod";
 import type { TokenId } from "../ids.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import type { Calibration } from "./calibration.ts";
+import type { PairTables } from "./pair-scores.ts";
 import type { ParamName, Params } from "./params.ts";
 import type { Rescorer } from "./rescorer.ts";
 
@@ -10,6 +11,8 @@ export interface RescorerParts {
   /** Shared by any number of rescorers; null where none is looked at, which alpha = 0 never does. */
   readonly pack: NgramModel | null;
   readonly calibration: Calibration | null;
+  /** The bundle's; null where they are not looked at. */
+  readonly pair: PairTables | null;
   /** What the answer is expected to be much like; read where the request's own n-grams take part. */
   readonly prediction: ArrayLike<TokenId> | null;
 }
@@ -39,6 +42,8 @@ export interface RescorerDefaults {
     readonly prompt?: boolean | undefined;
     /** Whether recycled tokens do; false where left out. */
     readonly recycled?: boolean | undefined;
+    /** Whether the scores of pairs do; false where left out. */
+    readonly pair?: boolean | undefined;
   };
   /** Weight of the local rescorer, in bundles that have one. */
   readonly neuralAlpha: number;

@@ -11,6 +11,7 @@ import { bestChains, lengthenBest } from "./chains.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
 import type { RescorerModule, RescorerParts } from "./module.ts";
+import { PairScores } from "./pair-scores.ts";
 import { PARAMS } from "./params.ts";
 import { PathTree } from "./path-tree.ts";
 import { Recycled } from "./recycled.ts";
@@ -23,6 +24,8 @@ export const treeParams = z.object({
   prompt: PARAMS.prompt,
   /** Default false. */
   recycled: PARAMS.recycled.optional(),
+  /** Default false. */
+  pair: PARAMS.pair.optional(),
 });
 
 export type TreeParams = z.infer<typeof treeParams>;
@@ -36,11 +39,11 @@ export const treeModule: RescorerModule<TreeParams> = {
   calibrated: true,
   needs: ({ calibration }) => (calibration == null ? "calibration, which 'tree' needs" : null),
   defaults({ defaults: { rescorer } }) {
-    const { order, alpha, prompt = false, recycled = false } = rescorer;
-    return { order, alpha, prompt, recycled };
+    const { order, alpha, prompt = false, recycled = false, pair = false } = rescorer;
+    return { order, alpha, prompt, recycled, pair };
   },
   mostNodes: () => LIMITS.draftNodes,
-  engine: ({ recycled = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0 }),
+  engine: ({ recycled = false, pair = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0, pair }),
   create: (params, parts) => calibratedRescorer(params, parts, null),
 };
 
@@ -56,15 +59,23 @@ const LEAST_CHANCE = 1 / 255;
  */
 export function calibratedRescorer(
   spec: TreeParams,
-  { pack, calibration, prediction }: RescorerParts,
+  { pack, calibration, pair: tables, prediction }: RescorerParts,
   chains: number | null,
 ): Rescorer {
   assert(calibration !== null, "it needs a calibration");
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const { prompt, recycled = false } = spec;
-  const history = new History(model, prompt ? new PromptModel() : null, recycled ? new Recycled() : null, prediction);
-  const evidence = evidenceOf({ lm: model !== null, prompt, recycled });
+  const { prompt, recycled = false, pair = false } = spec;
+  const scores = pair && tables !== null ? new PairScores(tables) : null;
+  assert(scores !== null || !pair, "pair needs tables");
+  const history = new History(
+    model,
+    prompt ? new PromptModel() : null,
+    recycled ? new Recycled() : null,
+    prediction,
+    scores,
+  );
+  const evidence = evidenceOf({ lm: model !== null, prompt, recycled, pair });
   const weights = calibration.weights[evidence];
   assert(weights !== undefined, `calibration for ${evidence}`);
   const tree = new PathTree(new Continuations(history), new AcceptanceModel(weights));
