@@ -5,7 +5,7 @@ import type { PathEnd } from "./path-end.ts";
 import { exp } from "./real.ts";
 
 /** Raised when the features change: weights of another version mean something else. */
-export const CALIBRATION_VERSION = 3;
+export const CALIBRATION_VERSION = 4;
 
 /** Which evidence a set of weights was fitted with, beside the heads'. */
 export type Evidence = `heads${"" | "+lm"}${"" | "+prompt"}${"" | "+recycled"}${"" | "+pair"}`;

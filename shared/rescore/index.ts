@@ -5,6 +5,7 @@ import type { EngineWork, RescorerBundle, RescorerModule } from "./module.ts";
 import { neuralModule } from "./neural.ts";
 import { ngramModule } from "./ngram.ts";
 import { noneModule } from "./none.ts";
+import { pairModule } from "./pair.ts";
 import type { PairTables } from "./pair-scores.ts";
 import type { Params } from "./params.ts";
 import { pathModule } from "./path.ts";
@@ -18,6 +19,7 @@ const MODULES = {
   path: pathModule,
   tree: treeModule,
   neural: neuralModule,
+  pair: pairModule,
 } as const;
 
 export type RescorerType = keyof typeof MODULES;

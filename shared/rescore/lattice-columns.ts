@@ -24,6 +24,13 @@ export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
   return headScore(headWeight(alpha), head) + alphaSteps(alpha) * (lm * TICKS);
 }
 
+/** One path step of `pair`: log p_head + alpha S, in the same units. */
+export function pairEdge(alpha: number, head: LogProb, score: number): number {
+  const most = -FLOOR;
+  const within = score < most ? (score > -most ? score : -most) : most;
+  return edgeScore(0, head, 0) + alphaSteps(alpha) * Math.round(within * TICKS);
+}
+
 /** The candidates of a lattice in the workspace. */
 export function createColumns(work: Workspace) {
   const { K, GROUP } = work;

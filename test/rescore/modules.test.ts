@@ -11,7 +11,7 @@ describe("rescorers", () => {
     const module = rescorerModule(type);
     const usual = module.defaults({ defaults });
     expect(module.paramsSchema.parse(usual)).toEqual(usual);
-    expect(rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, ...usual })).toEqual({
+    expect(rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, pair: false, ...usual })).toEqual({
       type,
       ...usual,
     });
@@ -40,6 +40,7 @@ describe("rescorers", () => {
       "calibration, which 'path' needs",
       "calibration, which 'tree' needs",
       "neural rescorer",
+      "table of pairs, which 'pair' needs",
     ]);
   });
 });

@@ -65,7 +65,7 @@ function pathProbabilities(
   history.commit(committed, runnersUp);
   const after = new Continuations(history);
   after.begin(lattice);
-  const evidence = evidenceOf({ lm: model !== null, prompt, recycled });
+  const evidence = evidenceOf({ lm: model !== null, prompt, recycled, pair: false });
   const acceptance = new AcceptanceModel(calibration.weights[evidence]!);
   const found = new Map<string, number>();
   const walk = (path: readonly number[], p: number, end: PathEnd): void => {
