@@ -10,6 +10,7 @@ import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, engineWork, NO_WORK } from "../../shared/rescore/index.ts";
 import type { EngineWork } from "../../shared/rescore/module.ts";
 import { chainOfFirst } from "../../shared/rescore/none.ts";
+import type { PairTables } from "../../shared/rescore/pair-scores.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
 import { copiedTokens } from "./copied.ts";
@@ -44,8 +45,16 @@ export interface Completion {
   decodeMs: number;
 }
 
-/** Packs by name, loaded once. */
-export type Packs = ReadonlyMap<string, NgramModel>;
+/** What of a bundle's files rescorers are made from, loaded once. */
+export interface Parts {
+  /** By name. */
+  readonly packs: ReadonlyMap<string, NgramModel>;
+  /** null: no method looks at them. */
+  readonly pair: PairTables | null;
+}
+
+/** Of methods that need none. */
+export const NO_PARTS: Parts = { packs: new Map(), pair: null };
 
 const NEVER = new AbortController().signal;
 
@@ -56,14 +65,14 @@ const NEVER = new AbortController().signal;
 export async function complete(
   task: Task,
   method: Method,
-  packs: Packs,
+  parts: Parts,
   truth: ArrayLike<TokenId>,
   logProbs: number | null = null,
 ): Promise<Completion> {
   const lookup = method.draft.type === "prompt-lookup";
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
-  const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
+  const rescorer = recordRescorer(methodRescorer(method, parts, task.prompt.length, truth), counters);
   const spec = { ...greedySpec(task, method, logProbs), ...workOf(method.draft) };
   return run(task, engine, rescorer, method.maxNodes, spec, counters);
 }
@@ -151,7 +160,12 @@ function workOf(draft: DraftSpec): EngineWork {
   return { ...NO_WORK, neural: draft.neural, runnersUp: draft.source === "recycled" ? LIMITS.runnersUp : 0 };
 }
 
-function methodRescorer(method: Method, packs: Packs, promptLength: number, truth: ArrayLike<TokenId>): Rescorer {
+function methodRescorer(
+  method: Method,
+  { packs, pair }: Parts,
+  promptLength: number,
+  truth: ArrayLike<TokenId>,
+): Rescorer {
   const { draft } = method;
   switch (draft.type) {
     case "plain":
@@ -164,7 +178,7 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
       return draft.source === "heads" ? staticTreeOfHeads(draft.tree) : tokenRecycling(draft.tree);
     default: {
       const pack = draft.pack === null ? null : (packs.get(draft.pack.name) ?? null);
-      return createRescorer(draft, pack, draft.calibration);
+      return createRescorer(draft, pack, draft.calibration, null, pair);
     }
   }
 }

@@ -36,7 +36,7 @@ function generation(random: Random, hit: number, length: number): Generation {
   };
 }
 
-const OPTIONS = { model: null, prompt: false, recycled: false, depth: 8 };
+const OPTIONS = { model: null, prompt: false, recycled: false, pair: null, depth: 8 };
 
 /** One choice between "another token" and one token with feature 0, true in `share` of `count`. */
 function coin(count: number, share: number): Examples {
