@@ -42,7 +42,7 @@ export const LIMITS = {
   latticeHeads: 16,
   /** Candidates per lattice column. */
   topK: 16,
-  /** Numbers per token in a pair's tables: a query is two bytes each and 8, and at most 256. */
+  /** Rank of a lattice's query (PairQuery): both its halves and their scales are less than 256 bytes on the wire. */
   pairRank: 112,
   /** Tokens that a reply lists beside each committed one. */
   runnersUp: 7,

@@ -29,7 +29,7 @@ export interface EngineWork {
 /** The parts of a bundle (manifest.ts) that a rescorer may need. */
 export interface RescorerBundle {
   readonly calibration?: Calibration | null;
-  readonly graphs: { readonly neural: object | null; readonly pair?: object | null };
+  readonly graphs: { readonly neural: object | null; readonly pair?: object | null | undefined };
 }
 
 /** Of a bundle's defaults, what settings come from. */
@@ -42,7 +42,7 @@ export interface RescorerDefaults {
     readonly prompt?: boolean | undefined;
     /** Whether recycled tokens do; false where left out. */
     readonly recycled?: boolean | undefined;
-    /** Whether the scores of pairs do; false where left out. */
+    /** Whether the scores of pairs do, in bundles that can; true where left out. */
     readonly pair?: boolean | undefined;
   };
   /** Weight of the local rescorer, in bundles that have one. */
@@ -67,7 +67,7 @@ export interface RescorerModule<P extends Params = Params> {
   readonly calibrated: boolean;
   /** What the bundle lacks for it, to follow "has no"; null: nothing. */
   needs(bundle: RescorerBundle): string | null;
-  defaults(manifest: { readonly defaults: RescorerDefaults }): P;
+  defaults(bundle: RescorerBundle & { readonly defaults: RescorerDefaults }): P;
   /** Nodes of the largest draft worth considering; `free`: of which those are verified that pay. */
   mostNodes(params: P, heads: number, free: boolean): number;
   /** What it asks of the engine; left out: nothing but lattices. */

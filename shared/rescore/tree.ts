@@ -6,7 +6,7 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import type { RunnersUp } from "../runners-up.ts";
-import { AcceptanceModel, evidenceOf } from "./calibration.ts";
+import { AcceptanceModel, evidenceOf, pairLack } from "./calibration.ts";
 import { bestChains, lengthenBest } from "./chains.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
@@ -38,9 +38,10 @@ export const treeModule: RescorerModule<TreeParams> = {
   usesPack: true,
   calibrated: true,
   needs: ({ calibration }) => (calibration == null ? "calibration, which 'tree' needs" : null),
-  defaults({ defaults: { rescorer } }) {
-    const { order, alpha, prompt = false, recycled = false, pair = false } = rescorer;
-    return { order, alpha, prompt, recycled, pair };
+  defaults(bundle) {
+    const { order, alpha, prompt = false, recycled = false, pair = true } = bundle.defaults.rescorer;
+    const usual = { order, alpha, prompt, recycled };
+    return { ...usual, pair: pair && pairLack(bundle, usual) === null };
   },
   mostNodes: () => LIMITS.draftNodes,
   engine: ({ recycled = false, pair = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0, pair }),
@@ -54,7 +55,7 @@ const LEAST_CHANCE = 1 / 255;
 
 /**
  * The draft tree with the highest expected accepted length, under calibrated probabilities from heads, n-gram model
- * (unless alpha is 0), the prompt's n-grams and recycled tokens: of all nodes that are likely enough, but not more than a given number.
+ * (unless alpha is 0), the prompt's n-grams, recycled tokens and pairs: of all nodes that are likely enough, but not more than a given number.
  * With `chains`, so many of the paths through these nodes: those that add most to it.
  */
 export function calibratedRescorer(
