@@ -74,7 +74,7 @@ export async function fitDrafts(trace: Trace, bundle: LoadedBundle, target: stri
   const usual = { ...manifest.defaults, heads: manifest.latticeHeads };
   const base = { ...usual.rescorer, prompt: true, model: pack?.name ?? "", order: pack?.order ?? usual.rescorer.order };
   const model = pack === null ? null : await bundle.pack(pack.name);
-  const pair = manifest.graphs.pair == null ? null : await bundle.pair();
+  const pair = await bundle.pair();
   const options = { model, pack: pack?.name ?? null, pair, penalty: PENALTY, command: COMMAND };
   const { calibration } = fitCalibration(trace.generations, options);
   await writeFile(target, `${JSON.stringify(calibration)}\n`);

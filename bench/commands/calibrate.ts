@@ -42,7 +42,7 @@ export async function benchCalibrate(args: readonly string[]) {
   const { pair: tables } = bundle.manifest.graphs;
   if (traces.some(({ header }) => header.pairHash !== tables?.sha256))
     throw new Error(`the traces were made with other pair tables than bundle ${bundle.manifest.name} has now`);
-  const pair = tables == null ? null : await bundle.pair();
+  const pair = await bundle.pair();
   const { model, pack } = await loadPack(bundle, values.pack ?? null);
   // Where a trace lay on this machine is of no use to anybody.
   const command = `npm run bench -- calibrate ${args.map((arg) => basename(arg)).join(" ")}`;

@@ -7,7 +7,7 @@ import type { NeuralModel } from "../../gpu-worker/neural.ts";
 import { loadNeural } from "../../gpu-worker/onnx/neural.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
-import { PairTables } from "../../shared/rescore/pair-scores.ts";
+import type { PairTables } from "../../shared/rescore/pair-scores.ts";
 import type { EvalText } from "./cases.ts";
 import type { Parts } from "./complete.ts";
 import { type Method, usesNeural, usesPair } from "./methods.ts";
@@ -20,8 +20,8 @@ export interface LoadedBundle {
   parts(methods: readonly Method[]): Promise<Parts>;
   /** Throws an Error where the bundle has none of that name. */
   pack(name: string): Promise<NgramModel>;
-  /** Throws an Error where the bundle has none. */
-  pair(): Promise<PairTables>;
+  /** The bundle's tables of pairs; null where it has none. */
+  pair(): Promise<PairTables | null>;
   /** The local rescorer, for replays; null where no method needs it. The caller releases it. */
   neural(methods: readonly Method[]): Promise<NeuralModel | null>;
 }
@@ -31,11 +31,7 @@ export async function loadBundle(bundleDir: string, name: string): Promise<Loade
   const bundles = new Bundles([name], (path) => readOrNull(join(bundleDir, path.slice(name.length + 1))));
   const bundle = await bundles.bundle(name);
   const { manifest } = bundle;
-  const pair = async () => {
-    const { path } = manifest.graphs.pair ?? {};
-    if (path === undefined) throw new Error(`bundle ${manifest.name} has no pair tables`);
-    return new PairTables(await readFile(join(bundleDir, path)));
-  };
+  const pair = () => bundles.pair(manifest);
   return {
     manifest,
     text: bundleText(bundle),
