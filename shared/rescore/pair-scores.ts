@@ -39,12 +39,12 @@ export class PairTables {
     }
     const read = (name: string, dtype: Dtype, ...shape: number[]) => tensorBytes(bytes, index, name, dtype, shape);
     this.rank = rank;
+    this.#rows = rowsOf(new Int32Array(read("ids", "I32", count)));
     this.first = new Int8Array(read("first", "I8", count, rank));
     this.second = new Int8Array(read("second", "I8", count, rank));
     this.firstScales = finite("first.scales", new Float32Array(read("first.scales", "F32", count)));
     this.secondScales = finite("second.scales", new Float32Array(read("second.scales", "F32", count)));
     this.bias = finite("bias", new Float32Array(read("bias", "F32", count)));
-    this.#rows = rowsOf(new Int32Array(read("ids", "I32", count)));
   }
 
   /** Row of a token in the tables, or -1. */

@@ -11,7 +11,9 @@ describe("rescorers", () => {
     const module = rescorerModule(type);
     const usual = module.defaults({ defaults, graphs: { neural: null } });
     expect(module.paramsSchema.parse(usual)).toEqual(usual);
-    expect(rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, pair: false, ...usual })).toEqual({
+    expect(
+      rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, pair: false, ...usual }),
+    ).toEqual({
       type,
       ...usual,
     });
