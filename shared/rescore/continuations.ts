@@ -93,6 +93,8 @@ export class Continuations {
   private readonly columnHeads = new Float64Array(COLUMNS * K);
   private readonly columnProbabilities = new Float64Array(COLUMNS * K);
   private readonly columnUnigrams = new Float64Array(COLUMNS * K);
+  /** [K] by rank, of the column that is weighed */
+  private readonly columnScores = new Float64Array(K);
   private readonly width = new Uint8Array(COLUMNS);
   private readonly rests = new Float64Array(COLUMNS);
 
@@ -248,8 +250,9 @@ export class Continuations {
     scores.after(a);
     const listed = this.width[depth]!;
     let highest = -Infinity;
+    scores.scoreColumn(depth, this.columnScores, 0);
     for (let c = 0; c < listed; c++) {
-      pair[c] = scores.scoreAt(depth, this.ranks[c]!);
+      pair[c] = this.columnScores[this.ranks[c]!]!;
       if (pair[c]! > highest) highest = pair[c]!;
     }
     for (let c = listed; c < this.count; c++) pair[c] = scores.score(this.tokens[c]!);

@@ -11,7 +11,7 @@ import type { Workspace } from "./workspace.ts";
 const ALPHA_STEPS = 1 << 14;
 const FLOOR: LogProb = -1e4;
 
-const alphaSteps = (alpha: number): number => Math.round(alpha * ALPHA_STEPS);
+export const alphaSteps = (alpha: number): number => Math.round(alpha * ALPHA_STEPS);
 
 /** Units of 2^-30 nat that a nat of a head counts: (1 - alpha) of them. A whole number. */
 const headWeight = (alpha: number): number => (ALPHA_STEPS - alphaSteps(alpha)) * TICKS;
@@ -24,11 +24,10 @@ export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
   return headScore(headWeight(alpha), head) + alphaSteps(alpha) * (lm * TICKS);
 }
 
-/** One path step of `pair`: log p_head + alpha S, in the same units. */
-export function pairEdge(alpha: number, head: LogProb, score: number): number {
-  const most = -FLOOR;
-  const within = score < most ? (score > -most ? score : -most) : most;
-  return edgeScore(0, head, 0) + alphaSteps(alpha) * Math.round(within * TICKS);
+/** Of a path step of `pair`, log p_head + alpha S, the second part in the same units; `steps`: alpha's. */
+export function pairPart(steps: number, score: number): number {
+  const within = score > FLOOR ? (score < -FLOOR ? score : -FLOOR) : FLOOR;
+  return steps * Math.round(within * TICKS);
 }
 
 /** The candidates of a lattice in the workspace. */

@@ -9,6 +9,8 @@ const COLUMNS = LIMITS.latticeHeads;
 const MOST_IDS = 1 << 20;
 /** A token that the tables do not have. */
 const NO_ROW = -1;
+/** Place of a token that is no candidate. */
+const OTHER = COLUMNS * K;
 
 type Dtype = "I8" | "I32" | "F32";
 
@@ -68,14 +70,22 @@ export class PairScores {
   readonly #gain: Float64Array;
   readonly #shift: Float64Array;
   readonly #x: Float64Array;
-  /** [columns * K] rows of the lattice's candidates, by rank */
-  readonly #candidates = new Int32Array(COLUMNS * K);
+  /**
+   * [columns * K + 1] of the lattice's candidates, by rank, then of any other token: bias and scale; and `rank` numbers of
+   * `second` each, as floats, since they are multiplied many times. All 0 where the tables do not have it.
+   */
+  readonly #biases = new Float64Array(COLUMNS * K + 1);
+  readonly #scales = new Float64Array(COLUMNS * K + 1);
+  readonly #seconds: Float64Array;
+  /** Candidates of a column. */
+  #k = 0;
 
   constructor(tables: PairTables) {
     this.tables = tables;
     this.#gain = new Float64Array(tables.rank);
     this.#shift = new Float64Array(tables.rank);
     this.#x = new Float64Array(tables.rank);
+    this.#seconds = new Float64Array((COLUMNS * K + 1) * tables.rank);
   }
 
   /** Takes the lattice that is scored from now on. A query that is not of the tables' rank counts as none. */
@@ -83,13 +93,14 @@ export class PairScores {
     const { rank } = this.tables;
     this.active = query !== null && query.values.length === 2 * rank && query.scales.every(Number.isFinite);
     if (!this.active || query === null) return;
+    this.#k = k;
     const [m, q] = query.scales;
     for (let r = 0; r < rank; r++) {
       this.#gain[r] = 1 + m * query.values[r]!;
       this.#shift[r] = q * query.values[rank + r]!;
     }
     for (let i = 0; i < heads; i++) {
-      for (let c = 0; c < k; c++) this.#candidates[i * K + c] = this.tables.row(tokens[i * k + c]!);
+      for (let c = 0; c < k; c++) this.#place(i * K + c, this.tables.row(tokens[i * k + c]!));
     }
   }
 
@@ -111,30 +122,64 @@ export class PairScores {
 
   /** S(a, b) */
   score(b: TokenId): number {
-    return this.active ? this.#ofRow(this.tables.row(b)) : 0;
+    if (!this.active) return 0;
+    this.#place(OTHER, this.tables.row(b));
+    return this.#scoreOf(OTHER);
   }
 
-  /** S(a, b) of the candidate of rank `c` in the lattice's column `column`. */
-  scoreAt(column: number, c: number): number {
-    return this.active ? this.#ofRow(this.#candidates[column * K + c]!) : 0;
-  }
-
-  #ofRow(row: number): number {
-    if (row === NO_ROW) return 0;
-    const { second, secondScales, bias, rank } = this.tables;
-    const x = this.#x;
-    // Four sums, so that an addition need not wait for the one before it.
-    let s0 = 0;
-    let s1 = 0;
-    let s2 = 0;
-    let s3 = 0;
-    for (let r = 0, at = row * rank; r < rank; r += 4, at += 4) {
-      s0 += x[r]! * second[at]!;
-      s1 += x[r + 1]! * second[at + 1]!;
-      s2 += x[r + 2]! * second[at + 2]!;
-      s3 += x[r + 3]! * second[at + 3]!;
+  /** S(a, b) of every candidate b of a column of the lattice, by rank, into `out` from `at` on: K numbers. */
+  scoreColumn(column: number, out: Float64Array, at: number): void {
+    if (!this.active) {
+      out.fill(0, at, at + K);
+      return;
     }
-    return bias[row]! + secondScales[row]! * (s0 + s1 + (s2 + s3));
+    const { rank } = this.tables;
+    const x = this.#x;
+    const seconds = this.#seconds;
+    const scales = this.#scales;
+    const biases = this.#biases;
+    const first = column * K;
+    // Two candidates at once, which share what they are multiplied by, each by the sums of #scoreOf.
+    for (let c = first; c < first + this.#k; c += 2) {
+      let even = 0;
+      let odd = 0;
+      let nextEven = 0;
+      let nextOdd = 0;
+      for (let r = 0, i = c * rank, j = i + rank; r < rank; r += 2, i += 2, j += 2) {
+        const p = x[r]!;
+        const q = x[r + 1]!;
+        even += p * seconds[i]!;
+        odd += q * seconds[i + 1]!;
+        nextEven += p * seconds[j]!;
+        nextOdd += q * seconds[j + 1]!;
+      }
+      out[at + c - first] = biases[c]! + scales[c]! * (even + odd);
+      out[at + c - first + 1] = biases[c + 1]! + scales[c + 1]! * (nextEven + nextOdd);
+    }
+  }
+
+  #scoreOf(candidate: number): number {
+    const { rank } = this.tables;
+    const x = this.#x;
+    const seconds = this.#seconds;
+    let even = 0;
+    let odd = 0;
+    for (let r = 0, at = candidate * rank; r < rank; r += 2, at += 2) {
+      even += x[r]! * seconds[at]!;
+      odd += x[r + 1]! * seconds[at + 1]!;
+    }
+    return this.#biases[candidate]! + this.#scales[candidate]! * (even + odd);
+  }
+
+  #place(candidate: number, row: number): void {
+    const { second, secondScales, bias, rank } = this.tables;
+    const seconds = this.#seconds;
+    const known = row !== NO_ROW;
+    this.#biases[candidate] = known ? bias[row]! : 0;
+    this.#scales[candidate] = known ? secondScales[row]! : 0;
+    const start = candidate * rank;
+    if (known) for (let r = 0; r < rank; r++) seconds[start + r] = second[row * rank + r]!;
+    else seconds.fill(0, start, start + rank);
   }
 }
 

@@ -1,7 +1,7 @@
 import { assert } from "../assert.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
-import { pairEdge } from "./lattice-columns.ts";
+import { alphaSteps, edgeScore, pairPart } from "./lattice-columns.ts";
 import type { FoundPaths } from "./p-best.ts";
 import type { PairScores } from "./pair-scores.ts";
 import { PathHeap, rankOf } from "./path-heap.ts";
@@ -15,6 +15,8 @@ const heap = new PathHeap();
 const heads = new Float64Array(COLUMNS * K);
 /** [columns * K * K] score of the step to a candidate, by its own rank after the rank before it */
 const edges = new Float64Array(COLUMNS * K * K);
+/** [K] S of a column's candidates after the one at hand */
+const scores = new Float64Array(K);
 /** [columns * K] best score of what follows a candidate */
 const best = new Float64Array(COLUMNS * K);
 
@@ -31,7 +33,7 @@ export class PairSearch implements FoundPaths {
   readonly scores = new Float64Array(LIMITS.pBest);
   private readonly keysHigh = new Uint32Array(LIMITS.pBest);
   private readonly keysLow = new Uint32Array(LIMITS.pBest);
-  private readonly alpha: number;
+  private readonly steps: number;
   private readonly pairs: PairScores | null;
 
   /** @param pairs may be null where alpha is 0: the heads alone decide */
@@ -39,7 +41,7 @@ export class PairSearch implements FoundPaths {
     assert(alpha >= 0 && alpha <= 1, `alpha ${alpha}`);
     assert(pairs !== null || alpha === 0, "alpha > 0 needs tables of pairs");
     this.pairs = alpha === 0 ? null : pairs;
-    this.alpha = alpha;
+    this.steps = alphaSteps(alpha);
   }
 
   /** Finds the `pBest` best paths through the first `columns` columns. */
@@ -52,6 +54,7 @@ export class PairSearch implements FoundPaths {
     this.pairs?.begin(lattice);
     readHeads(lattice, columns);
     best.fill(0, (columns - 1) * K, columns * K);
+    scores.fill(0);
     for (let i = columns - 1; i > 0; i--) this.relax(lattice, i);
     heap.begin(0);
     for (let top = heap.pop(); top >= 0; top = heap.pop()) {
@@ -67,20 +70,22 @@ export class PairSearch implements FoundPaths {
   }
 
   /** Sets the edges into column `i`, and `best` of the column before. */
-  private relax({ tokens, logProbs, k }: Lattice, i: number): void {
-    const { pairs, alpha } = this;
+  private relax({ tokens, k }: Lattice, i: number): void {
+    const { pairs, steps } = this;
     for (let before = 0; before < k; before++) {
       const from = (i - 1) * K + before;
-      best[from] = -Infinity;
       if (heads[from] === -Infinity) continue;
-      pairs?.after(tokens[(i - 1) * k + before]!);
-      for (let r = 0; r < k; r++) {
-        const isRepeat = heads[i * K + r] === -Infinity;
-        const score = isRepeat ? 0 : (pairs?.scoreAt(i, r) ?? 0);
-        const edge = isRepeat ? -Infinity : pairEdge(alpha, logProbs[i * k + r]!, score);
-        edges[(i * K + before) * K + r] = edge;
-        if (edge + best[i * K + r]! > best[from]!) best[from] = edge + best[i * K + r]!;
+      if (pairs !== null) {
+        pairs.after(tokens[(i - 1) * k + before]!);
+        pairs.scoreColumn(i, scores, 0);
       }
+      let most = -Infinity;
+      for (let r = 0, at = i * K, edge = (i * K + before) * K; r < k; r++, at++, edge++) {
+        const score = heads[at]! + pairPart(steps, scores[r]!);
+        edges[edge] = score;
+        if (score + best[at]! > most) most = score + best[at]!;
+      }
+      best[from] = most;
     }
   }
 
@@ -95,7 +100,7 @@ function readHeads({ tokens, logProbs, k }: Lattice, columns: number): void {
   for (let i = 0; i < columns; i++) {
     for (let r = 0; r < k; r++) {
       const repeats = tokens.indexOf(tokens[i * k + r]!, i * k) < i * k + r;
-      heads[i * K + r] = repeats ? -Infinity : pairEdge(0, logProbs[i * k + r]!, 0);
+      heads[i * K + r] = repeats ? -Infinity : edgeScore(0, logProbs[i * k + r]!, 0);
     }
   }
 }

@@ -20,6 +20,7 @@ describe("scores of pairs", () => {
   test.each([4, 16, LIMITS.pairRank])("are as defined, at rank %i", (rank) => {
     const { random, pairs, bare } = scene(rank, rank);
     const scores = new PairScores(pairs.tables);
+    const out = new Float64Array(LIMITS.topK + 2);
     for (let round = 0; round < 3; round++) {
       const query = toyQuery(random, rank);
       scores.begin(withQuery(bare, query));
@@ -27,10 +28,12 @@ describe("scores of pairs", () => {
         scores.after(a);
         for (const b of TOKENS) expect(scores.score(b)).toBe(pairs.score(query, a, b));
         for (let column = 0; column < bare.heads; column++) {
+          scores.scoreColumn(column, out, 2);
           for (let c = 0; c < bare.k; c++) {
             const b = bare.tokens[column * bare.k + c]!;
-            expect(scores.scoreAt(column, c)).toBe(pairs.score(query, a, b));
+            expect(out[2 + c]).toBe(pairs.score(query, a, b));
           }
+          expect([out[0], out[1]]).toEqual([0, 0]);
         }
       }
     }
@@ -51,7 +54,10 @@ describe("scores of pairs", () => {
       scores.after(2);
       scores.begin(withQuery(bare, query));
       scores.after(2);
-      expect([scores.active, scores.score(4), scores.scoreAt(0, 0)]).toEqual([false, 0, 0]);
+      const out = new Float64Array(LIMITS.topK).fill(1);
+      scores.scoreColumn(0, out, 0);
+      expect([scores.active, scores.score(4)]).toEqual([false, 0]);
+      expect(out).toEqual(new Float64Array(LIMITS.topK));
     }
   });
 });

@@ -7,7 +7,7 @@ import { Continuations, UNLISTED } from "../../shared/rescore/continuations.ts";
 import { WEIGHTS } from "../../shared/rescore/features.ts";
 import { History } from "../../shared/rescore/history.ts";
 import { createRescorer, engineWork } from "../../shared/rescore/index.ts";
-import { pairEdge } from "../../shared/rescore/lattice-columns.ts";
+import { alphaSteps, edgeScore, pairPart } from "../../shared/rescore/lattice-columns.ts";
 import { PairScores } from "../../shared/rescore/pair-scores.ts";
 import { PairSearch } from "../../shared/rescore/pair-search.ts";
 import { Random } from "../helpers/random.ts";
@@ -15,6 +15,8 @@ import { type LatticeOptions, randomCalibration, randomLattice, type ScoredPath 
 import { toyPairs, toyQuery, withQuery } from "./toy-pairs.ts";
 
 const vocabSize = 19;
+
+const edge = (alpha: number, head: number, pair: number) => edgeScore(0, head, 0) + pairPart(alphaSteps(alpha), pair);
 type Pairs = ReturnType<typeof toyPairs>;
 
 function latticeOf(random: Random, options: Omit<LatticeOptions, "vocabSize">): Lattice {
@@ -38,7 +40,7 @@ function allPaths({ tokens, logProbs, k, query }: Lattice, columns: number, pair
       if (column.indexOf(token) < r) continue;
       const before = i === 0 ? null : tokens[(i - 1) * k + ranks[i - 1]!]!;
       const pair = before === null ? 0 : pairs.score(query, before, token);
-      walk([...ranks, r], score + pairEdge(alpha, logProbs[i * k + r]!, pair));
+      walk([...ranks, r], score + edge(alpha, logProbs[i * k + r]!, pair));
     }
   };
   walk([], 0);
@@ -90,7 +92,7 @@ describe("the best paths by pairs equal brute force, order of ties included", ()
         ranks.reduce((sum, rank, i) => {
           const token = (at: number) => lattice.tokens[at * 16 + ranks[at]!]!;
           const pair = i === 0 ? 0 : pairs.score(lattice.query, token(i - 1), token(i));
-          return sum + pairEdge(1, lattice.logProbs[i * 16 + rank]!, pair);
+          return sum + edge(1, lattice.logProbs[i * 16 + rank]!, pair);
         }, 0);
       expect(scoreOf(best.ranks)).toBe(best.score);
       for (let i = 0; i < 16; i++) {
