@@ -184,7 +184,7 @@ describe("a method", () => {
     ["path-lm", { prompt: false, p_best: 1 }],
     ["path-2best", { prompt: true, p_best: 2 }],
     ["tree", { prompt: true }],
-    ["tree-heads", { prompt: false, alpha: 0 }],
+    ["tree-heads", { prompt: false, alpha: 0, pair: false }],
     ["tree@self-3", { prompt: true, model: "self-3" }],
     ["pair", {}],
     ["pair-16best", { p_best: 16 }],
