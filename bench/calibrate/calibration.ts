@@ -43,7 +43,9 @@ export function fitCalibration(generations: readonly Generation[], options: FitO
   for (const kind of evidenceAtHand(options)) {
     const parts = { model: kind.lm ? model : null, pair: kind.pair ? pair : null };
     const examples = collectExamples(generations, { ...kind, ...parts, depth: DEPTH });
-    const fitted = fit(examples, penalty, ROUNDS);
+    // Pairs only add to what was fitted without them.
+    const near = kind.pair ? weights[evidenceOf({ ...kind, pair: false })] : null;
+    const fitted = fit(examples, penalty, ROUNDS, near);
     weights[evidenceOf(kind)] = [...fitted.weights].map((w) => Number(w.toFixed(DIGITS)));
     loss[evidenceOf(kind)] = fitted.loss;
     choices = examples.choices;
