@@ -74,7 +74,8 @@ export async function fitDrafts(trace: Trace, bundle: LoadedBundle, target: stri
   const usual = { ...manifest.defaults, heads: manifest.latticeHeads };
   const base = { ...usual.rescorer, prompt: true, model: pack?.name ?? "", order: pack?.order ?? usual.rescorer.order };
   const model = pack === null ? null : await bundle.pack(pack.name);
-  const options = { model, pack: pack?.name ?? null, penalty: PENALTY, command: COMMAND };
+  const pair = await bundle.pair();
+  const options = { model, pack: pack?.name ?? null, pair, penalty: PENALTY, command: COMMAND };
   const { calibration } = fitCalibration(trace.generations, options);
   await writeFile(target, `${JSON.stringify(calibration)}\n`);
   const alpha = pack === null ? 0 : await bestAlpha(trace, { ...bundle, manifest });
@@ -104,7 +105,7 @@ async function replay(trace: Trace, bundle: LoadedBundle, names: readonly string
   const { manifest } = bundle;
   const methods = names.map((name) => parseMethod(name, manifest, anyOptions(null)));
   const cases = replayCases(trace.generations, { manifest, neural: null }, trace.header.maxTokens);
-  return summarise(await evaluate(cases, { methods, packs: await bundle.packs(methods) }), names, 1);
+  return summarise(await evaluate(cases, { methods, parts: await bundle.parts(methods) }), names, 1);
 }
 
 function anyOptions(alpha: number | null) {

@@ -1,7 +1,7 @@
 import { open, readFile } from "node:fs/promises";
 import * as z from "zod";
 import type { Model } from "../bench/eval/cases.ts";
-import { complete } from "../bench/eval/complete.ts";
+import { complete, NO_PARTS } from "../bench/eval/complete.ts";
 import { parseMethod } from "../bench/eval/methods.ts";
 import type { EvalRow } from "../bench/eval/rows.ts";
 import { LIMITS } from "../shared/limits.ts";
@@ -47,7 +47,7 @@ export async function writeTexts(
         if (prompt.length === 0 || prompt.length + maxTokens > Math.min(contextTokens, LIMITS.contextTokens)) return;
         const limits = { maxTokens, eosTokens: model.manifest.eosTokens };
         const task = { engine: model.engine, model: model.manifest.name, prompt, limits, autoNodes: false };
-        const { output } = await complete(task, plain, new Map(), []);
+        const { output } = await complete(task, plain, NO_PARTS, []);
         const text = { id: row.id, prompt: [...prompt], output: [...output] };
         await file.appendFile(`${JSON.stringify(text)}\n`);
         texts.push(text);

@@ -6,6 +6,8 @@ import { ROOT } from "./paths.ts";
 
 /** Cloudflare refuses a larger static asset. */
 const ASSET_BYTES = 25 << 20;
+/** Tables that a bundle may have. */
+const PAIR = "pair.safetensors";
 
 /**
  * Lays out what the edge serves: the demo page at the root, guide and report beside it, and of each bundle what the
@@ -26,6 +28,7 @@ export async function assembleAssets(
   }
   for (const [name, dir] of bundles) {
     const files = [join(dir, "manifest.json"), join(dir, "tokenizer.json"), ...(await filesUnder(join(dir, "packs")))];
+    if (await isThere(join(dir, PAIR))) files.push(join(dir, PAIR));
     for (const file of files) wanted.set(join("bundles", name, relative(dir, file)), file);
   }
   for (const [path, source] of wanted) await place(source, join(assetsDir, path));
@@ -77,6 +80,13 @@ async function placeText(text: string, target: string): Promise<void> {
 function isSame(target: Stats, source: Stats): boolean {
   if (target.ino === source.ino && target.dev === source.dev) return true;
   return target.size === source.size && Math.abs(target.mtimeMs - source.mtimeMs) < 1;
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return await stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function filesUnder(dir: string): Promise<string[]> {

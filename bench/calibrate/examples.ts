@@ -3,6 +3,7 @@ import { PromptModel } from "../../shared/ngram/prompt.ts";
 import { Continuations } from "../../shared/rescore/continuations.ts";
 import { Features } from "../../shared/rescore/features.ts";
 import { History } from "../../shared/rescore/history.ts";
+import { PairScores, type PairTables } from "../../shared/rescore/pair-scores.ts";
 import { Recycled } from "../../shared/rescore/recycled.ts";
 import { rowsOf } from "../../shared/runners-up.ts";
 import type { Generation } from "../eval/trace.ts";
@@ -27,6 +28,8 @@ export interface ExampleOptions {
   readonly model: NgramModel | null;
   readonly prompt: boolean;
   readonly recycled: boolean;
+  /** null: the scores of pairs are left out. */
+  readonly pair: PairTables | null;
   /** How far a path is followed. */
   readonly depth: number;
 }
@@ -52,7 +55,9 @@ type Growing = { outcomes: number[]; truth: number[]; features: number[]; ids: n
 
 function collect({ prompt, output, lattices, runnersUp }: Generation, options: ExampleOptions, out: Growing): void {
   const memory = options.prompt ? new PromptModel() : null;
-  const history = new History(options.model, memory, options.recycled ? new Recycled() : null);
+  const recycled = options.recycled ? new Recycled() : null;
+  const pair = options.pair === null ? null : new PairScores(options.pair);
+  const history = new History(options.model, memory, recycled, null, pair);
   const after = new Continuations(history);
   const features = new Features();
   const put = () => {

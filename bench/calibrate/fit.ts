@@ -12,9 +12,10 @@ export interface Fit {
 /**
  * Maximum likelihood of a conditional logit model (McFadden 1974): P(outcome) = exp(w . f) / sum exp(w . f) over the
  * choice's outcomes, with `penalty` / 2 |w|^2 added to the summed loss. Convex; by L-BFGS (Nocedal 1980).
+ * @param start weights that may be near; where the search ends does not depend on it
  */
-export function fit(examples: Examples, penalty: number, rounds: number): Fit {
-  let weights = new Float64Array(WEIGHTS);
+export function fit(examples: Examples, penalty: number, rounds: number, start: ArrayLike<number> | null = null): Fit {
+  let weights = Float64Array.from(start ?? new Float64Array(WEIGHTS));
   let gradient = new Float64Array(WEIGHTS);
   let value = objective(examples, weights, penalty, gradient);
   const steps: Float64Array[] = [];

@@ -5,7 +5,7 @@ import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { Llama } from "../decode/llama.ts";
-import { complete } from "../eval/complete.ts";
+import { complete, NO_PARTS } from "../eval/complete.ts";
 import { parseMethod } from "../eval/methods.ts";
 import { count } from "../eval/options.ts";
 
@@ -77,7 +77,7 @@ export async function agree(gguf: string, prompts: number, maxTokens: number): P
       const prompt = randomPrompt(i, manifest.architecture.vocabSize);
       const limits = { maxTokens, eosTokens: manifest.eosTokens };
       const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
-      const ours = await complete(task, plain, new Map(), [], 2);
+      const ours = await complete(task, plain, NO_PARTS, [], 2);
       const theirs = (await llama.answer(0, [...prompt], maxTokens)).tokens;
       const length = Math.min(ours.output.length, theirs.length);
       const at = ours.output.slice(0, length).findIndex((token, n) => token !== theirs[n]);

@@ -119,7 +119,7 @@ async function runCases(
   const methods = await methodsOf(options, bundle);
   return evaluate(cases, {
     methods,
-    packs: await bundle.packs(methods),
+    parts: await bundle.parts(methods),
     onCase,
     onDifference: (done, method, difference) => say(describeDifference(done, method, difference)),
   });

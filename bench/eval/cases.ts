@@ -3,7 +3,7 @@ import type { NeuralModel } from "../../gpu-worker/neural.ts";
 import type { BundleInfo, StepEngine } from "../../shared/engine.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
-import { type Completion, complete, traceCompletion } from "./complete.ts";
+import { type Completion, complete, NO_PARTS, traceCompletion } from "./complete.ts";
 import { copiedTokens } from "./copied.ts";
 import { emptyCounters } from "./counters.ts";
 import type { EvalCase } from "./evaluate.ts";
@@ -88,10 +88,10 @@ async function liveCase(
   const { id, category, references } = row;
   if (options.onGeneration === null) {
     const plain = parseMethod("ar", manifest, { alpha: null, pack: null, heads: null, topK: null });
-    const completion = await complete(task, plain, new Map(), []);
+    const completion = await complete(task, plain, NO_PARTS, []);
     return { id, category, turn, task, plain: completion, timed: true, references };
   }
-  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
+  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest);
   const generation = { id, category, turn, prompt, output: Uint32Array.from(completion.output), lattices, runnersUp };
   options.onGeneration(generation);
   return replayCase(generation, model, options.maxTokens);
@@ -144,5 +144,6 @@ function bundleInfo(manifest: BundleManifest): BundleInfo {
     provider: "replay",
     costs: { pass: 1, row: 0, wanted: 0, context: 0, heads: 0 },
     neural: manifest.graphs.neural !== null,
+    pair: manifest.graphs.pair != null,
   };
 }

@@ -5,10 +5,12 @@ import type { OpenSpec, StepEngine, TokenLogProbs } from "../../shared/engine.ts
 import type { TokenId } from "../../shared/ids.ts";
 import type { Lattice } from "../../shared/lattice.ts";
 import { LIMITS } from "../../shared/limits.ts";
+import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, engineWork, NO_WORK } from "../../shared/rescore/index.ts";
 import type { EngineWork } from "../../shared/rescore/module.ts";
 import { chainOfFirst } from "../../shared/rescore/none.ts";
+import type { PairTables } from "../../shared/rescore/pair-scores.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
 import { copiedTokens } from "./copied.ts";
@@ -43,8 +45,16 @@ export interface Completion {
   decodeMs: number;
 }
 
-/** Packs by name, loaded once. */
-export type Packs = ReadonlyMap<string, NgramModel>;
+/** What of a bundle's files rescorers are made from, loaded once. */
+export interface Parts {
+  /** By name. */
+  readonly packs: ReadonlyMap<string, NgramModel>;
+  /** null: no method looks at them. */
+  readonly pair: PairTables | null;
+}
+
+/** Of methods that need none. */
+export const NO_PARTS: Parts = { packs: new Map(), pair: null };
 
 const NEVER = new AbortController().signal;
 
@@ -55,26 +65,25 @@ const NEVER = new AbortController().signal;
 export async function complete(
   task: Task,
   method: Method,
-  packs: Packs,
+  parts: Parts,
   truth: ArrayLike<TokenId>,
   logProbs: number | null = null,
 ): Promise<Completion> {
   const lookup = method.draft.type === "prompt-lookup";
   const engine = withLattices(task.engine, (lattice) => (lookup ? BLANK_LATTICE : wireLattice(lattice)));
   const counters = emptyCounters();
-  const rescorer = recordRescorer(methodRescorer(method, packs, task.prompt.length, truth), counters);
+  const rescorer = recordRescorer(methodRescorer(method, parts, task.prompt.length, truth), counters);
   const spec = { ...greedySpec(task, method, logProbs), ...workOf(method.draft) };
   return run(task, engine, rescorer, method.maxNodes, spec, counters);
 }
 
 /**
  * Plain decoding with the heads running all the same: the completion, and the lattice after each of its
- * tokens, as a speculative run would see it there.
+ * tokens, with its query where the bundle has one, as a speculative run would see it there.
  */
 export async function traceCompletion(
   task: Task,
-  heads: number,
-  topK: number,
+  { latticeHeads: heads, topK, graphs }: Pick<BundleManifest, "latticeHeads" | "topK" | "graphs">,
 ): Promise<{ readonly completion: Completion; readonly lattices: Lattice[]; readonly runnersUp: RunnersUp }> {
   const lattices: Lattice[] = [];
   const engine = withLattices(task.engine, (lattice) => {
@@ -82,7 +91,8 @@ export async function traceCompletion(
     lattices.push(seen);
     return seen;
   });
-  const spec = { ...greedySpec(task, { heads, topK }, null), runnersUp: TRACED_RUNNERS_UP };
+  const all = { runnersUp: TRACED_RUNNERS_UP, pair: graphs.pair != null };
+  const spec = { ...greedySpec(task, { heads, topK }, null), ...all };
   const completion = await run(task, engine, chainOfFirst(), 0, spec, emptyCounters());
   return { completion, lattices, runnersUp: joinRunnersUp(completion.runnersUp) };
 }
@@ -147,10 +157,15 @@ async function run(
 function workOf(draft: DraftSpec): EngineWork {
   if (isRefined(draft)) return engineWork(draft);
   if (draft.type !== "static-tree") return NO_WORK;
-  return { neural: draft.neural, runnersUp: draft.source === "recycled" ? LIMITS.runnersUp : 0 };
+  return { ...NO_WORK, neural: draft.neural, runnersUp: draft.source === "recycled" ? LIMITS.runnersUp : 0 };
 }
 
-function methodRescorer(method: Method, packs: Packs, promptLength: number, truth: ArrayLike<TokenId>): Rescorer {
+function methodRescorer(
+  method: Method,
+  { packs, pair }: Parts,
+  promptLength: number,
+  truth: ArrayLike<TokenId>,
+): Rescorer {
   const { draft } = method;
   switch (draft.type) {
     case "plain":
@@ -163,7 +178,7 @@ function methodRescorer(method: Method, packs: Packs, promptLength: number, trut
       return draft.source === "heads" ? staticTreeOfHeads(draft.tree) : tokenRecycling(draft.tree);
     default: {
       const pack = draft.pack === null ? null : (packs.get(draft.pack.name) ?? null);
-      return createRescorer(draft, pack, draft.calibration);
+      return createRescorer(draft, pack, draft.calibration, null, pair);
     }
   }
 }

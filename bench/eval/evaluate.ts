@@ -1,5 +1,5 @@
 import type { TokenId } from "../../shared/ids.ts";
-import { type Completion, complete, type Packs, type Task } from "./complete.ts";
+import { type Completion, complete, type Parts, type Task } from "./complete.ts";
 import { addCounters, type Counters, emptyCounters } from "./counters.ts";
 import type { Method } from "./methods.ts";
 import { type Difference, explainDifference } from "./ties.ts";
@@ -47,7 +47,7 @@ export interface EvaluateOptions {
   readonly methods: readonly Method[];
   /** Asked after the methods, answer by answer. */
   readonly others?: readonly OtherProgram[];
-  readonly packs: Packs;
+  readonly parts: Parts;
   /** After each answer. */
   readonly onCase?: (done: EvalCase) => void;
   readonly onDifference?: (done: EvalCase, method: Method, difference: Difference | null) => void;
@@ -91,12 +91,12 @@ async function evaluateMethod(
   options: EvaluateOptions,
 ): Promise<void> {
   const { plain, task } = answer;
-  const done = method.draft.type === "plain" ? plain : await complete(task, method, options.packs, plain.output);
+  const done = method.draft.type === "plain" ? plain : await complete(task, method, options.parts, plain.output);
   addCounters(result.counters, done.counters);
   if (answer.timed) result.decodeMs += done.decodeMs;
   if (sameTokens(plain.output, done.output)) return;
   result.identical = false;
-  const difference = await explainDifference(task, method, options.packs, plain.output, done.output);
+  const difference = await explainDifference(task, method, options.parts, plain.output, done.output);
   if (difference !== null) result.differences.push(difference);
   options.onDifference?.(answer, method, difference);
 }

@@ -4,7 +4,13 @@ import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import type { Calibration } from "../../shared/rescore/calibration.ts";
-import { RESCORER_TYPES, type RescorerSpec, type RescorerType, rescorerModule } from "../../shared/rescore/index.ts";
+import {
+  engineWork,
+  RESCORER_TYPES,
+  type RescorerSpec,
+  type RescorerType,
+  rescorerModule,
+} from "../../shared/rescore/index.ts";
 import type { RescorerModule } from "../../shared/rescore/module.ts";
 import type { ParamName, Params } from "../../shared/rescore/params.ts";
 import { type RankShares, type StaticSource, type StaticTree, staticTree } from "./static-tree.ts";
@@ -32,6 +38,16 @@ export function isRefined(draft: DraftSpec): draft is Extract<DraftSpec, Rescore
 /** Whether the local rescorer takes part. */
 export function usesNeural(draft: DraftSpec): boolean {
   return draft.type === "neural" || (draft.type === "static-tree" && draft.neural !== null);
+}
+
+/** Whether the scores of pairs do. */
+export function usesPair(draft: DraftSpec): boolean {
+  return isRefined(draft) && engineWork(draft).pair;
+}
+
+/** Whether a method of that name is a rescorer with or without them, where both are usual. */
+export function isPairVariant(name: string): boolean {
+  return name.split("@")[0]!.endsWith("-pair");
 }
 
 /** Whether a method of that name drafts by a static tree, for which MethodOptions.rankShares are needed. */
@@ -78,7 +94,8 @@ const STATIC_TREE = /^(medusa|recycling)-(\d+)(-neural)?$/;
 /**
  * `ar`, `oracle-<k>`, `prompt-lookup`, `0gram-<p>best`, `medusa-<nodes>` (also `-neural`) and `recycling-<nodes>`, static trees, or a rescorer's type with what it is to do: a number, the order of
  * those that have a pack to choose or else the nodes of those that choose their drafts' size; `<p>best`; `prompt`;
- * `lm`, for no prompt where it is usual; `heads`, for no n-gram model either; and at the end `@<pack>`. Throws an Error naming what is wrong.
+ * `lm`, for no prompt where it is usual; `heads`, for heads alone; `pair` and `no-pair`, for the scores of pairs whatever is usual;
+ * and at the end `@<pack>`. Throws an Error naming what is wrong.
  */
 export function parseMethod(name: string, manifest: BundleManifest, options: MethodOptions): Method {
   return { name, ...parseDraft(name, manifest, options) };
@@ -157,7 +174,7 @@ function askedOf(name: string, options: MethodOptions) {
   const { number, headsOnly, ...named } = namedSettings(name, settings!, rescorerModule(type));
   const alpha = headsOnly ? 0 : options.alpha;
   const params: Params = {
-    ...("prompt" in paramsSchema.shape ? named : {}),
+    ...Object.fromEntries(Object.entries(named).filter(([param]) => param in paramsSchema.shape)),
     ...(calibrated || number === null ? {} : { order: number }),
     ...(alpha === null ? {} : { alpha }),
   };
@@ -171,7 +188,7 @@ function namedSettings(name: string, settings: string, { paramsSchema, calibrate
   let number: number | null = null;
   let pBest = 1;
   const words = new Set<string>();
-  for (const word of settings.split("-").slice(1)) {
+  for (const word of settings.split(/(?<!-no)-/).slice(1)) {
     const digits = /^(\d+)(best)?$/.exec(word);
     const value = Number(digits?.[1]);
     const paths = digits?.[2] !== undefined;
@@ -180,14 +197,17 @@ function namedSettings(name: string, settings: string, { paramsSchema, calibrate
     else if (digits !== null && !paths && has("order")) number = inRange(name, "order", value, 2, LIMITS.ngramOrder);
     else if ((calibrated ? ["lm", "heads"] : ["prompt"]).includes(word) && has("prompt")) words.add(word);
     else if (word === "recycled" && has("recycled")) words.add(word);
+    else if ((word === "pair" || word === "no-pair") && has("pair")) words.add(word);
     else throw new Error(`unknown method "${name}"`);
   }
   if (!calibrated && usesPack && number === null) throw new Error(`method "${name}": its order is missing`);
   const headsOnly = words.has("heads");
+  const pair = words.has("pair") || (headsOnly || words.has("no-pair") ? false : null);
   return {
     number,
     headsOnly,
     pBest,
+    ...(pair === null ? {} : { pair }),
     prompt: calibrated ? !headsOnly && !words.has("lm") : words.has("prompt"),
     recycled: words.has("recycled"),
   };

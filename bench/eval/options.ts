@@ -9,8 +9,9 @@ export const EVAL_HELP = `npm run eval -- --prompts FILE [--prompts FILE ...] [o
   --bundle NAME       the model, or a GGUF file of one (FOREDRAFT_BUNDLE, smollm2-135m)
   --methods A,B       ${DEFAULT_METHODS.join(",")}
                       also ngram-N-Pbest, 0gram-Pbest, ngram-N-prompt, ngram-N-Pbest-prompt, tree, tree-NODES,
-                      tree-NODES-heads, tree-NODES-recycled, path, path-Pbest, path-lm, neural, oracle-K, prompt-lookup, and static trees
-                      shaped by what npm run tune counted: medusa-NODES, medusa-NODES-neural, recycling-NODES
+                      tree-NODES-heads, tree-NODES-recycled, path, path-Pbest, path-lm (these also with -pair or -no-pair),
+                      pair, pair-Pbest, neural, oracle-K, prompt-lookup, and static trees shaped by what npm run tune counted:
+                      medusa-NODES, medusa-NODES-neural, recycling-NODES
   --max-tokens N      completion tokens per answer (128)
   --limit N           the first N rows;  --per-category N  the first N of each category
   --split tune|test   only these rows

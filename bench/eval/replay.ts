@@ -27,7 +27,8 @@ export function replayEngine(generation: Generation, bundle: BundleInfo, neural:
         const rows = Array.from({ length: accepted.length + 1 }, (_, i) => Math.min(at - accepted.length + i, last));
         const runnersUp = joinRunnersUp(rows.map((row) => firstOf(rowsOf(stored, row, row + 1), spec.runnersUp ?? 0)));
         const bonus = output[Math.min(at, output.length - 1)]!;
-        const heads = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
+        const seen = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
+        const heads = { ...seen, query: spec.pair ? seen.query : null };
         const lattice = spec.heads === 0 ? EMPTY_LATTICE : ((await local?.rescore(heads, bonus)) ?? heads);
         return { accepted, bonus, lattice, logProbs: null, runnersUp, threshold: 0, timing: NO_TIME, load: IDLE };
       };

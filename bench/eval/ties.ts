@@ -1,7 +1,7 @@
 import type { TokenLogProbs } from "../../shared/engine.ts";
 import type { TokenId } from "../../shared/ids.ts";
 import { LIMITS } from "../../shared/limits.ts";
-import { complete, type Packs, type Task } from "./complete.ts";
+import { complete, type Parts, type Task } from "./complete.ts";
 import type { Method } from "./methods.ts";
 
 /** Why a method's greedy text is not plain decoding's. */
@@ -31,7 +31,7 @@ const PLAIN: Method = { name: "ar", draft: { type: "plain" }, heads: 0, topK: 1,
 export async function explainDifference(
   task: Task,
   method: Method,
-  packs: Packs,
+  parts: Parts,
   plain: readonly TokenId[],
   other: readonly TokenId[],
 ): Promise<Difference | null> {
@@ -41,8 +41,8 @@ export async function explainDifference(
   const plainToken = plain[at];
   const methodToken = other[at];
   if (plainToken === undefined || methodToken === undefined) return null;
-  const alone = await complete(task, PLAIN, packs, plain, LIMITS.topLogProbs);
-  const drafted = await complete(task, method, packs, plain, LIMITS.topLogProbs);
+  const alone = await complete(task, PLAIN, parts, plain, LIMITS.topLogProbs);
+  const drafted = await complete(task, method, parts, plain, LIMITS.topLogProbs);
   const plainGap = gap(alone.logProbs[at] ?? null, plainToken, methodToken);
   const methodGap = gap(drafted.logProbs[at] ?? null, plainToken, methodToken);
   const floatTie =

@@ -2,7 +2,7 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import { promisify } from "node:util";
 import { gunzip, gzip } from "node:zlib";
 import { z } from "zod";
-import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { createLattice, type Lattice, type PairQuery } from "../../shared/lattice.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { RunnersUp } from "../../shared/runners-up.ts";
@@ -33,9 +33,13 @@ const Header = z.object({
   topK: z.number().int().nonnegative(),
   /** RunnersUp.k. */
   runnersUp: z.number().int().nonnegative(),
+  /** Numbers of a lattice's query, 2R; 0: no lattice has one. */
+  query: z.number().int().nonnegative(),
   maxTokens: z.number().int().positive(),
   /** Of the draft heads' file that made the lattices; traces of the first version of this file lack it. */
   headsHash: z.string().optional(),
+  /** Of the bundle's pair tables, which belong to the queries; none where it has no tables. */
+  pairHash: z.string().optional(),
   /** The command that made it. */
   command: z.string(),
   generations: z.array(
@@ -49,7 +53,8 @@ const Header = z.object({
   ),
 });
 
-export type TraceHeader = Omit<z.infer<typeof Header>, "generations">;
+/** What the generations themselves do not tell. */
+export type TraceHeader = Omit<z.infer<typeof Header>, "generations" | "query">;
 export interface Trace {
   readonly header: TraceHeader;
   readonly generations: readonly Generation[];
@@ -69,6 +74,7 @@ export function traceHeader(manifest: BundleManifest, maxTokens: number, command
     runnersUp: TRACED_RUNNERS_UP,
     maxTokens,
     ...(graphs.heads === null ? {} : { headsHash: graphs.heads.sha256 }),
+    ...(graphs.pair == null ? {} : { pairHash: graphs.pair.sha256 }),
     command,
   };
 }
@@ -80,7 +86,9 @@ export function checkTrace({ header }: Trace, manifest: BundleManifest): void {
       ? "tokenizer"
       : (header.headsHash ?? manifest.graphs.heads?.sha256) !== manifest.graphs.heads?.sha256
         ? "draft heads"
-        : null;
+        : header.pairHash !== manifest.graphs.pair?.sha256
+          ? "pair tables"
+          : null;
   if (changed !== null)
     throw new Error(`the trace was made with other ${changed} than bundle ${manifest.name} has now: make it again`);
 }
@@ -88,16 +96,18 @@ export function checkTrace({ header }: Trace, manifest: BundleManifest): void {
 /**
  * File: gzip of magic "FDTR", u32 version, u32 header bytes, header (JSON), zeros to a multiple of 4,
  * then for each generation prompt [prompt], output [output], lattice tokens [output * heads * topK], runners-up
- * [output * runnersUp], all uint32, log-probabilities [output * heads * topK] float16 and gaps [output * runnersUp]
- * uint8, zero-padded to a multiple of 4 bytes.
+ * [output * runnersUp], all uint32, where there are queries their scales [output * 2] float32, log-probabilities
+ * [output * heads * topK] float16, gaps [output * runnersUp] uint8 and the queries' values [output * query] int8,
+ * zero-padded to a multiple of 4 bytes. A lattice without a query has scales of 0.
  * Everything little-endian. gzip takes the high halves of token ids away again.
  */
 const MAGIC = 0x52544446;
-const VERSION = 2;
+const VERSION = 3;
 const PREFIX_BYTES = 12;
 
 export function encodeTrace(trace: Trace): Uint8Array {
-  const shape = cellsOf(trace.header);
+  const query = queryLength(trace.generations);
+  const shape = cellsOf({ ...trace.header, query });
   const sizes = trace.generations.map(({ id, category, turn, prompt, output }) => ({
     id,
     category,
@@ -105,7 +115,7 @@ export function encodeTrace(trace: Trace): Uint8Array {
     prompt: prompt.length,
     output: output.length,
   }));
-  const header = new TextEncoder().encode(JSON.stringify({ ...trace.header, generations: sizes }));
+  const header = new TextEncoder().encode(JSON.stringify({ ...trace.header, query, generations: sizes }));
   const start = align(PREFIX_BYTES + header.length);
   const bytes = new Uint8Array(sizes.reduce((at, size) => at + sectionBytes(size, shape), start));
   new Uint32Array(bytes.buffer, 0, 3).set([MAGIC, VERSION, header.length]);
@@ -118,6 +128,9 @@ export function encodeTrace(trace: Trace): Uint8Array {
     for (const [i, lattice] of generation.lattices.entries()) {
       view.tokens.set(lattice.tokens, i * shape.lattice);
       view.logProbs.set(lattice.logProbs, i * shape.lattice);
+      if (lattice.query === null) continue;
+      view.scales.set(lattice.query.scales, i * SCALES);
+      view.values.set(lattice.query.values, i * query);
     }
     view.runnersUp.set(generation.runnersUp.tokens);
     view.gaps.set(generation.runnersUp.gaps);
@@ -135,8 +148,8 @@ export function decodeTrace(bytes: Uint8Array): Trace {
   if (version !== VERSION) throw new Error(`trace: version ${version}, this program reads ${VERSION}; make it again`);
   const start = align(PREFIX_BYTES + headerBytes!);
   const text = new TextDecoder().decode(aligned.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes!));
-  const { generations: sizes, ...header } = Header.parse(JSON.parse(text));
-  const shape = cellsOf(header);
+  const { generations: sizes, query, ...header } = Header.parse(JSON.parse(text));
+  const shape = cellsOf({ ...header, query });
   const cells = shape.lattice;
   if (sizes.reduce((at, size) => at + sectionBytes(size, shape), start) !== aligned.length)
     throw new Error("trace: cut short");
@@ -146,12 +159,27 @@ export function decodeTrace(bytes: Uint8Array): Trace {
     at = view.end;
     const lattices = Array.from({ length: size.output }, (_, i) => {
       const logProbs = Float32Array.from(view.logProbs.subarray(i * cells, (i + 1) * cells));
-      return createLattice(header.heads, header.topK, view.tokens.subarray(i * cells, (i + 1) * cells), logProbs);
+      const tokens = view.tokens.subarray(i * cells, (i + 1) * cells);
+      return createLattice(header.heads, header.topK, tokens, logProbs, queryAt(view, i, query));
     });
     const runnersUp = { k: header.runnersUp, tokens: view.runnersUp, gaps: view.gaps };
     return { id, category, turn, prompt: view.prompt, output: view.output, lattices, runnersUp };
   });
   return { header, generations };
+}
+
+/** Throws an Error where they differ in length. */
+function queryLength(generations: readonly Generation[]): number {
+  const lattices = generations.flatMap((generation) => generation.lattices);
+  const lengths = new Set(lattices.flatMap(({ query }) => query?.values.length ?? []));
+  if (lengths.size > 1) throw new Error(`trace: queries of ${[...lengths].join(" and ")} numbers`);
+  return [...lengths][0] ?? 0;
+}
+
+function queryAt({ scales, values }: Pick<SectionViews, "scales" | "values">, i: number, query: number) {
+  const [m = 0, q = 0] = scales.subarray(i * SCALES, (i + 1) * SCALES);
+  const found: PairQuery = { values: values.subarray(i * query, (i + 1) * query), scales: [m, q] };
+  return m === 0 ? null : found;
 }
 
 interface SectionSize {
@@ -167,17 +195,25 @@ function align(bytes: number): number {
 interface Cells {
   readonly lattice: number;
   readonly runnersUp: number;
+  readonly scales: number;
+  readonly query: number;
 }
 
-function cellsOf({ heads, topK, runnersUp }: TraceHeader): Cells {
-  return { lattice: heads * topK, runnersUp };
+/** Of m and of q. */
+const SCALES = 2;
+
+function cellsOf({ heads, topK, runnersUp, query }: TraceHeader & { readonly query: number }): Cells {
+  return { lattice: heads * topK, runnersUp, scales: query === 0 ? 0 : SCALES, query };
 }
 
-function sectionBytes({ prompt, output }: SectionSize, { lattice, runnersUp }: Cells): number {
-  return (prompt + output * (1 + lattice + runnersUp)) * 4 + align(output * (lattice * 2 + runnersUp));
+function sectionBytes({ prompt, output }: SectionSize, { lattice, runnersUp, scales, query }: Cells): number {
+  return (prompt + output * (1 + lattice + runnersUp + scales)) * 4 + align(output * (lattice * 2 + runnersUp + query));
 }
 
-function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, { lattice, runnersUp }: Cells) {
+type SectionViews = ReturnType<typeof sectionViews>;
+
+function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, shape: Cells) {
+  const { lattice, runnersUp, scales, query } = shape;
   const { prompt, output } = size;
   let next = bytes.byteOffset + at;
   const take = (count: number, width: number) => {
@@ -190,9 +226,11 @@ function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, { lattic
     output: new Uint32Array(...take(output, 4)),
     tokens: new Uint32Array(...take(output * lattice, 4)),
     runnersUp: new Uint32Array(...take(output * runnersUp, 4)),
+    scales: new Float32Array(...take(output * scales, 4)),
     logProbs: new Float16Array(...take(output * lattice, 2)),
     gaps: new Uint8Array(...take(output * runnersUp, 1)),
-    end: at + sectionBytes(size, { lattice, runnersUp }),
+    values: new Int8Array(...take(output * query, 1)),
+    end: at + sectionBytes(size, shape),
   };
 }
 

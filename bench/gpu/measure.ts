@@ -91,7 +91,7 @@ async function curve(passes: Bare, until: number): Promise<Curve> {
 /** The usual prompts, plain and drafted in turn, as many of them as the time allows, but one. */
 async function answers(
   engine: StepEngine,
-  { manifest, text, packs }: LoadedBundle,
+  { manifest, text, parts }: LoadedBundle,
   maxTokens: number,
   until: number,
 ): Promise<Pick<GpuFigures, "plain_tokens_per_s" | "drafted">> {
@@ -100,7 +100,7 @@ async function answers(
   const methods = methodNames(manifest.latticeHeads > 0, manifest.calibration != null).map((name) =>
     parseMethod(name, manifest, options),
   );
-  const loaded = await packs(methods);
+  const loaded = await parts(methods);
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
   const totals = new Map<Method, Total>([plain, ...methods].map((method) => [method, emptyTotal()]));
   for (const [i, prompt] of PROMPTS.entries()) {

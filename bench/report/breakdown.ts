@@ -5,7 +5,17 @@ import { type Html, html, NOTHING, table } from "./html.ts";
 import { draftMethods, type Section, sourceLine, tasksAndTotals } from "./runs.ts";
 import { speedCell } from "./speed.ts";
 
-const COPY_METHODS = ["none", "ngram-4", "ngram-4-prompt", "path", "tree-16", "tree", "prompt-lookup", "oracle-16"];
+const COPY_METHODS = [
+  "none",
+  "ngram-4",
+  "ngram-4-prompt",
+  "pair",
+  "path",
+  "tree-16",
+  "tree",
+  "prompt-lookup",
+  "oracle-16",
+];
 
 /** Copying told from foresight. */
 export function copiedSection(replay: StoredReplay): Section {
@@ -39,7 +49,17 @@ ${table({
   };
 }
 
-const MT_METHODS = ["ngram-4", "neural", "path", "medusa-63", "medusa-63-neural", "tree-16", "tree", "oracle-16"];
+const MT_METHODS = [
+  "ngram-4",
+  "neural",
+  "pair",
+  "path",
+  "medusa-63",
+  "medusa-63-neural",
+  "tree-16",
+  "tree",
+  "oracle-16",
+];
 /** Those of the paper's figure, and the served default. */
 const MT_DRAWN = ["none", "neural", "medusa-63", "medusa-63-neural", "tree"];
 

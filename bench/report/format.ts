@@ -6,6 +6,7 @@ const TITLES: Readonly<Record<string, string>> = {
   ar: "autoregressive",
   none: "BPD",
   neural: "BPD, local rescorer",
+  pair: "path of fitting pairs",
   "prompt-lookup": "prompt lookup",
   "llama.cpp": "llama.cpp",
   "llama.cpp-lookup": "llama.cpp, its lookup",
@@ -23,15 +24,17 @@ export function methodTitle(name: string): string {
   }
   const lattice = /^0gram-(\d+)best$/.exec(name);
   if (lattice !== null) return `${lattice[1]}-best 0-gram`;
-  const tree = /^tree(?:-(\d+))?(-heads)?(-recycled)?$/.exec(name);
+  const tree = /^tree(?:-(\d+))?(-heads)?(-recycled)?(-no)?(-pair)?$/.exec(name);
   if (tree !== null) {
-    const [, nodes = LIMITS.draftNodes, heads, recycled] = tree;
-    return `tree, ${nodes} nodes${heads === undefined ? "" : ", heads alone"}${recycled === undefined ? "" : ", recycled"}`;
+    const [, nodes = LIMITS.draftNodes, heads, recycled, no, pair] = tree;
+    const parts = `${heads === undefined ? "" : ", heads alone"}${recycled === undefined ? "" : ", recycled"}`;
+    return `tree, ${nodes} nodes${parts}${pairPart(no, pair)}`;
   }
-  const path = /^path(?:-(\d+)best)?(-lm)?$/.exec(name);
+  const path = /^path(?:-(\d+)best)?(-lm)?(-no)?(-pair)?$/.exec(name);
   if (path !== null) {
-    const paths = path[1] === undefined ? "one calibrated path" : `${path[1]} calibrated paths`;
-    return path[2] === undefined ? paths : `${paths}, without prompt`;
+    const [, count, lm, no, pair] = path;
+    const paths = count === undefined ? "one calibrated path" : `${count} calibrated paths`;
+    return `${paths}${lm === undefined ? "" : ", without prompt"}${pairPart(no, pair)}`;
   }
   const fixed = /^(medusa|recycling)-(\d+)(-neural)?$/.exec(name);
   if (fixed !== null) {
@@ -41,6 +44,10 @@ export function methodTitle(name: string): string {
   }
   const oracle = /^oracle-(\d+)$/.exec(name);
   return oracle === null ? name : `oracle, top ${oracle[1]}`;
+}
+
+function pairPart(no: string | undefined, pair: string | undefined): string {
+  return pair === undefined ? "" : `, with${no === undefined ? "" : "out"} pairs`;
 }
 
 export function number(value: number | null | undefined, digits = 2): string {

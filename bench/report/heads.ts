@@ -5,6 +5,7 @@ import { type Datum, type Figure, figureHtml, panels, scatter } from "./charts.t
 import { methodTitle, number, range } from "./format.ts";
 import { html, table } from "./html.ts";
 import { type Section, sourceLine, tasksAndTotals, tasksOf } from "./runs.ts";
+import { SERIES } from "./style.ts";
 
 /** Entropy of each head, and whether what the heads are sure of is what gets accepted. */
 export async function entropySection(replay: StoredReplay): Promise<Section> {
@@ -128,7 +129,8 @@ ${table({
   };
 }
 
-const POSITION_METHODS = ["none", "ngram-4", "ngram-4-16best", "path", "tree"];
+/** Drawn as far as there are colours. */
+const POSITION_METHODS = ["none", "ngram-4", "pair", "path", "tree", "ngram-4-16best"];
 
 /** Positions drawn one by one; copies go on far beyond, in ever fewer steps. */
 const DRAWN = 12;
@@ -142,7 +144,8 @@ const DEEP = [
 /** How far drafts are accepted. */
 export async function acceptanceSection(replay: StoredReplay): Promise<Section> {
   const tasks = tasksAndTotals(replay).filter(({ set, total }) => total || Object.keys(set.categories).length === 1);
-  const shown = POSITION_METHODS.filter((name) => tasks.every(({ methods }) => methods[name] !== undefined));
+  const known = POSITION_METHODS.filter((name) => tasks.every(({ methods }) => methods[name] !== undefined));
+  const shown = known.slice(0, SERIES.length);
   const data = tasks.flatMap(({ short, methods }) =>
     shown.flatMap((name) =>
       acceptance(methods[name]!)

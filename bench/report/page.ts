@@ -86,6 +86,7 @@ function tiles({ replay, live }: Runs): Html {
   return html`<ul class="tiles">${[
     tile("none", "BPD"),
     tile("ngram-4", "4-gram"),
+    tile("pair", "path of fitting pairs"),
     tile("path", "one calibrated path"),
     tile("medusa-63", "Medusa's tree, 63 nodes"),
     tile("tree-16", "tree, 16 nodes"),

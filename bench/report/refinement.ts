@@ -58,7 +58,7 @@ function methodCell(summary: MethodSummary | undefined): Html {
   return html`${number(summary.block_efficiency)}<small>${gain(summary)}</small>`;
 }
 
-const REPETITION_METHODS = ["ngram-2", "ngram-3", "ngram-4", "neural"];
+const REPETITION_METHODS = ["ngram-2", "ngram-3", "ngram-4", "pair", "neural"];
 
 /** Equal neighbours within drafts, before and after. */
 export function repetitionSection(replay: StoredReplay): Section {

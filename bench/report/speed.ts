@@ -4,6 +4,7 @@ import { type Datum, type Figure, figureHtml, groupedBars } from "./charts.ts";
 import { methodTitle, number, percent, range } from "./format.ts";
 import { type Html, html, NOTHING, table } from "./html.ts";
 import { type Section, sourceLine } from "./runs.ts";
+import { SERIES } from "./style.ts";
 
 interface LiveTask {
   readonly title: string;
@@ -43,14 +44,14 @@ export function speedCell(method: LiveMethod | undefined): Html {
   return html`<span class="${kind}">${number(ratio)}×</span><small>${range(method?.speed_up_ci95)}</small>`;
 }
 
-/** Of the bars: as many as there are colours. */
-const DRAWN = ["none", "path", "medusa-63", "tree", "prompt-lookup"];
+/** Of the bars, as far as there are colours. */
+const DRAWN = ["none", "pair", "path", "medusa-63", "tree", "prompt-lookup"];
 
 /** Wall-clock speed of the model itself. */
 export async function speedSection(live: StoredLive): Promise<Section> {
   const tasks = liveTasks(live);
   const names = [...new Set(tasks.flatMap(({ methods }) => Object.keys(methods)))];
-  const drawn = DRAWN.filter((name) => names.includes(name));
+  const drawn = DRAWN.filter((name) => names.includes(name)).slice(0, SERIES.length);
   const data = tasks.flatMap((task) =>
     (drawn.length > 0 ? drawn : names).flatMap((name): Datum[] => {
       const ratio = task.methods[name]?.speed_up ?? null;

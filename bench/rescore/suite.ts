@@ -3,13 +3,16 @@ import { createLattice, narrowLattice } from "../../shared/lattice.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import { EMPTY_STATE, type NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
+import type { PairTables } from "../../shared/rescore/pair-scores.ts";
 import { bruteForce } from "./brute-force.ts";
 import { type Case, HEADS, K, sampleText } from "./inputs.ts";
-import { measureTrees } from "./trees.ts";
+import { measureCalibrated } from "./trees.ts";
 
 export interface SuiteOptions {
   readonly alpha: number;
   readonly cases: readonly Case[];
+  /** The cases' queries are for these. */
+  readonly pair: PairTables;
   /**
    * All lattices are drafted in turn this often, so that none is met warm. workerd's clock has steps of 1 ms, but a
    * lattice's steps summed over the rounds have the right mean.
@@ -25,6 +28,9 @@ const SEARCHES: Readonly<Record<string, (order: number, alpha: number) => Rescor
   one_best: (order, alpha) => ({ type: "ngram", order, alpha, pBest: 1 }),
   p16_best: (order, alpha) => ({ type: "ngram", order, alpha, pBest: 16 }),
 };
+
+/** Paths of the rescorer `pair`, by the name their figures get. */
+const PAIR_PATHS = { one_best: 1, p16_best: 16 } as const;
 
 /** Microseconds of one draft over the lattices, each lattice's mean over the rounds. */
 interface Spread {
@@ -47,8 +53,10 @@ export interface SuiteResult {
    * tokens in every column, so that most n-grams are known and ties abound.
    */
   readonly worst: Record<string, Record<string, Spread>>;
-  /** Trees of calibrated probabilities with copies: by nodes, then by k; medians. */
-  readonly treeUs: Table<number>;
+  /** The rescorer `pair`: by number of paths, then by k. */
+  readonly pairs: Record<string, Record<string, Spread>>;
+  /** Drafts of calibrated probabilities with copies, by name (trees.ts): by nodes at most, then by k; medians. */
+  readonly calibratedUs: Record<string, Table<number>>;
   /** By order: enumeration of every path at k = 4, median. */
   readonly bruteForceUs: Record<string, number>;
   readonly bruteForceAgrees: boolean;
@@ -85,7 +93,13 @@ export function runSuite(pack: Uint8Array, options: SuiteOptions): SuiteResult {
       common_tokens: worstOf(specOf(model.order, alpha), commonTokens(model, cases).map(flatten)),
     };
   }
-  const treeUs = measureTrees(model, options, WIDTHS, (tree) => sum.addTree(tree));
+  const pairs = Object.fromEntries(
+    Object.entries(PAIR_PATHS).map(([name, pBest]) => {
+      const spec = { type: "pair", alpha: 1, pBest } as const;
+      return [name, byKey(WIDTHS, (k) => measureDrafts(model, spec, narrowCases(cases, k), options, sum))];
+    }),
+  );
+  const calibratedUs = measureCalibrated(model, options, WIDTHS, (tree) => sum.addTree(tree));
   const few = cases.slice(0, 5);
   let bruteForceAgrees = true;
   const bruteForceUs = byKey(orders, (order) => {
@@ -94,7 +108,8 @@ export function runSuite(pack: Uint8Array, options: SuiteOptions): SuiteResult {
     return Math.round(1000 * median(runs.flatMap(({ times }) => times)));
   });
   const loadMs = median(loads);
-  return { loadMs, queriesPerS, searches, worst, treeUs, bruteForceUs, bruteForceAgrees, checksum: sum.value };
+  const { value: checksum } = sum;
+  return { loadMs, queriesPerS, searches, worst, pairs, calibratedUs, bruteForceUs, bruteForceAgrees, checksum };
 }
 
 class Checksum {
@@ -131,11 +146,11 @@ function measureDrafts(
   model: NgramModel,
   spec: RescorerSpec,
   cases: readonly Case[],
-  { rounds, now }: SuiteOptions,
+  { rounds, pair, now }: SuiteOptions,
   sum: Checksum,
 ): Spread {
   const runs = cases.map(({ history, lattice }) => {
-    const rescorer = createRescorer(spec, model);
+    const rescorer = createRescorer(spec, model, null, null, pair);
     rescorer.commit(history);
     sum.addTree(rescorer.draft(lattice, BUDGET));
     return { rescorer, lattice };

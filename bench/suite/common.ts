@@ -2,7 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { rescorerModule } from "../../shared/rescore/index.ts";
-import { isStaticTree, type Method, parseMethod, rescorerOf } from "../eval/methods.ts";
+import { isPairVariant, isStaticTree, type Method, parseMethod, rescorerOf } from "../eval/methods.ts";
 import { readStored, type Stored, type StoredBundle, type StoredTune, tunedAlpha, writeStored } from "./stored.ts";
 
 /** null, with a word about it, where there is none or it is of another bundle: alphas are then the bundle's own. */
@@ -22,6 +22,7 @@ export function availableMethods(
 ): string[] {
   return names.filter((name) => {
     if (isStaticTree(name)) return tune !== null && (manifest.graphs.neural !== null || !name.endsWith("-neural"));
+    if (isPairVariant(name) && manifest.graphs.pair == null) return false;
     const type = rescorerOf(name);
     return type === null || rescorerModule(type).needs(manifest) === null;
   });

@@ -11,7 +11,7 @@ import type { Example, ExampleStep, StoredTune } from "./stored.ts";
 /** Only of these: the set's other categories quote texts whose licence does not let us show them. */
 const CATEGORIES: readonly string[] = ["multi-turn", "qa", "math"];
 /** Of the methods that were run. */
-const METHODS: readonly string[] = ["none", "ngram-4", "neural", "path", "tree-16"];
+const METHODS: readonly string[] = ["none", "ngram-4", "neural", "pair", "path", "tree-16"];
 const TOKENS = 48;
 
 /** The drafts of the first prompt of some categories, step by step, as text. */
@@ -34,7 +34,7 @@ export async function exampleDrafts(
       const method = suiteMethod(name, category, bundle.manifest, tune);
       const steps: ExampleStep[] = [];
       const engine = recordSteps(task.engine, (token) => bundle.text.decode([token]), steps);
-      await complete({ ...task, engine }, method, await bundle.packs([method]), plain.output);
+      await complete({ ...task, engine }, method, await bundle.parts([method]), plain.output);
       methods[name] = steps;
     }
     examples.push({ id, category, methods });

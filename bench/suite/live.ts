@@ -57,7 +57,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
   // Alphas as the API has them; of what was tuned only the ranks' shares are wanted.
   const shares = tune === null ? null : { ...tune, result: {} };
   const methods = names.map((name) => suiteMethod(name, "", bundle.manifest, shares));
-  const packs = await bundle.packs(methods);
+  const parts = await bundle.parts(methods);
   const llama = await llamaPrograms(wanted, options.bundle, threads);
   const bar = new Progress(work.reduce((sum, { rows }) => sum + rows.length, 0));
   const sets: LiveSet[] = [];
@@ -67,7 +67,7 @@ export async function liveStage(options: SuiteOptions): Promise<void> {
     for (const { set, rows } of work) {
       // llama.cpp reads prompts slowly; one set is enough to know its speed by.
       const others = set.name === MAIN_SET ? llama.programs : [];
-      const done = await liveSet(set, rows, model, { methods, packs, others }, options.seed, bar);
+      const done = await liveSet(set, rows, model, { methods, parts, others }, options.seed, bar);
       sets.push(done.stored);
       ofMtBench.push(...mtBenchRows(done.rows));
     }
@@ -115,7 +115,7 @@ async function liveSet(
   set: SuiteSet,
   rows: readonly EvalRow[],
   model: Model,
-  options: Pick<EvaluateOptions, "methods" | "packs" | "others">,
+  options: Pick<EvaluateOptions, "methods" | "parts" | "others">,
   seed: number,
   bar: Progress,
 ): Promise<{ readonly stored: LiveSet; readonly rows: readonly RowResult[] }> {

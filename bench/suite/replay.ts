@@ -115,7 +115,7 @@ async function replaySet(
     }
     const generations = trace.generations.filter((generation) => generation.category === category);
     const cases = replayCases(generations, { manifest: bundle.manifest, neural }, trace.header.maxTokens);
-    rows.push(...(await evaluate(cases, { methods, packs: await bundle.packs(methods), onCase })));
+    rows.push(...(await evaluate(cases, { methods, parts: await bundle.parts(methods), onCase })));
   }
   await neural?.release();
   const summary = summarise(rows, names, seed);
@@ -155,7 +155,9 @@ function isAside(method: string): boolean {
 }
 
 /** Methods of which the report shows more than the efficiency; without the rest of the others the stored run stays small. */
-const DETAILED = new Set(["none", "ngram-2", "ngram-3", "ngram-4", "ngram-4-16best", "path", "tree", "neural"]);
+const DETAILED = new Set([
+  ...["none", "ngram-2", "ngram-3", "ngram-4", "ngram-4-16best", "pair", "path", "tree", "neural"],
+]);
 
 function shorten(group: Readonly<Record<string, MethodSummary>>): Record<string, MethodSummary> {
   return Object.fromEntries(

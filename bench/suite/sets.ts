@@ -61,8 +61,11 @@ export const MAIN_SET = "spec_bench";
 const FORMS: Partial<Record<RescorerType, readonly string[]>> = {
   none: [],
   ngram: ["ngram-4-prompt", "ngram-4-16best-prompt"],
-  path: ["path-lm", "path"],
-  tree: ["tree-16-heads", "tree-16", "tree-32", "tree", "tree-16-recycled", "tree-recycled"],
+  path: ["path-lm-no-pair", "path-lm", "path-no-pair", "path"],
+  tree: [
+    ...["tree-16-heads", "tree-16-no-pair", "tree-16", "tree-32", "tree-63-no-pair", "tree"],
+    ...["tree-16-recycled", "tree-recycled"],
+  ],
 };
 
 /** What the replay stage runs unless told otherwise; packs are compared on top of it. */
@@ -90,6 +93,7 @@ export const LIVE_METHODS: readonly string[] = [
   "ar",
   "none",
   "ngram-4-prompt",
+  "pair",
   "path",
   "tree",
   "neural",

@@ -27,11 +27,11 @@ export async function tune(
   const bar = new Progress(1 + methods.length * alphas.length, "settings");
   const measure = async (name: string, alpha: number): Promise<Groups> => {
     const method = parse(name, alpha);
-    const packs = await bundle.packs([method]);
+    const parts = await bundle.parts([method]);
     const rows: RowResult[] = [];
     for (const { trace } of traces) {
       const cases = replayCases(trace.generations, { manifest, neural }, trace.header.maxTokens);
-      rows.push(...(await evaluate(cases, { methods: [method], packs })));
+      rows.push(...(await evaluate(cases, { methods: [method], parts })));
     }
     bar.step();
     return groupsOf(summarise(rows, [name], 1), name);

@@ -2,6 +2,7 @@ import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
+import { pairLack } from "../../shared/rescore/calibration.ts";
 import {
   availableRescorers,
   engineWork,
@@ -12,6 +13,7 @@ import {
   settings,
 } from "../../shared/rescore/index.ts";
 import type { EngineWork } from "../../shared/rescore/module.ts";
+import type { Params } from "../../shared/rescore/params.ts";
 import { invalid } from "../openai/check.ts";
 import type { SpeculationParams } from "../openai/params.ts";
 import type { StoredPack } from "../packs/pack-store.ts";
@@ -156,10 +158,18 @@ function specOf(
   if (usesPack && pack === null && params.alpha !== 0) {
     throw invalid("speculation.rescorer.type", `model ${manifest.name} has no n-gram pack; only alpha 0 works`);
   }
+  if (calibrated && params.pair) params.pair = usesPairs(params, wanted.pair, manifest);
   if (wanted.order === undefined && usual.order !== undefined && pack !== null) {
     params.order = Math.min(usual.order, pack.order);
   }
   return rescorerSpec(type, params);
+}
+
+/** Whether pairs take part, which they do by default. Throws StepError (400) where the bundle cannot and they were asked for. */
+function usesPairs(params: Params, asked: boolean | undefined, manifest: BundleManifest): boolean {
+  const missing = pairLack(manifest, params);
+  if (missing === null || !asked) return missing === null;
+  throw invalid("speculation.rescorer.pair", `model ${manifest.name} has no ${missing}`);
 }
 
 /** What is remembered takes part as copies do. Throws StepError (400) where these are left out. */

@@ -8,6 +8,7 @@ import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
 import { createRescorer } from "../../shared/rescore/index.ts";
+import type { PairTables } from "../../shared/rescore/pair-scores.ts";
 import type { KeyLimits } from "../keys/record.ts";
 import { type MemoryStore, Recollection } from "../memory/memory.ts";
 import { invalid } from "../openai/check.ts";
@@ -89,6 +90,7 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
   const { bundle, prompts, contextTokens } = await tokenize(params, bundles, tenant.limits?.maxContext);
   const prediction = predicted(params, bundle, contextTokens);
   const pack = await packOf(plan, manifest, preparing);
+  const pair = plan.engine.pair ? await bundles.pair(manifest) : null;
   const recollection = plan.memory ? await recollectionOf(tenant, manifest.tokenizer.sha256) : null;
   const seed = params.seed ?? randomSeed();
   const choices = prompts.flatMap((prompt, at) => {
@@ -99,7 +101,7 @@ export async function prepare(params: CompletionParams, preparing: Preparing): P
       const held = params.grammar === null ? {} : { grammar: params.grammar.source };
       const spec = { model: manifest.name, prompt, sampling, logProbs: params.logProbs, tenant: tenant.name, ...held };
       const sharesWith = i === 0 ? null : at * params.n;
-      const parts = { params, plan, bundle, pack, prediction, recollection, maxTokens, grammar, here };
+      const parts = { params, plan, bundle, pack, pair, prediction, recollection, maxTokens, grammar, here };
       return { echo, sharesWith, request: requestOf(parts, spec) };
     });
   });
@@ -125,6 +127,7 @@ interface Parts {
   readonly plan: DraftPlan;
   readonly bundle: TextBundle;
   readonly pack: NgramModel | null;
+  readonly pair: PairTables | null;
   readonly prediction: Uint32Array | null;
   readonly recollection: Recollection | null;
   readonly here: Place;
@@ -140,7 +143,7 @@ function grammarOf({ grammar }: CompletionParams, { grammars }: TextBundle): Tok
 }
 
 function requestOf(
-  { params, plan, bundle, pack, prediction, recollection, maxTokens, grammar, here }: Parts,
+  { params, plan, bundle, pack, pair, prediction, recollection, maxTokens, grammar, here }: Parts,
   spec: Pick<OpenSpec, "model" | "prompt" | "sampling" | "logProbs" | "tenant" | "grammar">,
 ): PreparedChoice["request"] {
   const { manifest } = bundle;
@@ -149,7 +152,7 @@ function requestOf(
   // What a grammar forces goes on beyond the heads.
   const maxNodes = forced && grammar !== null && autoNodes ? LIMITS.draftNodes : plan.maxNodes;
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
-  const rescorer = createRescorer(plan.rescorer, pack, manifest.calibration, prediction);
+  const rescorer = createRescorer(plan.rescorer, pack, manifest.calibration, prediction, pair);
   if (recollection !== null) rescorer.recall?.(recollection.texts);
   return {
     spec: { ...spec, heads, topK, ...engine, fixed: !autoNodes },

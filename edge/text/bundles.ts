@@ -4,6 +4,7 @@ import { LIMITS } from "../../shared/limits.ts";
 import { type BundleManifest, type FileEntry, MANIFEST_FORMAT, type PackEntry } from "../../shared/manifest.ts";
 import { loadPack, readPackHeader } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
+import { PairTables } from "../../shared/rescore/pair-scores.ts";
 import { sha256Hex } from "../sha256.ts";
 import { type ChatPrompt, createChatPrompt } from "./chat-template.ts";
 import { createTokenizer, type TextTokenizer } from "./tokenizer.ts";
@@ -33,6 +34,7 @@ export class Bundles {
   readonly #manifests = new Map<string, BundleManifest>();
   readonly #bundles = new Map<string, TextBundle>();
   readonly #packs = new Map<string, NgramModel>();
+  readonly #pairs = new Map<string, PairTables>();
 
   /** `names`: the first is the default model. */
   constructor(names: readonly string[], read: ReadFile) {
@@ -87,6 +89,17 @@ export class Bundles {
     const oldest = this.#packs.keys().next();
     if (this.#packs.size > PACKS_KEPT && !oldest.done) this.#packs.delete(oldest.value);
     return model;
+  }
+
+  /** The bundle's tables of pairs; null where it has none. */
+  async pair(manifest: BundleManifest): Promise<PairTables | null> {
+    const { pair: entry } = manifest.graphs;
+    if (entry == null) return null;
+    const kept = this.#pairs.get(entry.sha256);
+    if (kept !== undefined) return kept;
+    const tables = new PairTables(await this.#file(manifest, entry));
+    this.#pairs.set(entry.sha256, tables);
+    return tables;
   }
 
   async #file(manifest: BundleManifest, entry: FileEntry): Promise<Uint8Array<ArrayBuffer>> {

@@ -6,10 +6,12 @@ import { StepError } from "../../shared/errors.ts";
 import { GrammarError } from "../../shared/grammar/expression.ts";
 import type { Grammars } from "../../shared/grammar/grammars.ts";
 import type { TokenGrammar } from "../../shared/grammar/token-grammar.ts";
-import type { BundleManifest } from "../../shared/manifest.ts";
+import type { BundleManifest, FileEntry } from "../../shared/manifest.ts";
 import { loadPack } from "../../shared/ngram/format.ts";
 import type { NgramModel } from "../../shared/ngram/model.ts";
-import { createRescorer, rescorerModule } from "../../shared/rescore/index.ts";
+import { pairLack } from "../../shared/rescore/calibration.ts";
+import { createRescorer, engineWork, type RescorerSpec, rescorerModule, settings } from "../../shared/rescore/index.ts";
+import { PairTables } from "../../shared/rescore/pair-scores.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { readGrammars } from "../grammars.ts";
 
@@ -23,6 +25,7 @@ export class Drafting {
   readonly #bundleDir: string;
   readonly #manifest: Parts;
   readonly #packs = new Map<string, Promise<NgramModel>>();
+  #pairs: Promise<PairTables> | null = null;
   #grammars: Promise<Grammars> | null = null;
 
   private constructor(bundleDir: string, manifest: Parts) {
@@ -41,7 +44,9 @@ export class Drafting {
     const missing = rescorerModule(spec.type).needs(this.#manifest);
     if (missing !== null) throw lacks(`a ${missing}`);
     const { calibration } = this.#manifest;
-    return createRescorer(spec, pack === null ? null : await this.#pack(pack), calibration, prediction);
+    const model = pack === null ? null : await this.#pack(pack);
+    const pair = engineWork(spec).pair ? await this.#pair(spec) : null;
+    return createRescorer(spec, model, calibration, prediction, pair);
   }
 
   /** Rejects with StepError "invalid_request" where the grammar is none. */
@@ -67,10 +72,29 @@ export class Drafting {
   }
 
   async #load(path: string, hash: string): Promise<NgramModel> {
+    return loadPack(await this.#read(path, hash, "that n-gram pack"));
+  }
+
+  async #pair(spec: RescorerSpec): Promise<PairTables> {
+    const { pair: entry } = this.#manifest.graphs;
+    const missing = rescorerModule(spec.type).calibrated ? pairLack(this.#manifest, settings(spec)) : null;
+    if (missing !== null || entry == null) throw lacks(`a ${missing ?? "table of pairs"}`);
+    const loading = this.#pairs ?? this.#loadPair(entry);
+    this.#pairs = loading;
+    loading.catch(() => {
+      this.#pairs = null;
+    });
+    return await loading;
+  }
+
+  async #loadPair({ path, sha256 }: FileEntry): Promise<PairTables> {
+    return new PairTables(await this.#read(path, sha256, "that table of pairs"));
+  }
+
+  async #read(path: string, hash: string, what: string): Promise<Uint8Array> {
     const bytes = await readFile(join(this.#bundleDir, path));
-    if (createHash("sha256").update(bytes).digest("hex") !== hash)
-      throw lacks("that n-gram pack: its file has changed");
-    return loadPack(bytes);
+    if (createHash("sha256").update(bytes).digest("hex") !== hash) throw lacks(`${what}: its file has changed`);
+    return bytes;
   }
 }
 

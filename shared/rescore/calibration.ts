@@ -1,24 +1,29 @@
 import { assert } from "../assert.ts";
 import { CANDIDATES, type Continuations } from "./continuations.ts";
 import { Features, WEIGHTS } from "./features.ts";
+import type { RescorerBundle } from "./module.ts";
+import type { Params } from "./params.ts";
 import type { PathEnd } from "./path-end.ts";
 import { exp } from "./real.ts";
 
 /** Raised when the features change: weights of another version mean something else. */
-export const CALIBRATION_VERSION = 3;
+export const CALIBRATION_VERSION = 4;
 
 /** Which evidence a set of weights was fitted with, beside the heads'. */
-export type Evidence = `heads${"" | "+lm"}${"" | "+prompt"}${"" | "+recycled"}`;
+export type Evidence = `heads${"" | "+lm"}${"" | "+prompt"}${"" | "+recycled"}${"" | "+pair"}`;
 
 export interface EvidenceKinds {
   readonly lm: boolean;
   readonly prompt: boolean;
   readonly recycled: boolean;
+  readonly pair: boolean;
 }
 
 /** Every combination. */
-export const EVIDENCE: readonly EvidenceKinds[] = [false, true].flatMap((lm) =>
-  [false, true].flatMap((prompt) => [false, true].map((recycled) => ({ lm, prompt, recycled }))),
+export const EVIDENCE: readonly EvidenceKinds[] = [false, true].flatMap((pair) =>
+  [false, true].flatMap((lm) =>
+    [false, true].flatMap((prompt) => [false, true].map((recycled) => ({ lm, prompt, recycled, pair }))),
+  ),
 );
 
 /** models/<name>/calibration.json, carried in the bundle manifest. Written by `npm run bench -- calibrate`. */
@@ -31,8 +36,18 @@ export interface Calibration {
   readonly weights: Readonly<Partial<Record<Evidence, readonly number[]>>>;
 }
 
-export function evidenceOf({ lm, prompt, recycled }: EvidenceKinds): Evidence {
-  return `heads${lm ? "+lm" : ""}${prompt ? "+prompt" : ""}${recycled ? "+recycled" : ""}`;
+export function evidenceOf({ lm, prompt, recycled, pair }: EvidenceKinds): Evidence {
+  return `heads${lm ? "+lm" : ""}${prompt ? "+prompt" : ""}${recycled ? "+recycled" : ""}${pair ? "+pair" : ""}`;
+}
+
+/** What a bundle lacks for the scores of pairs to take part beside the other evidence, to follow "has no"; null: nothing. */
+export function pairLack(
+  { graphs, calibration }: RescorerBundle,
+  { alpha, prompt = false, recycled = false }: Params,
+): string | null {
+  if (graphs.pair == null) return "table of pairs";
+  const evidence = evidenceOf({ lm: alpha !== 0, prompt, recycled, pair: true });
+  return calibration?.weights[evidence] === undefined ? `calibration for ${evidence}` : null;
 }
 
 /** Why `calibration` cannot be used by this version, or null. */

@@ -7,6 +7,7 @@ import { NO_MATCH, type PromptModel, type PromptState } from "../ngram/prompt.ts
 import { GAPS_PER_NAT } from "../runners-up.ts";
 import type { CopyTrust } from "./copy-trust.ts";
 import type { History } from "./history.ts";
+import type { PairScores } from "./pair-scores.ts";
 import type { PathEnd } from "./path-end.ts";
 import { exp, ln } from "./real.ts";
 import type { Recycled } from "./recycled.ts";
@@ -31,6 +32,8 @@ export const NOT_RECYCLED = -1;
 const HEAD_FLOOR: LogProb = -12;
 const LM_FLOOR: LogProb = -18;
 const LEAST_REST = 1e-4;
+/** Nats that `pair` is away from 0 at most. */
+const MOST_PAIR = 6;
 
 /**
  * What may follow a path, and all that is known of each token: the column's candidates, then those that the prompt's
@@ -41,6 +44,7 @@ export class Continuations {
   readonly model: NgramModel | null;
   readonly prompt: PromptModel | null;
   readonly recycled: Recycled | null;
+  readonly pairScores: PairScores | null;
   count = 0;
   /** Whether the path ends inside the lattice. */
   inLattice = false;
@@ -75,20 +79,30 @@ export class Continuations {
   /** Place in that row, or NOT_RECYCLED, and how far below the row's likeliest token, nats. */
   readonly recycledRanks = new Int8Array(CANDIDATES);
   readonly recycledGaps = new Float64Array(CANDIDATES);
+  /**
+   * How much better the token follows the path's newest one than the column's candidates do, weighted by what their head
+   * gives them, nats; 0 where there is nothing to tell by: beyond the lattice, without a query, and in the first column,
+   * whose head has read the token before it.
+   */
+  readonly pair = new Float64Array(CANDIDATES);
 
   private columns = 0;
   /** [columns * K] the lattice with repeated tokens left out; `width` of them per column */
   private readonly columnTokens = new Uint32Array(COLUMNS * K);
   private readonly columnRanks = new Uint8Array(COLUMNS * K);
   private readonly columnHeads = new Float64Array(COLUMNS * K);
+  private readonly columnProbabilities = new Float64Array(COLUMNS * K);
   private readonly columnUnigrams = new Float64Array(COLUMNS * K);
+  /** [K] by rank, of the column that is weighed */
+  private readonly columnScores = new Float64Array(K);
   private readonly width = new Uint8Array(COLUMNS);
   private readonly rests = new Float64Array(COLUMNS);
 
   private readonly copyTrust: CopyTrust | null;
 
-  constructor({ model, prompt, trust, recycled }: History) {
+  constructor({ model, prompt, trust, recycled, pair }: History) {
     this.model = model;
+    this.pairScores = pair;
     this.recycled = recycled;
     this.prompt = prompt;
     this.copyTrust = trust;
@@ -98,6 +112,7 @@ export class Continuations {
   begin(lattice: Lattice): void {
     const { k } = lattice;
     this.columns = lattice.heads;
+    this.pairScores?.begin(lattice);
     for (let i = 0; i < lattice.heads; i++) {
       let width = 0;
       let rest = 1;
@@ -108,8 +123,10 @@ export class Continuations {
         this.columnTokens[i * K + width] = token;
         this.columnRanks[i * K + width] = r;
         this.columnUnigrams[i * K + width] = this.unigramOf(token);
+        const probability = exp(logProb);
+        this.columnProbabilities[i * K + width] = probability;
         this.columnHeads[i * K + width++] = logProb;
-        rest -= exp(logProb);
+        rest -= probability;
       }
       this.width[i] = width;
       this.rests[i] = ln(rest > LEAST_REST ? rest : LEAST_REST);
@@ -133,6 +150,7 @@ export class Continuations {
     else this.recall(this.prompt, end.prompt);
     if (this.recycled !== null) this.recycle(this.recycled, end);
     this.consult(end);
+    if (this.pairScores !== null) this.weigh(this.pairScores, end);
   }
 
   /** The path one token further: the listed token `c` after `end`. */
@@ -219,6 +237,36 @@ export class Continuations {
     }
   }
 
+  /**
+   * pair(b) = S(a, b) - ln(sum over the column's candidates c of p_c exp(S(a, c)) / sum of p_c), a being the path's
+   * newest token and p_c the head's probability of c.
+   */
+  private weigh(scores: PairScores, { depth, token: a }: PathEnd): void {
+    const { pair } = this;
+    if (!scores.active || !this.inLattice || depth === 0) {
+      pair.fill(0, 0, this.count);
+      return;
+    }
+    scores.after(a);
+    const listed = this.width[depth]!;
+    let highest = -Infinity;
+    scores.scoreColumn(depth, this.columnScores, 0);
+    for (let c = 0; c < listed; c++) {
+      pair[c] = this.columnScores[this.ranks[c]!]!;
+      if (pair[c]! > highest) highest = pair[c]!;
+    }
+    for (let c = listed; c < this.count; c++) pair[c] = scores.score(this.tokens[c]!);
+    let mass = 0;
+    let weighted = 0;
+    for (let c = 0; c < listed; c++) {
+      const p = this.columnProbabilities[depth * K + c]!;
+      mass += p;
+      weighted += p * exp(pair[c]! - highest);
+    }
+    const usual = highest + ln(weighted / mass);
+    for (let c = 0; c < this.count; c++) pair[c] = within(pair[c]! - usual, MOST_PAIR);
+  }
+
   private unigramOf(token: TokenId): LogProb {
     return this.model === null ? 0 : atLeast(this.model.score(EMPTY_STATE, token), LM_FLOOR);
   }
@@ -227,6 +275,10 @@ export class Continuations {
 function indexIn(tokens: Uint32Array, from: number, count: number, token: TokenId): number {
   for (let i = from; i < from + count; i++) if (tokens[i] === token) return i;
   return -1;
+}
+
+function within(value: number, most: number): number {
+  return value > -most ? (value < most ? value : most) : -most;
 }
 
 /** The floor also for NaN. */

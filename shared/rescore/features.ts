@@ -60,6 +60,14 @@ const BLOCKS = {
   seenHead: MATCHES,
   copy: DEPTHS,
   runTrust: RUNS,
+  pairListed: DEPTHS,
+  pairUnlisted: 1,
+  pairHead: DEPTHS,
+  pairSquared: 1,
+  pairLm: 1,
+  pairParent: PARENTS,
+  pairSeen: MATCHES,
+  pairCopy: 1,
 } as const;
 
 type Block = keyof typeof BLOCKS;
@@ -99,6 +107,7 @@ export class Features {
     if (after.tokens[c] === end.token) this.add(AT.repeats, 1);
     if (after.recycled !== null) this.describeRecycled(after, c, listed);
     if (after.seenAfter[c] !== UNSEEN) this.describeSeen(after, c, depth, end);
+    if (after.pairScores !== null && after.pair[c] !== 0) this.describePair(after, c, depth, parent);
   }
 
   private describeLm(after: Continuations, c: number, depth: number, parent: number): void {
@@ -143,6 +152,20 @@ export class Features {
     this.add((listed ? AT.recycledListed : AT.recycledUnlisted) + pair * RECYCLED + rank, 1);
     this.add(AT.recycledGap + pair, after.recycledGaps[c]!);
     if (after.seenAfter[c] !== UNSEEN) this.add(AT.recycledCopy + pair, 1);
+  }
+
+  /** Of a token that the newest one says something of. */
+  private describePair(after: Continuations, c: number, depth: number, parent: number): void {
+    const pair = after.pair[c]!;
+    if (after.ranks[c] !== UNLISTED) {
+      this.add(AT.pairListed + depth, pair);
+      this.add(AT.pairHead + depth, (pair * after.heads[c]!) / PRODUCT);
+    } else this.add(AT.pairUnlisted, pair);
+    this.add(AT.pairSquared, (pair * pair) / PRODUCT);
+    if (after.model !== null) this.add(AT.pairLm, (pair * after.lm[c]!) / PRODUCT);
+    this.add(AT.pairParent + parent, pair);
+    if (after.seenAfter[c] !== UNSEEN) this.add(AT.pairSeen + after.seenAfter[c]!, pair);
+    if (after.copies[c] === 1) this.add(AT.pairCopy, pair);
   }
 
   /** The outcome that the next token is none of those listed. */

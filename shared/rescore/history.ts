@@ -3,6 +3,7 @@ import { EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
 import { NO_MATCH, PROMPT_ORDER, type PromptModel } from "../ngram/prompt.ts";
 import { NO_RUNNERS_UP, type RunnersUp } from "../runners-up.ts";
 import { CopyTrust } from "./copy-trust.ts";
+import type { PairScores } from "./pair-scores.ts";
 import { COMMITTED, type PathEnd } from "./path-end.ts";
 import type { Recycled } from "./recycled.ts";
 
@@ -12,6 +13,7 @@ export class History {
   readonly prompt: PromptModel | null;
   readonly trust: CopyTrust | null;
   readonly recycled: Recycled | null;
+  readonly pair: PairScores | null;
   private newest: TokenId = 0;
   private before: TokenId = 0;
   private lmState: LmState = EMPTY_STATE;
@@ -25,8 +27,10 @@ export class History {
     prompt: PromptModel | null,
     recycled: Recycled | null = null,
     prediction: ArrayLike<TokenId> | null = null,
+    pair: PairScores | null = null,
   ) {
     this.prediction = prediction ?? [];
+    this.pair = pair;
     this.recycled = recycled;
     this.model = model;
     this.prompt = prompt;

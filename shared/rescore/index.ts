@@ -5,6 +5,8 @@ import type { EngineWork, RescorerBundle, RescorerModule } from "./module.ts";
 import { neuralModule } from "./neural.ts";
 import { ngramModule } from "./ngram.ts";
 import { noneModule } from "./none.ts";
+import { pairModule } from "./pair.ts";
+import type { PairTables } from "./pair-scores.ts";
 import type { Params } from "./params.ts";
 import { pathModule } from "./path.ts";
 import type { Rescorer } from "./rescorer.ts";
@@ -17,6 +19,7 @@ const MODULES = {
   path: pathModule,
   tree: treeModule,
   neural: neuralModule,
+  pair: pairModule,
 } as const;
 
 export type RescorerType = keyof typeof MODULES;
@@ -59,8 +62,9 @@ export function createRescorer(
   pack: NgramModel | null,
   calibration: Calibration | null = null,
   prediction: ArrayLike<TokenId> | null = null,
+  pair: PairTables | null = null,
 ): Rescorer {
-  return rescorerModule(spec.type).create(settings(spec), { pack, calibration, prediction });
+  return rescorerModule(spec.type).create(settings(spec), { pack, calibration, pair, prediction });
 }
 
 /** Without the type. */

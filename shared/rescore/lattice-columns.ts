@@ -11,7 +11,7 @@ import type { Workspace } from "./workspace.ts";
 const ALPHA_STEPS = 1 << 14;
 const FLOOR: LogProb = -1e4;
 
-const alphaSteps = (alpha: number): number => Math.round(alpha * ALPHA_STEPS);
+export const alphaSteps = (alpha: number): number => Math.round(alpha * ALPHA_STEPS);
 
 /** Units of 2^-30 nat that a nat of a head counts: (1 - alpha) of them. A whole number. */
 const headWeight = (alpha: number): number => (ALPHA_STEPS - alphaSteps(alpha)) * TICKS;
@@ -22,6 +22,12 @@ const headScore = (weight: number, head: LogProb): number => Math.round(weight *
 /** One path step: (1 - alpha) log p_head + alpha log p_lm, in units of 2^-30 nat. */
 export function edgeScore(alpha: number, head: LogProb, lm: LogProb): number {
   return headScore(headWeight(alpha), head) + alphaSteps(alpha) * (lm * TICKS);
+}
+
+/** Of a path step of `pair`, log p_head + alpha S, the second part in the same units; `steps`: alpha's. */
+export function pairPart(steps: number, score: number): number {
+  const within = score > FLOOR ? (score < -FLOOR ? score : -FLOOR) : FLOOR;
+  return steps * Math.round(within * TICKS);
 }
 
 /** The candidates of a lattice in the workspace. */

@@ -2,6 +2,7 @@ import type * as z from "zod";
 import type { TokenId } from "../ids.ts";
 import type { NgramModel } from "../ngram/model.ts";
 import type { Calibration } from "./calibration.ts";
+import type { PairTables } from "./pair-scores.ts";
 import type { ParamName, Params } from "./params.ts";
 import type { Rescorer } from "./rescorer.ts";
 
@@ -10,6 +11,8 @@ export interface RescorerParts {
   /** Shared by any number of rescorers; null where none is looked at, which alpha = 0 never does. */
   readonly pack: NgramModel | null;
   readonly calibration: Calibration | null;
+  /** The bundle's; null where they are not looked at. */
+  readonly pair: PairTables | null;
   /** What the answer is expected to be much like; read where the request's own n-grams take part. */
   readonly prediction: ArrayLike<TokenId> | null;
 }
@@ -26,7 +29,7 @@ export interface EngineWork {
 /** The parts of a bundle (manifest.ts) that a rescorer may need. */
 export interface RescorerBundle {
   readonly calibration?: Calibration | null;
-  readonly graphs: { readonly neural: object | null; readonly pair?: object | null };
+  readonly graphs: { readonly neural: object | null; readonly pair?: object | null | undefined };
 }
 
 /** Of a bundle's defaults, what settings come from. */
@@ -39,6 +42,8 @@ export interface RescorerDefaults {
     readonly prompt?: boolean | undefined;
     /** Whether recycled tokens do; false where left out. */
     readonly recycled?: boolean | undefined;
+    /** Whether the scores of pairs do, in bundles that can; true where left out. */
+    readonly pair?: boolean | undefined;
   };
   /** Weight of the local rescorer, in bundles that have one. */
   readonly neuralAlpha: number;
@@ -62,7 +67,7 @@ export interface RescorerModule<P extends Params = Params> {
   readonly calibrated: boolean;
   /** What the bundle lacks for it, to follow "has no"; null: nothing. */
   needs(bundle: RescorerBundle): string | null;
-  defaults(manifest: { readonly defaults: RescorerDefaults }): P;
+  defaults(bundle: RescorerBundle & { readonly defaults: RescorerDefaults }): P;
   /** Nodes of the largest draft worth considering; `free`: of which those are verified that pay. */
   mostNodes(params: P, heads: number, free: boolean): number;
   /** What it asks of the engine; left out: nothing but lattices. */

@@ -1,12 +1,12 @@
 import * as z from "zod";
 import { assert } from "../assert.ts";
-import { chain, type DraftTree, mergePaths } from "../draft-tree.ts";
+import type { DraftTree } from "../draft-tree.ts";
 import type { TokenId } from "../ids.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_STATE, type NgramModel } from "../ngram/model.ts";
 import type { RescorerModule } from "./module.ts";
-import { PathSearch } from "./p-best.ts";
+import { draftOfPaths, PathSearch } from "./p-best.ts";
 import { PARAMS } from "./params.ts";
 import { promptRescorer } from "./prompt.ts";
 import type { Rescorer } from "./rescorer.ts";
@@ -67,10 +67,7 @@ function latticeRescorer(spec: NgramParams, pack: NgramModel | null): Rescorer {
       assert(maxNodes >= 0, `node budget ${maxNodes}`);
       const columns = Math.min(lattice.heads, maxNodes);
       search.run(lattice, columns, state, spec.pBest);
-      const paths = Array.from({ length: search.count }, (_, path) =>
-        Uint32Array.from({ length: columns }, (_, i) => lattice.tokens[i * lattice.k + search.rank(path, i)]!),
-      );
-      return paths.length === 1 ? chain(paths[0]!) : mergePaths(paths, maxNodes);
+      return draftOfPaths(search, lattice, columns, maxNodes);
     },
   };
 }

@@ -1,9 +1,26 @@
 import { assert } from "../assert.ts";
+import { chain, type DraftTree, mergePaths } from "../draft-tree.ts";
 import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { EMPTY_MODEL, EMPTY_STATE, type LmState, type NgramModel } from "../ngram/model.ts";
-import { createSearch, RANK_BITS, RANKS_PER_KEY } from "./search.ts";
+import { rankOf } from "./path-heap.ts";
+import { createSearch } from "./search.ts";
 import { Workspace } from "./workspace.ts";
+
+/** Paths through a lattice, best first. */
+export interface FoundPaths {
+  readonly count: number;
+  /** Rank chosen by path `path` in `column`. */
+  rank(path: number, column: number): number;
+}
+
+/** The paths found through the first `columns` columns, merged. */
+export function draftOfPaths(found: FoundPaths, { tokens, k }: Lattice, columns: number, maxNodes: number): DraftTree {
+  const paths = Array.from({ length: found.count }, (_, path) =>
+    Uint32Array.from({ length: columns }, (_, i) => tokens[i * k + found.rank(path, i)]!),
+  );
+  return paths.length === 1 ? chain(paths[0]!) : mergePaths(paths, maxNodes);
+}
 
 /** Shared by all: a search is over before the next starts. */
 const { start, nextPath, heap } = createSearch(new Workspace());
@@ -17,7 +34,7 @@ const { start, nextPath, heap } = createSearch(new Workspace());
  *   4. best-first enumeration over exact bounds meets nothing but prefixes of the p best paths.
  * Order: higher score first, then lower ranks in earlier columns. Nothing is allocated by a search.
  */
-export class PathSearch {
+export class PathSearch implements FoundPaths {
   /** Paths found by the last `run`, best first. */
   count = 0;
   /** [pBest] in units of 2^-30 nat */
@@ -54,9 +71,7 @@ export class PathSearch {
     }
   }
 
-  /** Rank chosen by path `path` in `column`. */
   rank(path: number, column: number): number {
-    const key = column < RANKS_PER_KEY ? this.keysHigh[path]! : this.keysLow[path]!;
-    return (key >>> (32 - RANK_BITS * ((column % RANKS_PER_KEY) + 1))) & ((1 << RANK_BITS) - 1);
+    return rankOf(this.keysHigh[path]!, this.keysLow[path]!, column);
   }
 }

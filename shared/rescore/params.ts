@@ -25,6 +25,10 @@ export const PARAMS = {
     description:
       "What the model thought of beside the tokens of this answer is proposed where the same words come again.",
   }),
+  pair: z.boolean().meta({
+    title: "Candidates that fit together",
+    description: "What the model's hidden state makes of which tokens follow one another takes part.",
+  }),
 } as const;
 
 export type ParamName = keyof typeof PARAMS;

@@ -1,7 +1,12 @@
+import { assert } from "../assert.ts";
 import { copyInto } from "../grow.ts";
+import { LIMITS } from "../limits.ts";
 import { SlotHeap } from "../slot-heap.ts";
 
 const FIRST_SLOTS = 1024;
+const RANK_BITS = 4;
+const RANKS_PER_KEY = 32 / RANK_BITS;
+assert(LIMITS.topK <= 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
 
 /**
  * Hypotheses of the path search in typed arrays, and a heap over them: highest bound first, then lowest keys,
@@ -21,32 +26,37 @@ export class PathHeap {
   private readonly heap = new SlotHeap(FIRST_SLOTS, (a, b) => this.before(a, b));
   private slots = 0;
 
-  clear(): void {
+  /** Empties it but for the path of no candidates, which ends in `root`. */
+  begin(root: number): void {
     this.slots = 0;
     this.heap.clear();
+    this.insert(0, 0, root, 0, 0, 0);
   }
 
-  /** Stores a hypothesis outside the heap, with score and bound 0 until the caller sets them; returns its slot. */
-  add(keyHigh: number, keyLow: number, node: number, depth: number): number {
-    if (this.slots === this.score.length) this.grow();
-    const slot = this.slots++;
-    this.score[slot] = 0;
-    this.bound[slot] = 0;
-    this.keyHigh[slot] = keyHigh;
-    this.keyLow[slot] = keyLow;
-    this.node[slot] = node;
-    this.depth[slot] = depth;
-    return slot;
-  }
-
-  /** Puts a stored hypothesis that is not in the heap into it. */
-  insert(slot: number): void {
-    this.heap.push(slot);
+  /** Puts the path in that goes on from that of `slot` with candidate `rank` of the next column. */
+  extend(slot: number, rank: number, node: number, score: number, bound: number): void {
+    const column = this.depth[slot]!;
+    const bits = rank << shiftOf(column);
+    const high = column < RANKS_PER_KEY ? bits : 0;
+    const low = column < RANKS_PER_KEY ? 0 : bits;
+    this.insert((this.keyHigh[slot]! | high) >>> 0, (this.keyLow[slot]! | low) >>> 0, node, column + 1, score, bound);
   }
 
   /** The first slot in order, or -1. */
   pop(): number {
     return this.heap.pop();
+  }
+
+  private insert(keyHigh: number, keyLow: number, node: number, depth: number, score: number, bound: number): void {
+    if (this.slots === this.score.length) this.grow();
+    const slot = this.slots++;
+    this.score[slot] = score;
+    this.bound[slot] = bound;
+    this.keyHigh[slot] = keyHigh;
+    this.keyLow[slot] = keyLow;
+    this.node[slot] = node;
+    this.depth[slot] = depth;
+    this.heap.push(slot);
   }
 
   private before(a: number, b: number): boolean {
@@ -65,4 +75,15 @@ export class PathHeap {
     this.node = copyInto(new Uint32Array(slots), this.node);
     this.depth = copyInto(new Uint8Array(slots), this.depth);
   }
+}
+
+/** Where a column's rank lies in the key that has it. */
+function shiftOf(column: number): number {
+  return 32 - RANK_BITS * ((column % RANKS_PER_KEY) + 1);
+}
+
+/** The rank in `column` of a path with these keys. */
+export function rankOf(keyHigh: number, keyLow: number, column: number): number {
+  const key = column < RANKS_PER_KEY ? keyHigh : keyLow;
+  return (key >>> shiftOf(column)) & ((1 << RANK_BITS) - 1);
 }

@@ -1,16 +1,10 @@
-import { assert } from "../assert.ts";
 import type { Lattice } from "../lattice.ts";
-import { LIMITS } from "../limits.ts";
 import type { LmState, NgramModel } from "../ngram/model.ts";
 import { createBeam } from "./beam.ts";
 import { createGraph } from "./lattice-graph.ts";
 import { createLmScores } from "./lm-scores.ts";
 import { PathHeap } from "./path-heap.ts";
 import type { Workspace } from "./workspace.ts";
-
-export const RANK_BITS = 4;
-export const RANKS_PER_KEY = 32 / RANK_BITS;
-assert(LIMITS.topK <= 1 << RANK_BITS && LIMITS.latticeHeads <= 2 * RANKS_PER_KEY, "a path's ranks fit two 32-bit keys");
 
 /** The four passes of a p-best search; see PathSearch. */
 // biome-ignore lint/complexity/noExcessiveLinesPerFunction: a scope of short functions over shared constants, see workspace.ts.
@@ -35,8 +29,7 @@ export function createSearch(work: Workspace) {
     const root = graph.resetGraph(lattice, columns, state, alpha);
     setFloor(root, pBest);
     backward(forward(root));
-    heap.clear();
-    heap.insert(heap.add(0, 0, root, 0));
+    heap.begin(root);
   }
 
   /** The heap's slot of the next best path, or -1 after the last. */
@@ -100,9 +93,6 @@ export function createSearch(work: Workspace) {
     const column = heap.depth[hypothesis]!;
     const node = heap.node[hypothesis]!;
     const score = heap.score[hypothesis]!;
-    const keyHigh = heap.keyHigh[hypothesis]!;
-    const keyLow = heap.keyLow[hypothesis]!;
-    const shift = 32 - RANK_BITS * ((column % RANKS_PER_KEY) + 1);
     const last = column + 1 === work.columns;
     for (let left = alive[node]!; left !== 0; left &= left - 1) {
       const slot = lowestBit(left);
@@ -110,13 +100,7 @@ export function createSearch(work: Workspace) {
       const after = last ? node : follow(node, slot);
       const bound = last ? there : there + best[after]!;
       if (!(bound >= work.floor)) continue;
-      const rank = ranks[column * K + slot]!;
-      const high = column < RANKS_PER_KEY ? (keyHigh | (rank << shift)) >>> 0 : keyHigh;
-      const low = column < RANKS_PER_KEY ? keyLow : (keyLow | (rank << shift)) >>> 0;
-      const longer = heap.add(high, low, after, column + 1);
-      heap.score[longer] = there;
-      heap.bound[longer] = bound;
-      heap.insert(longer);
+      heap.extend(hypothesis, ranks[column * K + slot]!, after, there, bound);
     }
   }
 

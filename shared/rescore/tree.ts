@@ -6,11 +6,12 @@ import type { Lattice } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { PromptModel } from "../ngram/prompt.ts";
 import type { RunnersUp } from "../runners-up.ts";
-import { AcceptanceModel, evidenceOf } from "./calibration.ts";
+import { AcceptanceModel, evidenceOf, pairLack } from "./calibration.ts";
 import { bestChains, lengthenBest } from "./chains.ts";
 import { Continuations } from "./continuations.ts";
 import { History } from "./history.ts";
 import type { RescorerModule, RescorerParts } from "./module.ts";
+import { PairScores } from "./pair-scores.ts";
 import { PARAMS } from "./params.ts";
 import { PathTree } from "./path-tree.ts";
 import { Recycled } from "./recycled.ts";
@@ -23,6 +24,8 @@ export const treeParams = z.object({
   prompt: PARAMS.prompt,
   /** Default false. */
   recycled: PARAMS.recycled.optional(),
+  /** Default false. */
+  pair: PARAMS.pair.optional(),
 });
 
 export type TreeParams = z.infer<typeof treeParams>;
@@ -35,12 +38,13 @@ export const treeModule: RescorerModule<TreeParams> = {
   usesPack: true,
   calibrated: true,
   needs: ({ calibration }) => (calibration == null ? "calibration, which 'tree' needs" : null),
-  defaults({ defaults: { rescorer } }) {
-    const { order, alpha, prompt = false, recycled = false } = rescorer;
-    return { order, alpha, prompt, recycled };
+  defaults(bundle) {
+    const { order, alpha, prompt = false, recycled = false, pair = true } = bundle.defaults.rescorer;
+    const usual = { order, alpha, prompt, recycled };
+    return { ...usual, pair: pair && pairLack(bundle, usual) === null };
   },
   mostNodes: () => LIMITS.draftNodes,
-  engine: ({ recycled = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0 }),
+  engine: ({ recycled = false, pair = false }) => ({ runnersUp: recycled ? LIMITS.runnersUp : 0, pair }),
   create: (params, parts) => calibratedRescorer(params, parts, null),
 };
 
@@ -51,20 +55,28 @@ const LEAST_CHANCE = 1 / 255;
 
 /**
  * The draft tree with the highest expected accepted length, under calibrated probabilities from heads, n-gram model
- * (unless alpha is 0), the prompt's n-grams and recycled tokens: of all nodes that are likely enough, but not more than a given number.
+ * (unless alpha is 0), the prompt's n-grams, recycled tokens and pairs: of all nodes that are likely enough, but not more than a given number.
  * With `chains`, so many of the paths through these nodes: those that add most to it.
  */
 export function calibratedRescorer(
   spec: TreeParams,
-  { pack, calibration, prediction }: RescorerParts,
+  { pack, calibration, pair: tables, prediction }: RescorerParts,
   chains: number | null,
 ): Rescorer {
   assert(calibration !== null, "it needs a calibration");
   const model = spec.alpha === 0 ? null : (pack?.withOrder(spec.order) ?? null);
   assert(model !== null || spec.alpha === 0, "alpha > 0 needs a language model");
-  const { prompt, recycled = false } = spec;
-  const history = new History(model, prompt ? new PromptModel() : null, recycled ? new Recycled() : null, prediction);
-  const evidence = evidenceOf({ lm: model !== null, prompt, recycled });
+  const { prompt, recycled = false, pair = false } = spec;
+  const scores = pair && tables !== null ? new PairScores(tables) : null;
+  assert(scores !== null || !pair, "pair needs tables");
+  const history = new History(
+    model,
+    prompt ? new PromptModel() : null,
+    recycled ? new Recycled() : null,
+    prediction,
+    scores,
+  );
+  const evidence = evidenceOf({ lm: model !== null, prompt, recycled, pair });
   const weights = calibration.weights[evidence];
   assert(weights !== undefined, `calibration for ${evidence}`);
   const tree = new PathTree(new Continuations(history), new AcceptanceModel(weights));

@@ -1,11 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { isRefined, parseMethod, rescorerOf } from "../../bench/eval/methods.ts";
+import { isRefined, parseMethod, rescorerOf, usesPair } from "../../bench/eval/methods.ts";
 import { oracleRescorer, promptLookup } from "../../bench/eval/outside.ts";
+import { availableMethods } from "../../bench/suite/common.ts";
+import { LIVE_METHODS, SUITE_METHODS } from "../../bench/suite/sets.ts";
 import { planDraft } from "../../edge/completion/draft-plan.ts";
 import { parseChat } from "../../edge/openai/params.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
-import { CALIBRATION_VERSION } from "../../shared/rescore/calibration.ts";
+import { CALIBRATION_VERSION, EVIDENCE, evidenceOf } from "../../shared/rescore/calibration.ts";
 import { TOY_MANIFEST } from "./toy-engine.ts";
 
 const pack = (name: string, order: number): PackEntry => ({ name, order, ngrams: 1, path: "", bytes: 0, sha256: name });
@@ -15,6 +17,17 @@ const manifest: BundleManifest = {
   defaults: {
     ...TOY_MANIFEST.defaults,
     rescorer: { type: "ngram", model: "general-3", order: 3, alpha: 0.4, pBest: 1 },
+  },
+};
+/** Has tables of pairs, and a calibration for every combination of evidence. */
+const paired: BundleManifest = {
+  ...manifest,
+  graphs: { ...manifest.graphs, pair: { path: "", bytes: 0, sha256: "" } },
+  calibration: {
+    version: CALIBRATION_VERSION,
+    command: "",
+    pack: null,
+    weights: Object.fromEntries(EVIDENCE.map((kind) => [evidenceOf(kind), []])),
   },
 };
 const OPTIONS = { alpha: null, pack: null, heads: null, topK: null };
@@ -54,6 +67,55 @@ describe("method names", () => {
     expect(() => parseMethod("tree-lm-4best", calibrated, OPTIONS)).toThrow("unknown method");
     expect(() => parseMethod("tree-64", calibrated, OPTIONS)).toThrow("nodes");
     expect(() => parseMethod("tree", manifest, OPTIONS)).toThrow("no calibration");
+  });
+
+  test("let pairs take part or leave them out, whatever is usual", () => {
+    const pairOf = (name: string, bundle = paired) => {
+      const { draft } = parseMethod(name, bundle, OPTIONS);
+      return "pair" in draft ? draft.pair : undefined;
+    };
+    const usual = {
+      ...paired,
+      defaults: { ...paired.defaults, rescorer: { ...paired.defaults.rescorer, pair: true } },
+    };
+    expect(["path", "path-lm", "tree-16", "tree"].map((name) => pairOf(name, usual))).toEqual([true, true, true, true]);
+    for (const name of ["path-no-pair", "path-lm-no-pair", "tree-16-no-pair", "tree-63-no-pair@self-3"]) {
+      expect(pairOf(name, usual), name).toBe(false);
+    }
+    expect(pairOf("tree-16-heads", usual)).toBe(false);
+    for (const name of ["path-pair", "tree-16-heads-pair", "path-lm-pair"]) expect(pairOf(name), name).toBe(true);
+    expect(parseMethod("tree-16-no-pair", paired, OPTIONS)).toMatchObject({
+      maxNodes: 16,
+      draft: { prompt: true, alpha: 0.4, pack: { name: "general-3" } },
+    });
+    expect(parseMethod("pair", paired, OPTIONS).draft).toMatchObject({ type: "pair", alpha: 1, pBest: 1 });
+    expect(parseMethod("pair-16best", paired, { ...OPTIONS, alpha: 0.5 }).draft).toMatchObject({
+      alpha: 0.5,
+      pBest: 16,
+    });
+    expect(() => parseMethod("pair", manifest, OPTIONS)).toThrow("pair");
+    for (const name of ["ngram-3-pair", "pair-pair", "tree-no", "tree-no-lm", "tree--pair"]) {
+      expect(() => parseMethod(name, paired, OPTIONS), name).toThrow(`unknown method "${name}"`);
+    }
+  });
+
+  test("tell whether the tables of pairs are needed", () => {
+    const needed = (name: string, alpha: number | null = null) =>
+      usesPair(parseMethod(name, paired, { ...OPTIONS, alpha }).draft);
+    expect(["pair", "path-pair", "tree-16-pair"].map((name) => needed(name))).toEqual([true, true, true]);
+    expect(["ar", "none", "path-no-pair", "oracle-2", "prompt-lookup"].map((name) => needed(name))).not.toContain(true);
+    expect(needed("pair", 0)).toBe(false);
+  });
+
+  test("are left out of the usual ones where the bundle has no pairs", () => {
+    const names = ["none", "pair", "path", "path-no-pair", "tree-16-no-pair@self-3", "tree-63-no-pair"];
+    expect(availableMethods(names, paired, null)).toEqual(names);
+    const without = { ...paired, graphs: { ...paired.graphs, pair: null } };
+    expect(availableMethods(names, without, null)).toEqual(["none", "path"]);
+    for (const name of [...SUITE_METHODS, ...LIVE_METHODS]) expect(name).not.toMatch(/(?<!-no)-pair$/);
+    const both = ["path", "path-lm", "tree-16"].flatMap((name) => [name, `${name}-no-pair`]);
+    expect(SUITE_METHODS).toEqual(expect.arrayContaining(["pair", ...both, "tree", "tree-63-no-pair"]));
+    expect(LIVE_METHODS).toEqual(expect.arrayContaining(["pair", "path", "tree"]));
   });
 
   test("let n-grams of the prompt take part, and bound every method's nodes", () => {
@@ -97,13 +159,8 @@ describe("method names", () => {
 });
 
 describe("a method", () => {
-  const weights = { heads: [], "heads+lm": [], "heads+prompt": [], "heads+lm+prompt": [] };
   const file = { path: "", bytes: 0, sha256: "" };
-  const calibrated: BundleManifest = {
-    ...manifest,
-    graphs: { ...manifest.graphs, neural: file },
-    calibration: { version: CALIBRATION_VERSION, command: "", pack: null, weights },
-  };
+  const calibrated: BundleManifest = { ...paired, graphs: { ...paired.graphs, neural: file } };
   const all = { heads: 4, top_k: 4, max_nodes: 63 };
 
   /** Of the request, as the API reads and plans it. */
@@ -127,8 +184,12 @@ describe("a method", () => {
     ["path-lm", { prompt: false, p_best: 1 }],
     ["path-2best", { prompt: true, p_best: 2 }],
     ["tree", { prompt: true }],
-    ["tree-heads", { prompt: false, alpha: 0 }],
+    ["tree-heads", { prompt: false, alpha: 0, pair: false }],
     ["tree@self-3", { prompt: true, model: "self-3" }],
+    ["pair", {}],
+    ["pair-16best", { p_best: 16 }],
+    ["path-no-pair", { prompt: true, p_best: 1, pair: false }],
+    ["tree-pair", { prompt: true, pair: true }],
   ])("%s drafts as a request that asks the same is served", (name, rescorer) => {
     const { draft, ...sizes } = parseMethod(name, calibrated, OPTIONS);
     const plan = served({ ...all, rescorer: { type: rescorerOf(name) ?? "ngram", ...rescorer } });

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { liveCases, type Model, replayCases } from "../../bench/eval/cases.ts";
+import { NO_PARTS } from "../../bench/eval/complete.ts";
 import { evaluate } from "../../bench/eval/evaluate.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import { loadBundle } from "../../bench/eval/model.ts";
@@ -51,13 +52,13 @@ function cases(onGeneration: ((generation: Generation) => void) | null) {
 
 test("counts the same beside the model as over a trace, and its text is plain decoding's", async () => {
   const methods = [method("neural", model.manifest, 0.7)];
-  const live = await evaluate(cases(null), { methods, packs: new Map() });
+  const live = await evaluate(cases(null), { methods, parts: NO_PARTS });
   const generations: Generation[] = [];
   await evaluate(
     cases((generation) => generations.push(generation)),
-    { methods: [], packs: new Map() },
+    { methods: [], parts: NO_PARTS },
   );
-  const replayed = await evaluate(replayCases(generations, model, MAX_TOKENS), { methods, packs: new Map() });
+  const replayed = await evaluate(replayCases(generations, model, MAX_TOKENS), { methods, parts: NO_PARTS });
   const counters = (rows: typeof live) => rows.map((row) => row.methods.get("neural")!.counters);
   expect(counters(replayed)).toEqual(counters(live));
   expect(live.every((row) => row.methods.get("neural")?.identical)).toBe(true);
@@ -67,11 +68,11 @@ test("of weight 0 it is the heads alone; of weight 1 it is not", async () => {
   const generations: Generation[] = [];
   await evaluate(
     cases((generation) => generations.push(generation)),
-    { methods: [], packs: new Map() },
+    { methods: [], parts: NO_PARTS },
   );
   const counts = async (name: string, alpha: number) => {
     const methods = [method(name, model.manifest, alpha)];
-    const results = await evaluate(replayCases(generations, model, MAX_TOKENS), { methods, packs: new Map() });
+    const results = await evaluate(replayCases(generations, model, MAX_TOKENS), { methods, parts: NO_PARTS });
     return summarise(results, [name], 1).overall[name];
   };
   expect(await counts("neural", 0)).toEqual(await counts("none", 0));

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { type CaseOptions, liveCases, replayCases } from "../../bench/eval/cases.ts";
+import { NO_PARTS } from "../../bench/eval/complete.ts";
 import { evaluate, type RowResult } from "../../bench/eval/evaluate.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import type { EvalRow } from "../../bench/eval/rows.ts";
@@ -35,7 +36,7 @@ function caseOptions(maxTokens: number, generations: Generation[] | null, autoNo
 }
 
 function live(maxTokens: number) {
-  return evaluate(liveCases(rows, model, caseOptions(maxTokens, null)), { methods, packs: new Map() });
+  return evaluate(liveCases(rows, model, caseOptions(maxTokens, null)), { methods, parts: NO_PARTS });
 }
 
 /** All but the times, which a replay has not. */
@@ -48,7 +49,7 @@ function untimed(results: readonly RowResult[]): RowResult[] {
 
 async function trace(maxTokens: number): Promise<Generation[]> {
   const generations: Generation[] = [];
-  await evaluate(liveCases(rows, model, caseOptions(maxTokens, generations)), { methods: [], packs: new Map() });
+  await evaluate(liveCases(rows, model, caseOptions(maxTokens, generations)), { methods: [], parts: NO_PARTS });
   return generations;
 }
 
@@ -102,7 +103,7 @@ describe("live evaluation", () => {
     const drafted = async (method: (typeof methods)[number], autoNodes: boolean) => {
       verified = 0;
       const cases = liveCases(rows, { ...model, engine }, caseOptions(24, null, autoNodes));
-      const { overall } = summarise(await evaluate(cases, { methods: [method], packs: new Map() }), [method.name], 1);
+      const { overall } = summarise(await evaluate(cases, { methods: [method], parts: NO_PARTS }), [method.name], 1);
       expect(overall[method.name], method.name).toMatchObject({ identical_to_plain: 12, drafted_tokens: verified });
       return verified;
     };
@@ -119,7 +120,7 @@ describe("live evaluation", () => {
       open: (...args: Parameters<typeof lying.open>) => (opens++ % 2 === 0 ? toyEngine() : lying).open(...args),
     };
     const cases = liveCases(rows.slice(0, 1), { ...model, engine }, caseOptions(8, null));
-    const [row] = await evaluate(cases, { methods: methods.slice(1, 2), packs: new Map() });
+    const [row] = await evaluate(cases, { methods: methods.slice(1, 2), parts: NO_PARTS });
     expect(row?.methods.get("none")?.identical).toBe(false);
   });
 
@@ -141,7 +142,7 @@ describe("live evaluation", () => {
 describe("replay", () => {
   test.each([1, 2, 9, 40])("reproduces live counts exactly at %i tokens", async (maxTokens) => {
     const stored = throughFile(await trace(maxTokens), maxTokens);
-    const replayed = await evaluate(replayCases(stored, model, maxTokens), { methods, packs: new Map() });
+    const replayed = await evaluate(replayCases(stored, model, maxTokens), { methods, parts: NO_PARTS });
     expect(replayed).toEqual(untimed(await live(maxTokens)));
   });
 
@@ -150,14 +151,14 @@ describe("replay", () => {
       (await trace(40)).filter((generation) => generation.turn === 0),
       40,
     );
-    const replayed = await evaluate(replayCases(stored, model, 12), { methods, packs: new Map() });
+    const replayed = await evaluate(replayCases(stored, model, 12), { methods, parts: NO_PARTS });
     const firstTurns = rows.map((row): EvalRow => {
       return row.input.kind === "prompt"
         ? row
         : { ...row, input: { ...row.input, turns: row.input.turns.slice(0, 1) } };
     });
     const cases = liveCases(firstTurns, model, caseOptions(12, null));
-    expect(replayed).toEqual(untimed(await evaluate(cases, { methods, packs: new Map() })));
+    expect(replayed).toEqual(untimed(await evaluate(cases, { methods, parts: NO_PARTS })));
   });
 });
 

@@ -151,6 +151,16 @@ test("methods are named as in the paper", () => {
     "4-gram, pack self",
     "oracle, top 2",
   ]);
+  expect(["pair", "path-lm", "path-lm-no-pair", "path-4best-pair", "tree-16-no-pair", "tree"].map(methodTitle)).toEqual(
+    [
+      "path of fitting pairs",
+      "one calibrated path, without prompt",
+      "one calibrated path, without prompt, without pairs",
+      "4 calibrated paths, with pairs",
+      "tree, 16 nodes, without pairs",
+      "tree, 63 nodes",
+    ],
+  );
   expect([0.123, -0.5, 0, null].map((ratio) => percent(ratio))).toEqual(["+12.3 %", "−50.0 %", "0.0 %", "–"]);
 });
 

@@ -1,12 +1,13 @@
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
 import { type BundleInfo, IDLE, type OpenSpec, type StepEngine, type StepResult } from "../../shared/engine.ts";
 import { ROOT } from "../../shared/ids.ts";
-import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
+import { createLattice, EMPTY_LATTICE, type Lattice, type PairQuery } from "../../shared/lattice.ts";
 import type { BundleManifest } from "../../shared/manifest.ts";
 import { joinRunnersUp, type RunnersUp } from "../../shared/runners-up.ts";
 
 export const TOY_HEADS = 4;
 export const TOY_TOP_K = 4;
+export const TOY_RANK = 4;
 const VOCAB = 40;
 const EOS = 0;
 
@@ -32,7 +33,7 @@ export function toyGreedy(prompt: readonly number[], maxTokens: number): number[
 }
 
 /** Heads that list the true token at a rank drawn from the context, among other tokens. */
-function toyLattice(tokens: readonly number[], heads: number, k: number): Lattice {
+function toyLattice(tokens: readonly number[], { heads, topK: k, pair }: OpenSpec): Lattice {
   const ids = new Uint32Array(heads * k);
   const logProbs = new Float32Array(heads * k);
   const future = [...tokens];
@@ -49,7 +50,12 @@ function toyLattice(tokens: readonly number[], heads: number, k: number): Lattic
       logProbs[row * k + i] = -0.3 - 0.731 * i;
     }
   }
-  return createLattice(heads, k, ids, logProbs);
+  return createLattice(heads, k, ids, logProbs, pair === true ? toyQuery(tokens) : null);
+}
+
+function toyQuery(tokens: readonly number[]): PairQuery {
+  const values = Int8Array.from({ length: 2 * TOY_RANK }, (_, i) => (mix([...tokens.slice(-2), i]) % 255) - 127);
+  return { values, scales: [Math.fround(0.01), Math.fround(0.02)] };
 }
 
 /** What a node's chance has to be unless a draft is fixed. */
@@ -69,7 +75,7 @@ export function toyEngine(next: (tokens: readonly number[]) => number = toyNext)
         const bonus = next(tokens);
         tokens.push(bonus);
         const runnersUp = joinRunnersUp([...path, bonus].map((token) => toyRunnersUp(token, spec.runnersUp ?? 0)));
-        const lattice = lattices ? toyLattice(tokens, spec.heads, spec.topK) : EMPTY_LATTICE;
+        const lattice = lattices ? toyLattice(tokens, spec) : EMPTY_LATTICE;
         const timing = { queueMs: 0, modelMs: 0, engineMs: 0 };
         return { accepted, bonus, lattice, logProbs: null, runnersUp, threshold, timing, load: IDLE };
       };

@@ -29,11 +29,14 @@ async function complete(prompt: string, more: object): Promise<Body> {
   return (await response.json()) as Body;
 }
 
-async function packs(): Promise<string[]> {
+interface Served {
+  packs: { name: string }[];
+  rescorer_settings: Record<string, { defaults: { pair?: boolean } }>;
+}
+
+async function served(): Promise<Served> {
   const response = await fetch(`${service.url}/v1/models/tiny`);
-  return ((await response.json()) as { speculation: { packs: { name: string }[] } }).speculation.packs.map(
-    ({ name }) => name,
-  );
+  return ((await response.json()) as { speculation: Served }).speculation;
 }
 
 const NONE = [
@@ -60,16 +63,30 @@ const RECYCLING = (["edge", "gpu"] as const).flatMap((placement) =>
   })),
 );
 
+/** As far as the bundle has tables, and trees that know them. */
+function pairing({ rescorer_settings: settings }: Served): object[] {
+  const types = [
+    { type: "pair", alpha: 1, p_best: 4 },
+    { type: "tree", pair: true },
+    { type: "path", pair: true },
+  ];
+  return types
+    .filter(({ type, pair }) => settings[type] !== undefined && (!pair || settings[type].defaults.pair))
+    .flatMap((rescorer) => ["edge", "gpu"].map((placement) => ({ placement, receipt: true, max_nodes: 24, rescorer })));
+}
+
 describe.each(PROMPTS)("%j", (prompt) => {
   test("greedy text is that of plain decoding under every rescorer", async () => {
     const plain = await complete(prompt, { speculation: { enabled: false } });
-    const models = await packs();
+    const bundle = await served();
+    const models = bundle.packs.map(({ name }) => name);
     const settings = [
       {},
       ...NONE,
       ...COPYING,
       ...NEURAL,
       ...RECYCLING,
+      ...pairing(bundle),
       ...models.flatMap((model) => NGRAM.map((s) => ({ ...s, rescorer: { ...s.rescorer, model } }))),
     ];
     for (const speculation of settings) {
@@ -98,14 +115,18 @@ test("other seeds give other texts", async () => {
 });
 
 test("what was drafted and where its tokens came from is the same whoever drafts", async () => {
-  const receipts = [];
-  for (const placement of ["edge", "gpu"]) {
-    const speculation = { placement, receipt: true, max_nodes: 24, rescorer: { type: "tree", recycled: true } };
-    const { metrics } = await complete("Once upon a time", { max_tokens: 120, speculation });
-    receipts.push(metrics.receipt);
+  const usual = { receipt: true, max_nodes: 24 };
+  const settings = [{ ...usual, rescorer: { type: "tree", recycled: true } }, ...pairing(await served())];
+  for (const setting of settings) {
+    const receipts = [];
+    for (const placement of ["edge", "gpu"]) {
+      const speculation = { ...setting, placement };
+      const { metrics } = await complete("Once upon a time", { max_tokens: 120, speculation });
+      receipts.push(metrics.receipt);
+    }
+    expect(receipts[1], JSON.stringify(setting)).toEqual(receipts[0]);
+    expect(receipts[0]).toMatchObject({ steps: expect.any(Number), tokens: { bonus: expect.any(Number) } });
   }
-  expect(receipts[1]).toEqual(receipts[0]);
-  expect(receipts[0]).toMatchObject({ steps: expect.any(Number), tokens: { bonus: expect.any(Number) } });
 });
 
 test("drafts are accepted: fewer model calls than tokens", async () => {

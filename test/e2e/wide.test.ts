@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { complete } from "../../bench/eval/complete.ts";
+import { complete, NO_PARTS } from "../../bench/eval/complete.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import { createTokenizer } from "../../edge/text/tokenizer.ts";
 import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
@@ -107,7 +107,7 @@ async function spoken(bundle: string): Promise<{ said: readonly number[]; manife
   const limits = { maxTokens: MAX_TOKENS, eosTokens: manifest.eosTokens };
   const plain = parseMethod("ar", manifest, { alpha: null, pack: null, heads: null, topK: null });
   const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
-  const { output } = await complete(task, plain, new Map(), []);
+  const { output } = await complete(task, plain, NO_PARTS, []);
   await engine.close();
   return { said: output, manifest };
 }

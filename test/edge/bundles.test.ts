@@ -5,8 +5,10 @@ import { Bundles } from "../../edge/text/bundles.ts";
 import { createLattice } from "../../shared/lattice.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
 import { writePack } from "../../train/ngram/pack.ts";
+import { Random } from "../helpers/random.ts";
 import { toyModel } from "../ngram/helpers.ts";
-import { randomCalibration } from "../rescore/helpers.ts";
+import { randomCalibration, randomLattice } from "../rescore/helpers.ts";
+import { toyPairs, toyQuery, withQuery } from "../rescore/toy-pairs.ts";
 import { manifestOf, sha256, TOKENIZER, TOKENIZER_HASH, tokenizer } from "./fixture.ts";
 
 function packOf(seed: number, hash = TOKENIZER_HASH): Uint8Array<ArrayBuffer> {
@@ -22,6 +24,7 @@ function entryOf(name: string, bytes: Uint8Array): PackEntry {
 function deploy(
   packs: Readonly<Record<string, Uint8Array<ArrayBuffer>>>,
   change: Partial<BundleManifest> = {},
+  others: Readonly<Record<string, Uint8Array<ArrayBuffer>>> = {},
 ): {
   bundles: Bundles;
   reads: Map<string, number>;
@@ -33,6 +36,7 @@ function deploy(
   const files = new Map([
     ["toy/manifest.json", new TextEncoder().encode(JSON.stringify(manifest))],
     ["toy/tokenizer.json", TOKENIZER],
+    ...Object.entries(others).map(([name, bytes]) => [`toy/${name}`, bytes] as const),
     ...Object.entries(packs).map(([name, bytes]) => [`toy/packs/${name}.fdlm`, bytes] as const),
   ]);
   const reads = new Map<string, number>();
@@ -183,3 +187,67 @@ describe("the neural rescorer", () => {
     expect(await planned({}, change)).toMatchObject({ neural: null });
   });
 });
+
+describe("tables of pairs", () => {
+  const random = new Random(1);
+  const { bytes } = toyPairs(random, tokenizer.size);
+  const entry = { path: "pair.safetensors", bytes: bytes.length, sha256: sha256(bytes) };
+  const calibration = randomCalibration(() => random.unit());
+  const { weights } = calibration;
+  const unpaired = Object.fromEntries(Object.entries(weights).filter(([evidence]) => !evidence.includes("pair")));
+  const able = { graphs: { ...manifestOf("toy").graphs, pair: entry }, calibration };
+  const untaught = { ...able, calibration: { ...calibration, weights: unpaired } };
+  const deployed = (change: Partial<BundleManifest> = able, file = bytes) =>
+    deploy({ general: packOf(1) }, change, { "pair.safetensors": file });
+  const planned = async (rescorer: object, { bundles }: Pick<ReturnType<typeof deploy>, "bundles"> = deployed()) =>
+    (await prepare(request({ rescorer }), { bundles, tenant: ANN })).choices[0]!.request;
+
+  test.each([
+    [{ type: "pair" }, able, true],
+    [{ type: "pair", alpha: 0 }, able, false],
+    [{ type: "tree" }, able, true],
+    [{ type: "tree", pair: true, prompt: true, alpha: 0 }, able, true],
+    [{ type: "path" }, able, true],
+    [{ type: "tree", pair: false }, able, false],
+    [{ type: "none", pair: true }, able, false],
+    [{ type: "ngram" }, able, false],
+    // Nothing was asked for, so nothing is refused.
+    [{ type: "tree" }, untaught, false],
+    [{ type: "path" }, { calibration }, false],
+    [{ type: "tree" }, { ...able, defaults: setDefault(false) }, false],
+    [{ type: "tree", pair: true }, { ...able, defaults: setDefault(false) }, true],
+  ])("of a request with %j", async (rescorer, change, wanted) => {
+    const deployment = deployed(change);
+    for (let i = 0; i < 2; i++) expect((await planned(rescorer, deployment)).spec.pair).toBe(wanted);
+    expect(deployment.reads.get("toy/pair.safetensors")).toBe(wanted ? 1 : undefined);
+  });
+
+  test.each([
+    [{ type: "pair" }, { calibration }, "speculation.rescorer.type", "has no table of pairs, which 'pair' needs"],
+    [{ type: "tree", pair: true }, { calibration }, "speculation.rescorer.pair", "has no table of pairs"],
+    [{ type: "path", pair: true }, untaught, "speculation.rescorer.pair", "has no calibration for heads+lm+pair"],
+  ])("are refused, where the bundle has none, to %j", async (rescorer, change, param, message) => {
+    await expect(planned(rescorer, deployed(change))).rejects.toMatchObject({
+      code: "invalid_request",
+      param,
+      message: expect.stringContaining(message),
+    });
+  });
+
+  test("that are damaged are refused", async () => {
+    const damaged = deployed(able, bytes.with(bytes.length - 1, 1 ^ bytes.at(-1)!));
+    await expect(planned({ type: "pair" }, damaged)).rejects.toMatchObject({ code: "engine_unavailable" });
+  });
+
+  test("choose what is drafted", async () => {
+    const { rescorer } = await planned({ type: "pair" });
+    const bare = randomLattice(() => random.unit(), { heads: 4, k: 4, vocabSize: tokenizer.size, step: 0.5 });
+    const drafts = Array.from({ length: 20 }, () => rescorer.draft(withQuery(bare, toyQuery(random)), 4).tokens.join());
+    expect(new Set(drafts).size).toBeGreaterThan(1);
+  });
+});
+
+function setDefault(pair: boolean): BundleManifest["defaults"] {
+  const { defaults } = manifestOf("toy");
+  return { ...defaults, rescorer: { ...defaults.rescorer, pair } };
+}

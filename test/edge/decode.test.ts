@@ -10,6 +10,8 @@ import { createRescorer } from "../../shared/rescore/index.ts";
 import type { Rescorer } from "../../shared/rescore/rescorer.ts";
 import { Random } from "../helpers/random.ts";
 import { randomTree, withChances } from "../helpers/trees.ts";
+import { randomCalibration } from "../rescore/helpers.ts";
+import { toyPairs } from "../rescore/toy-pairs.ts";
 import { IM_END, INFO } from "./fixture.ts";
 import { type Script, ScriptedEngine } from "./scripted-engine.ts";
 
@@ -110,6 +112,29 @@ function wildRescorer(random: Random): Rescorer {
   return { calibrated, commit() {}, draft };
 }
 
+function ngramRescorer(random: Random): Rescorer {
+  return createRescorer({ type: "ngram", order: 2, alpha: 0, pBest: random.int(1, 4) }, null);
+}
+
+/** Any rescorer that pairs take part in. */
+function pairRescorer(random: Random): Rescorer {
+  const { tables } = toyPairs(random, INFO.vocabSize);
+  const settings = { order: 2, alpha: 0, prompt: random.chance(0.5), recycled: false, pair: true };
+  const pBest = random.int(1, 4);
+  const spec = random.pick([
+    { type: "pair", alpha: random.unit(), pBest },
+    { type: "tree", ...settings },
+    { type: "path", ...settings, pBest },
+  ] as const);
+  return createRescorer(
+    spec,
+    null,
+    randomCalibration(() => random.unit()),
+    null,
+    tables,
+  );
+}
+
 /** What the script says until it or the limit ends: the text of plain decoding, by hand. */
 function said({ tokens = [], endless }: Script, { maxTokens, eosTokens }: DecodeRequest["limits"]) {
   const text = endless ? tokens : [...tokens, IM_END];
@@ -141,13 +166,11 @@ describe("decoding", () => {
       const block = await collect(
         script,
         requestOf({
-          spec: { ...plainSpec, heads, topK: random.int(1, 4), fixed: !autoNodes },
+          spec: { ...plainSpec, heads, topK: random.int(1, 4), fixed: !autoNodes, pair: true },
           limits,
           maxNodes: random.int(0, 20),
           autoNodes,
-          rescorer: random.chance(0.5)
-            ? wildRescorer(random)
-            : createRescorer({ type: "ngram", order: 2, alpha: 0, pBest: random.int(1, 4) }, null),
+          rescorer: random.pick([wildRescorer, ngramRescorer, pairRescorer])(random),
         }),
       );
       for (const { tokens, events } of [plain, block]) {

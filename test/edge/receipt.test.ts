@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { replayCases } from "../../bench/eval/cases.ts";
-import { traceCompletion } from "../../bench/eval/complete.ts";
+import { NO_PARTS, traceCompletion } from "../../bench/eval/complete.ts";
 import { evaluate } from "../../bench/eval/evaluate.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import type { ReceiptBody } from "../../edge/openai/answer-schemas.ts";
@@ -23,11 +23,11 @@ test("a request's receipt is what the evaluation counts for the same answer", as
 
   const limits = { maxTokens: MAX_TOKENS, eosTokens: manifest.eosTokens };
   const task = { engine, model: "toy", prompt: Uint32Array.from(prompt), limits, autoNodes: false };
-  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest.latticeHeads, manifest.topK);
+  const { completion, lattices, runnersUp } = await traceCompletion(task, manifest);
   const answer = { id: "a", category: "c", turn: 0, prompt: task.prompt, output: Uint32Array.from(completion.output) };
   const cases = replayCases([{ ...answer, lattices, runnersUp }], { manifest, neural: null }, MAX_TOKENS);
   const method = parseMethod("none", manifest, { alpha: null, pack: null, heads: null, topK: null });
-  const [row] = await evaluate(cases, { methods: [method], packs: new Map() });
+  const [row] = await evaluate(cases, { methods: [method], parts: NO_PARTS });
   const counted = row!.methods.get("none")!.counters.receipt;
 
   expect(receipt.steps).toBe(counted.steps);

@@ -11,7 +11,7 @@ import {
 } from "../../shared/engine.ts";
 import { StepError } from "../../shared/errors.ts";
 import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
-import { createLattice, type Lattice } from "../../shared/lattice.ts";
+import { createLattice, type Lattice, type PairQuery } from "../../shared/lattice.ts";
 import { IM_END, tokensOf } from "./toy-tokenizer.ts";
 
 export interface Script {
@@ -32,6 +32,11 @@ export interface Script {
   readonly failAt?: { readonly call: number; readonly error: Error };
   /** Never answers from this call on, until cancelled. */
   readonly hangAt?: number;
+}
+
+/** A query of tables of rank 4, another one at every place. */
+export function queryAt(place: number): PairQuery {
+  return { values: Int8Array.from({ length: 8 }, (_, i) => ((place + 3 * i) % 9) - 4), scales: [0.125, 0.25] };
 }
 
 /** A model that says a given text: every head knows it, except where told not to. */
@@ -121,7 +126,7 @@ export class ScriptedEngine implements StepEngine {
         logProbs[row * topK + column] = -1 - column;
       }
     }
-    return createLattice(heads, topK, tokens, logProbs);
+    return createLattice(heads, topK, tokens, logProbs, spec.pair ? queryAt(done) : null);
   }
 
   #logProbs(index: number, count: number): TokenLogProbs {

@@ -5,7 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { complete } from "../../bench/eval/complete.ts";
+import { complete, NO_PARTS } from "../../bench/eval/complete.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
@@ -83,12 +83,7 @@ describe.each(SMALL_MODELS)("a GGUF file without heads, %s", (name) => {
     const prompt = Uint32Array.from([...phrase, 50, ...phrase, 60, ...phrase]);
     const task = { engine, model: name, prompt, limits: { maxTokens: 24, eosTokens: [] }, autoNodes: false };
     const run = (method: string) =>
-      complete(
-        task,
-        parseMethod(method, manifest, { alpha: null, pack: null, heads: null, topK: null }),
-        new Map(),
-        [],
-      );
+      complete(task, parseMethod(method, manifest, { alpha: null, pack: null, heads: null, topK: null }), NO_PARTS, []);
     const plain = await run("ar");
     expect(manifest.defaults.rescorer).toMatchObject({ type: "tree", alpha: 0, prompt: true });
     for (const method of ["tree-16", "ngram-4-prompt", "ngram-4-4best-prompt"]) {

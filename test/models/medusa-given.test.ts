@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { complete } from "../../bench/eval/complete.ts";
+import { complete, NO_PARTS } from "../../bench/eval/complete.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { loadBundle } from "../../gpu-worker/load.ts";
@@ -69,7 +69,7 @@ it("a GGUF file is served with them, and drafts change nothing", async () => {
   const limits = { maxTokens: 24, eosTokens: [] };
   const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
   const options = { alpha: null, pack: null, heads: null, topK: null };
-  const run = (method: string) => complete(task, parseMethod(method, manifest, options), new Map(), []);
+  const run = (method: string) => complete(task, parseMethod(method, manifest, options), NO_PARTS, []);
   const plain = await run("ar");
   for (const method of ["none", "0gram-16best"]) {
     const drafted = await run(method);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import ort from "onnxruntime-node";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { complete, type Task } from "../../bench/eval/complete.ts";
+import { complete, NO_PARTS, type Task } from "../../bench/eval/complete.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import { createInProcessEngine } from "../../gpu-worker/in-process.ts";
 import { ensureBundle } from "../../models/bundle.ts";
@@ -149,8 +149,8 @@ describe("a package with Medusa's heads", () => {
       const limits = { maxTokens: 24, eosTokens: manifest.eosTokens };
       const prompt = Uint32Array.of(5, 60, 7, 200, 5, 60);
       const task: Task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
-      const plain = await complete(task, parseMethod("ar", manifest, options), new Map(), []);
-      const drafted = await complete(task, parseMethod("none", manifest, options), new Map(), []);
+      const plain = await complete(task, parseMethod("ar", manifest, options), NO_PARTS, []);
+      const drafted = await complete(task, parseMethod("none", manifest, options), NO_PARTS, []);
       expect(drafted.output).toEqual(plain.output);
       expect(drafted.counters.draftedTokens).toBeGreaterThan(0);
     } finally {

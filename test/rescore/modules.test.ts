@@ -9,9 +9,11 @@ const defaults = { heads: 4, topK: 4, rescorer, neuralAlpha: 0.6 };
 describe("rescorers", () => {
   test.each(RESCORER_TYPES)("%s takes its own defaults, and leaves other settings alone", (type) => {
     const module = rescorerModule(type);
-    const usual = module.defaults({ defaults });
+    const usual = module.defaults({ defaults, graphs: { neural: null } });
     expect(module.paramsSchema.parse(usual)).toEqual(usual);
-    expect(rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, ...usual })).toEqual({
+    expect(
+      rescorerSpec(type, { order: 2, alpha: 0.1, pBest: 3, prompt: false, recycled: false, pair: false, ...usual }),
+    ).toEqual({
       type,
       ...usual,
     });
@@ -40,6 +42,7 @@ describe("rescorers", () => {
       "calibration, which 'path' needs",
       "calibration, which 'tree' needs",
       "neural rescorer",
+      "table of pairs, which 'pair' needs",
     ]);
   });
 });

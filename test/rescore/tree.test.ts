@@ -8,6 +8,7 @@ import { AcceptanceModel, evidenceOf } from "../../shared/rescore/calibration.ts
 import { Continuations } from "../../shared/rescore/continuations.ts";
 import { History } from "../../shared/rescore/history.ts";
 import { createRescorer, type RescorerSpec } from "../../shared/rescore/index.ts";
+import { PairScores, type PairTables } from "../../shared/rescore/pair-scores.ts";
 import type { PathEnd } from "../../shared/rescore/path-end.ts";
 import { Recycled } from "../../shared/rescore/recycled.ts";
 import type { RunnersUp } from "../../shared/runners-up.ts";
@@ -15,6 +16,7 @@ import { writePack } from "../../train/ngram/pack.ts";
 import { Random } from "../helpers/random.ts";
 import { HASH, toyModel } from "../ngram/helpers.ts";
 import { randomCalibration, randomLattice } from "./helpers.ts";
+import { toyPairs, toyQuery, withQuery } from "./toy-pairs.ts";
 
 const vocabSize = 23;
 const pack = loadPack(writePack(toyModel({ seed: 4, order: 4, vocabSize, length: 300 }).table, HASH));
@@ -26,6 +28,7 @@ interface Scene {
   readonly runnersUp: RunnersUp;
   readonly lattice: Lattice;
   readonly calibration: ReturnType<typeof randomCalibration>;
+  readonly tables: PairTables;
 }
 
 function scene(seed: number, size: { heads: number; k: number }): Scene {
@@ -33,13 +36,15 @@ function scene(seed: number, size: { heads: number; k: number }): Scene {
   const unit = () => random.unit();
   const committed = Array.from({ length: random.int(1, 40) }, () => random.int(0, 7));
   const known = random.int(0, committed.length);
-  const switches = { prompt: random.chance(0.7), recycled: random.chance(0.6) };
+  const switches = { prompt: random.chance(0.7), recycled: random.chance(0.6), pair: random.chance(0.5) };
+  const bare = randomLattice(unit, { ...size, vocabSize, step: 0.5, impossible: 0.1, repeats: random.chance(0.3) });
   return {
     spec: { type: "tree", order: random.int(2, 4), alpha: random.pick([0, 0.3]), ...switches },
     committed,
     runnersUp: randomRunnersUp(random, known),
-    lattice: randomLattice(unit, { ...size, vocabSize, step: 0.5, impossible: 0.1, repeats: random.chance(0.3) }),
+    lattice: withQuery(bare, toyQuery(random)),
     calibration: randomCalibration(unit),
+    tables: toyPairs(random, vocabSize).tables,
   };
 }
 
@@ -48,24 +53,26 @@ function randomRunnersUp(random: Random, rows: number, k = 3): RunnersUp {
   return { k, tokens: Uint32Array.from(tokens), gaps: Uint8Array.from(tokens, () => random.int(0, 90)) };
 }
 
-function rescorerOf({ spec, committed, runnersUp, calibration }: Scene) {
-  const rescorer = createRescorer(spec, pack, calibration);
+function rescorerOf({ spec, committed, runnersUp, calibration, tables }: Scene) {
+  const rescorer = createRescorer(spec, pack, calibration, null, tables);
   rescorer.commit(committed, runnersUp);
   return rescorer;
 }
 
 /** Expected accepted length of every path, by asking the calibrated model along it: no search, no heap. */
 function pathProbabilities(
-  { spec, committed, runnersUp, lattice, calibration }: Scene,
+  { spec, committed, runnersUp, lattice, calibration, tables }: Scene,
   depth: number,
 ): Map<string, number> {
   const model = spec.alpha === 0 ? null : pack.withOrder(spec.order);
-  const { prompt, recycled = false } = spec;
-  const history = new History(model, prompt ? new PromptModel() : null, recycled ? new Recycled() : null);
+  const { prompt, recycled = false, pair = false } = spec;
+  const memory = prompt ? new PromptModel() : null;
+  const scores = pair ? new PairScores(tables) : null;
+  const history = new History(model, memory, recycled ? new Recycled() : null, null, scores);
   history.commit(committed, runnersUp);
   const after = new Continuations(history);
   after.begin(lattice);
-  const evidence = evidenceOf({ lm: model !== null, prompt, recycled });
+  const evidence = evidenceOf({ lm: model !== null, prompt, recycled, pair });
   const acceptance = new AcceptanceModel(calibration.weights[evidence]!);
   const found = new Map<string, number>();
   const walk = (path: readonly number[], p: number, end: PathEnd): void => {
@@ -143,9 +150,9 @@ describe("tree", () => {
 
   test("is the same however what follows the prompt was committed", () => {
     for (let seed = 1; seed <= 50; seed++) {
-      const { spec, calibration, committed, lattice } = scene(seed, { heads: 4, k: 6 });
-      const whole = createRescorer(spec, pack, calibration);
-      const single = createRescorer(spec, pack, calibration);
+      const { spec, calibration, committed, lattice, tables } = scene(seed, { heads: 4, k: 6 });
+      const whole = createRescorer(spec, pack, calibration, null, tables);
+      const single = createRescorer(spec, pack, calibration, null, tables);
       whole.commit(committed);
       single.commit(committed);
       const answer = committed.slice(0, 9);

@@ -32,6 +32,11 @@ describe("assets", () => {
     expect(await read("bundles/a/tokenizer.json")).toBe("{}");
     expect(await read("bundles/a/packs/general.fdlm")).toBe("pack");
     expect(await read("bundles/a/base.onnx")).toBeNull();
+    expect(await read("bundles/a/pair.safetensors")).toBeNull();
+    const bundles = await bundle("a", "one");
+    await writeFile(join(bundles.get("a")!, "pair.safetensors"), "tables");
+    await assembleAssets(join(dir, "assets"), bundles);
+    expect(await read("bundles/a/pair.safetensors")).toBe("tables");
   });
 
   test("follow a bundle that was compiled anew, and drop what it no longer has", async () => {
