@@ -5,7 +5,7 @@ import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
-import { CopySources, mixCopies } from "./copy-heads.ts";
+import { CopySources, copiedMasses, mixCopies } from "./copy-heads.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { LogitAdjuster } from "./sampling/adjust.ts";
@@ -196,7 +196,7 @@ export class ModelRunner implements Runner {
     for (const [n, { i, bonus }] of wanting.entries()) {
       const { spec, sources, local } = sessions[i]!;
       const lattice = narrowLattice(this.#withCopies(outputs[n]!, sources), spec.heads, spec.topK);
-      lattices[i] = local === null ? lattice : await local.rescore(lattice, bonus);
+      lattices[i] = local === null ? lattice : await local.rescore(lattice, bonus, this.#copied(lattice, sources));
     }
     return lattices;
   }
@@ -206,6 +206,12 @@ export class ModelRunner implements Runner {
     if (gate === null || copyHeads === null || sources === null) return lattice;
     sources.find();
     return mixCopies(lattice, gate, sources, copyHeads);
+  }
+
+  /** copiedMasses; null for heads that do not copy. */
+  #copied(lattice: Lattice, sources: CopySources | null): Float32Array | null {
+    const { copyHeads } = this.#model.shape;
+    return copyHeads === null || sources === null ? null : copiedMasses(lattice, sources, copyHeads);
   }
 
   #session(id: number): Session {

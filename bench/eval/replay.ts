@@ -1,8 +1,10 @@
+import { CopySources, copiedMasses } from "../../gpu-worker/copy-heads.ts";
 import { LocalRescorer, type NeuralModel } from "../../gpu-worker/neural.ts";
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
 import { type BundleInfo, IDLE, type StepEngine, type StepResult } from "../../shared/engine.ts";
-import { type NodeIndex, ROOT } from "../../shared/ids.ts";
+import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../../shared/lattice.ts";
+import type { CopyHeads } from "../../shared/manifest.ts";
 import { firstOf, joinRunnersUp, rowsOf } from "../../shared/runners-up.ts";
 import type { Generation } from "./trace.ts";
 
@@ -12,9 +14,16 @@ const NO_TIME = { queueMs: 0, modelMs: 0, engineMs: 0 };
  * An engine that answers from a recorded greedy completion instead of a model: the same decode loop and
  * rescorers run over it as over the model. Greedy decoding makes the answer depend on the committed
  * length alone. It serves one completion of that prompt; past its end the bonus token repeats the last
- * one, which no caller keeps. The local rescorer sees only committed tokens and lattices, so it really runs.
+ * one, which no caller keeps. The local rescorer sees only committed tokens, lattices and what of these was copied
+ * from those, so it really runs: `open` throws an Error where that cannot be told of a trace.
+ * @param copyHeads null: the heads do not copy
  */
-export function replayEngine(generation: Generation, bundle: BundleInfo, neural: NeuralModel | null): StepEngine {
+export function replayEngine(
+  generation: Generation,
+  bundle: BundleInfo,
+  neural: NeuralModel | null,
+  copyHeads: CopyHeads | null,
+): StepEngine {
   const { output, lattices, runnersUp: stored } = generation;
   const last = output.length - 1;
   return {
@@ -22,13 +31,17 @@ export function replayEngine(generation: Generation, bundle: BundleInfo, neural:
       let at = 0;
       const local = LocalRescorer.for(spec, neural);
       local?.commit(spec.prompt);
+      const copies = local === null || copyHeads === null ? null : new ReplayedCopies(copyHeads, generation);
+      copies?.commit(spec.prompt);
       const result = async (accepted: NodeIndex[]): Promise<StepResult> => {
         // Past the end the last row repeats, as the token does.
         const rows = Array.from({ length: accepted.length + 1 }, (_, i) => Math.min(at - accepted.length + i, last));
         const runnersUp = joinRunnersUp(rows.map((row) => firstOf(rowsOf(stored, row, row + 1), spec.runnersUp ?? 0)));
         const bonus = output[Math.min(at, output.length - 1)]!;
         const heads = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
-        const lattice = spec.heads === 0 ? EMPTY_LATTICE : ((await local?.rescore(heads, bonus)) ?? heads);
+        copies?.commit([bonus]);
+        const rescored = await local?.rescore(heads, bonus, copies?.masses(heads) ?? null);
+        const lattice = spec.heads === 0 ? EMPTY_LATTICE : (rescored ?? heads);
         return { accepted, bonus, lattice, logProbs: null, runnersUp, threshold: 0, timing: NO_TIME, load: IDLE };
       };
       return {
@@ -37,7 +50,9 @@ export function replayEngine(generation: Generation, bundle: BundleInfo, neural:
         opened: await result([]),
         async step(_index, draft) {
           const accepted = acceptedPath(draft, output, at + 1);
-          local?.commit(output.subarray(at + 1, at + 1 + accepted.length));
+          const committed = output.subarray(at + 1, at + 1 + accepted.length);
+          local?.commit(committed);
+          copies?.commit(committed);
           at += accepted.length + 1;
           return result(accepted);
         },
@@ -45,6 +60,28 @@ export function replayEngine(generation: Generation, bundle: BundleInfo, neural:
       };
     },
   };
+}
+
+/** What of a completion's lattices was copied, from the committed text and the recorded gates. */
+class ReplayedCopies {
+  readonly #params: CopyHeads;
+  readonly #sources = new CopySources();
+
+  constructor(params: CopyHeads, { lattices }: Generation) {
+    if (lattices.some(({ gates }) => gates == null))
+      throw new Error("the trace lacks the gates of the heads that copy, which method neural needs: make it again");
+    this.#params = params;
+  }
+
+  commit(tokens: Iterable<TokenId>): void {
+    for (const token of tokens) this.#sources.push(token);
+  }
+
+  /** copiedMasses of the lattice after the tokens committed so far. */
+  masses(lattice: Lattice): Float32Array {
+    this.#sources.find();
+    return copiedMasses(lattice, this.#sources, this.#params);
+  }
 }
 
 function latticeAt(lattices: readonly Lattice[], at: number): Lattice {
