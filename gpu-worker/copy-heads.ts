@@ -108,16 +108,16 @@ export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySou
 
 /**
  * [heads * k] what copies contribute to each candidate's probability in a lattice of `mixCopies`, g_j c_j(w): a function of
- * the committed text and the lattice alone, so that a recorded lattice gives what the live one gave.
+ * the committed text and the lattice alone, so that a recorded lattice gives what the live one gave. Zeros for heads that do not copy.
  */
 export function copiedMasses(
   { heads, k, tokens, gates }: Lattice,
-  sources: CopySources,
-  params: CopyHeads,
+  sources: CopySources | null,
+  params: CopyHeads | null,
 ): Float32Array {
-  assert(gates != null, "the gates of heads that copy");
   const masses = new Float32Array(heads * k);
-  if (sources.count === 0) return masses;
+  if (sources === null || params === null || sources.count === 0) return masses;
+  assert(gates != null, "the gates of heads that copy");
   for (let j = 0; j < heads; j++) {
     const copied = copyDistribution(j, sources, params);
     for (let r = j * k; r < (j + 1) * k; r++) masses[r] = gates[j]! * (copied.get(tokens[r]!) ?? 0);

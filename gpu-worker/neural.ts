@@ -77,16 +77,16 @@ export class LocalRescorer {
 
   /**
    * Commits the bonus token and re-ranks the candidates for the positions after it.
-   * @param copied [heads * k] copiedMasses of the lattice; null: its heads do not copy
+   * @param copied [heads * k] copiedMasses of the lattice
    */
-  async rescore(lattice: Lattice, bonus: TokenId, copied: Float32Array | null): Promise<Lattice> {
+  async rescore(lattice: Lattice, bonus: TokenId, copied: Float32Array): Promise<Lattice> {
     const { heads, k, tokens, query, gates } = lattice;
     // Rounded as on the wire, so that replaying a recorded lattice gives what the live one gave. Impossible is very unlikely here:
     // no weight of 0 may meet an infinity.
     const logProbs = Float32Array.from(lattice.logProbs, (value) => Math.max(LEAST_LOG_PROB, Math.f16round(value)));
     const rounded = createLattice(heads, k, tokens, logProbs, query, gates);
-    const inputs = { state: this.#state, committed: this.#unread, bonus, lattice: rounded, alpha: this.#alpha };
-    const { state, scores } = await this.#model.run({ ...inputs, copied: copied ?? new Float32Array(heads * k) });
+    const inputs = { state: this.#state, committed: this.#unread, bonus, lattice: rounded, copied, alpha: this.#alpha };
+    const { state, scores } = await this.#model.run(inputs);
     this.#state = state;
     this.#unread = [bonus];
     this.#started = true;

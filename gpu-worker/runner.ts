@@ -196,7 +196,9 @@ export class ModelRunner implements Runner {
     for (const [n, { i, bonus }] of wanting.entries()) {
       const { spec, sources, local } = sessions[i]!;
       const lattice = narrowLattice(this.#withCopies(outputs[n]!, sources), spec.heads, spec.topK);
-      lattices[i] = local === null ? lattice : await local.rescore(lattice, bonus, this.#copied(lattice, sources));
+      if (local === null) lattices[i] = lattice;
+      else
+        lattices[i] = await local.rescore(lattice, bonus, copiedMasses(lattice, sources, this.#model.shape.copyHeads));
     }
     return lattices;
   }
@@ -206,12 +208,6 @@ export class ModelRunner implements Runner {
     if (gate === null || copyHeads === null || sources === null) return lattice;
     sources.find();
     return mixCopies(lattice, gate, sources, copyHeads);
-  }
-
-  /** copiedMasses; null for heads that do not copy. */
-  #copied(lattice: Lattice, sources: CopySources | null): Float32Array | null {
-    const { copyHeads } = this.#model.shape;
-    return copyHeads === null || sources === null ? null : copiedMasses(lattice, sources, copyHeads);
   }
 
   #session(id: number): Session {

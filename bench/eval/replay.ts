@@ -2,7 +2,7 @@ import { CopySources, copiedMasses } from "../../gpu-worker/copy-heads.ts";
 import { LocalRescorer, type NeuralModel } from "../../gpu-worker/neural.ts";
 import { type DraftTree, findChild } from "../../shared/draft-tree.ts";
 import { type BundleInfo, IDLE, type StepEngine, type StepResult } from "../../shared/engine.ts";
-import { type NodeIndex, ROOT, type TokenId } from "../../shared/ids.ts";
+import { type NodeIndex, ROOT } from "../../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../../shared/lattice.ts";
 import type { CopyHeads } from "../../shared/manifest.ts";
 import { firstOf, joinRunnersUp, rowsOf } from "../../shared/runners-up.ts";
@@ -31,16 +31,17 @@ export function replayEngine(
       let at = 0;
       const local = LocalRescorer.for(spec, neural);
       local?.commit(spec.prompt);
-      const copies = local === null || copyHeads === null ? null : new ReplayedCopies(copyHeads, generation);
-      copies?.commit(spec.prompt);
+      const sources = local === null || copyHeads === null ? null : copySources(generation);
+      for (const token of spec.prompt) sources?.push(token);
       const result = async (accepted: NodeIndex[]): Promise<StepResult> => {
         // Past the end the last row repeats, as the token does.
         const rows = Array.from({ length: accepted.length + 1 }, (_, i) => Math.min(at - accepted.length + i, last));
         const runnersUp = joinRunnersUp(rows.map((row) => firstOf(rowsOf(stored, row, row + 1), spec.runnersUp ?? 0)));
         const bonus = output[Math.min(at, output.length - 1)]!;
         const heads = narrowLattice(latticeAt(lattices, at), spec.heads, spec.topK);
-        copies?.commit([bonus]);
-        const rescored = await local?.rescore(heads, bonus, copies?.masses(heads) ?? null);
+        sources?.push(bonus);
+        sources?.find();
+        const rescored = await local?.rescore(heads, bonus, copiedMasses(heads, sources, copyHeads));
         const lattice = spec.heads === 0 ? EMPTY_LATTICE : (rescored ?? heads);
         return { accepted, bonus, lattice, logProbs: null, runnersUp, threshold: 0, timing: NO_TIME, load: IDLE };
       };
@@ -52,7 +53,7 @@ export function replayEngine(
           const accepted = acceptedPath(draft, output, at + 1);
           const committed = output.subarray(at + 1, at + 1 + accepted.length);
           local?.commit(committed);
-          copies?.commit(committed);
+          for (const token of committed) sources?.push(token);
           at += accepted.length + 1;
           return result(accepted);
         },
@@ -62,26 +63,11 @@ export function replayEngine(
   };
 }
 
-/** What of a completion's lattices was copied, from the committed text and the recorded gates. */
-class ReplayedCopies {
-  readonly #params: CopyHeads;
-  readonly #sources = new CopySources();
-
-  constructor(params: CopyHeads, { lattices }: Generation) {
-    if (lattices.some(({ gates }) => gates == null))
-      throw new Error("the trace lacks the gates of the heads that copy, which method neural needs: make it again");
-    this.#params = params;
-  }
-
-  commit(tokens: Iterable<TokenId>): void {
-    for (const token of tokens) this.#sources.push(token);
-  }
-
-  /** copiedMasses of the lattice after the tokens committed so far. */
-  masses(lattice: Lattice): Float32Array {
-    this.#sources.find();
-    return copiedMasses(lattice, this.#sources, this.#params);
-  }
+/** The committed text, from which and the gates it is known what of a lattice was copied. */
+function copySources({ lattices }: Generation): CopySources {
+  if (lattices.some(({ gates }) => gates == null))
+    throw new Error("the trace lacks the gates of the heads that copy, which method neural needs: make it again");
+  return new CopySources();
 }
 
 function latticeAt(lattices: readonly Lattice[], at: number): Lattice {

@@ -145,7 +145,7 @@ describe("a session", () => {
       const neural = new ToyNeural();
       const local = new LocalRescorer(neural, 0.5);
       for (let from = 0; from < prompt.length; from += chunk) local.commit(prompt.slice(from, from + chunk));
-      await local.rescore(randomLattice(new Random(1), 2, 3, 16), 5, null);
+      await local.rescore(randomLattice(new Random(1), 2, 3, 16), 5, new Float32Array(6));
       expect(Array.from(neural.calls[0]!.committed)).toEqual(prompt.slice(-64));
     }
   });
@@ -166,18 +166,19 @@ describe("the graph of tiny", () => {
       let at = random.int(1, 4);
       steps.commit(text.slice(0, at));
       let bonus = text[at++]!;
-      let last = await steps.rescore(randomLattice(random, 3, 5, 2000), bonus, null);
+      let last = await steps.rescore(randomLattice(random, 3, 5, 2000), bonus, new Float32Array(15));
       const lattice = randomLattice(random, 7, 16, 2000);
+      const copied = lattice.logProbs.map((value, i) => (i % 3) * 0.4 * Math.exp(value));
       while (at < text.length) {
         const end = Math.min(text.length - 1, at + random.int(0, 3));
         steps.commit(text.slice(at, end));
         bonus = text[end]!;
         at = end + 1;
-        last = await steps.rescore(lattice, bonus, null);
+        last = await steps.rescore(lattice, bonus, copied);
       }
       const once = new LocalRescorer(model, 0.6);
       once.commit(text.slice(0, -1));
-      const expected = await once.rescore(lattice, bonus, null);
+      const expected = await once.rescore(lattice, bonus, copied);
       expect(last.tokens).toEqual(expected.tokens);
       for (const [i, value] of last.logProbs.entries()) expect(value).toBeCloseTo(expected.logProbs[i]!, 4);
     }
