@@ -1,4 +1,5 @@
-"""What re-ranking a lattice with the small model is worth, on held-out text of the base.
+"""What re-ranking a lattice with the small model is worth, on held-out text of the base: as the gpu-worker does it, copies
+being mixed in first and left as they are.
 
 Shapes: P positions, n heads, k candidates, D width, H state size.
 """
