@@ -1,3 +1,4 @@
+import { assert } from "../shared/assert.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { createLattice, type Lattice } from "../shared/lattice.ts";
 import type { CopyHeads } from "../shared/manifest.ts";
@@ -73,13 +74,14 @@ export class CopySources {
 }
 
 /**
- * The lattice with copies mixed in: p_j(w) = (1 - g_j) p_head_j(w) + g_j c_j(w), the likeliest k of each row. A
- * copied token that the row does not list is taken to have no probability under the head.
+ * The lattice with copies mixed in: p_j(w) = (1 - g_j) p_head_j(w) + g_j c_j(w), the likeliest k of each row, and its
+ * gates g_j, 0 without a source. A copied token that the row does not list is taken to have no probability under the head.
  * @param gate [heads] the draft heads' part of the gates, before the sigmoid
  */
 export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySources, params: CopyHeads): Lattice {
   const { heads, k } = lattice;
-  if (sources.count === 0 || heads === 0) return lattice;
+  const gates = new Float32Array(heads);
+  if (sources.count === 0) return createLattice(heads, k, lattice.tokens, lattice.logProbs, lattice.query, gates);
   const tokens = new Uint32Array(heads * k);
   const logProbs = new Float32Array(heads * k);
   for (let j = 0; j < heads; j++) {
@@ -87,6 +89,7 @@ export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySou
     const agree = Math.max(...copied.values());
     const score = gate[j]! + params.gateMatch[j]![sources.match[0]!]! + params.gateAgree[j]! * agree;
     const share = 1 / (1 + Math.exp(-score));
+    gates[j] = share;
     const row: [TokenId, number][] = [];
     for (let r = j * k; r < (j + 1) * k; r++) {
       const token = lattice.tokens[r]!;
@@ -100,7 +103,26 @@ export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySou
       logProbs[j * k + r] = Math.min(0, Math.log(row[r]![1]));
     }
   }
-  return createLattice(heads, k, tokens, logProbs);
+  return createLattice(heads, k, tokens, logProbs, lattice.query, gates);
+}
+
+/**
+ * [heads * k] what copies contribute to each candidate's probability in a lattice of `mixCopies`, g_j c_j(w): a function of
+ * the committed text and the lattice alone, so that a recorded lattice gives what the live one gave. Zeros for heads that do not copy.
+ */
+export function copiedMasses(
+  { heads, k, tokens, gates }: Lattice,
+  sources: CopySources | null,
+  params: CopyHeads | null,
+): Float32Array {
+  const masses = new Float32Array(heads * k);
+  if (sources === null || params === null || sources.count === 0) return masses;
+  assert(gates != null, "the gates of heads that copy");
+  for (let j = 0; j < heads; j++) {
+    const copied = copyDistribution(j, sources, params);
+    for (let r = j * k; r < (j + 1) * k; r++) masses[r] = gates[j]! * (copied.get(tokens[r]!) ?? 0);
+  }
+  return masses;
 }
 
 /** c_j: what the sources propose for row j, with probabilities. */

@@ -9,6 +9,9 @@ import { createLattice, type Lattice } from "../shared/lattice.ts";
  */
 const PROMPT_TOKENS = 64;
 
+/** The least of float16. */
+const LEAST_LOG_PROB = -65_504;
+
 /** What one run of the small language model is given. */
 export interface NeuralInputs {
   /** [size], before `committed`. */
@@ -17,13 +20,18 @@ export interface NeuralInputs {
   readonly committed: ArrayLike<TokenId>;
   readonly bonus: TokenId;
   readonly lattice: Lattice;
+  /** [heads, k] the copied part of each candidate's probability (copy-heads.ts), which stays as it is. */
+  readonly copied: Float32Array;
   readonly alpha: number;
 }
 
 export interface NeuralOutputs {
   /** [size], after `committed`. */
   readonly state: Float32Array;
-  /** [heads, k]: (1 - alpha) log p_head + alpha log p_small, the latter normalised over the column's candidates. */
+  /**
+   * [heads, k]: log m'(w). Of a column's probabilities m(w) the copied parts c(w) stay; the others, v(w) = m(w) - c(w), are
+   * shared out anew: m'(w) = c(w) + V softmax((1 - alpha) log v(w) + alpha log p_small(w)), where V is the sum of v.
+   */
   readonly scores: Float32Array;
 }
 
@@ -67,16 +75,17 @@ export class LocalRescorer {
     if (!this.#started) this.#unread.splice(0, this.#unread.length - PROMPT_TOKENS);
   }
 
-  /** Commits the bonus token and re-ranks the candidates for the positions after it. */
-  async rescore(lattice: Lattice, bonus: TokenId): Promise<Lattice> {
-    // Rounded as on the wire, so that replaying a recorded lattice gives what the live one gave.
-    const rounded = createLattice(
-      lattice.heads,
-      lattice.k,
-      lattice.tokens,
-      Float32Array.from(lattice.logProbs, Math.f16round),
-    );
-    const inputs = { state: this.#state, committed: this.#unread, bonus, lattice: rounded, alpha: this.#alpha };
+  /**
+   * Commits the bonus token and re-ranks the candidates for the positions after it.
+   * @param copied [heads * k] copiedMasses of the lattice
+   */
+  async rescore(lattice: Lattice, bonus: TokenId, copied: Float32Array): Promise<Lattice> {
+    const { heads, k, tokens, query, gates } = lattice;
+    // Rounded as on the wire, so that replaying a recorded lattice gives what the live one gave. Impossible is very unlikely here:
+    // no weight of 0 may meet an infinity.
+    const logProbs = Float32Array.from(lattice.logProbs, (value) => Math.max(LEAST_LOG_PROB, Math.f16round(value)));
+    const rounded = createLattice(heads, k, tokens, logProbs, query, gates);
+    const inputs = { state: this.#state, committed: this.#unread, bonus, lattice: rounded, copied, alpha: this.#alpha };
     const { state, scores } = await this.#model.run(inputs);
     this.#state = state;
     this.#unread = [bonus];
@@ -85,28 +94,19 @@ export class LocalRescorer {
   }
 }
 
-/**
- * The lattice with every column's candidates in order of their scores [heads, k], best first. A column keeps the
- * probability that its head gave to its candidates together, shared out by softmax of the scores.
- */
-export function rerank({ heads, k, tokens, logProbs }: Lattice, scores: Float32Array): Lattice {
+/** The lattice with every column's candidates in order of their scores [heads, k], best first, which become their log-probabilities. */
+export function rerank({ heads, k, tokens, query, gates }: Lattice, scores: Float32Array): Lattice {
   assert(scores.length === heads * k, "one score per candidate");
   const ranked = new Uint32Array(heads * k);
-  const shares = new Float32Array(heads * k);
+  const logProbs = new Float32Array(heads * k);
   for (let from = 0; from < heads * k; from += k) {
-    const shift = logSumExp(logProbs.subarray(from, from + k)) - logSumExp(scores.subarray(from, from + k));
     const order = Array.from({ length: k }, (_, i) => from + i);
     // The graph goes on with the first of equal scores: stability keeps that one first.
     order.sort((a, b) => scores[b]! - scores[a]!);
     for (const [i, at] of order.entries()) {
       ranked[from + i] = tokens[at]!;
-      shares[from + i] = Math.min(0, scores[at]! + shift);
+      logProbs[from + i] = Math.min(0, scores[at]!);
     }
   }
-  return createLattice(heads, k, ranked, shares);
-}
-
-function logSumExp(values: Float32Array): number {
-  const largest = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  return largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+  return createLattice(heads, k, ranked, logProbs, query, gates);
 }

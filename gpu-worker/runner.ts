@@ -5,7 +5,7 @@ import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
-import { CopySources, mixCopies } from "./copy-heads.ts";
+import { CopySources, copiedMasses, mixCopies } from "./copy-heads.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { LogitAdjuster } from "./sampling/adjust.ts";
@@ -196,7 +196,9 @@ export class ModelRunner implements Runner {
     for (const [n, { i, bonus }] of wanting.entries()) {
       const { spec, sources, local } = sessions[i]!;
       const lattice = narrowLattice(this.#withCopies(outputs[n]!, sources), spec.heads, spec.topK);
-      lattices[i] = local === null ? lattice : await local.rescore(lattice, bonus);
+      if (local === null) lattices[i] = lattice;
+      else
+        lattices[i] = await local.rescore(lattice, bonus, copiedMasses(lattice, sources, this.#model.shape.copyHeads));
     }
     return lattices;
   }

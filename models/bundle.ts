@@ -17,7 +17,7 @@ import { type BundleSource, headsPathOf, readSource } from "./source.ts";
 export { WeightsUnavailable } from "./pull.ts";
 
 /** Raised whenever the same inputs compile to something else, so that cached bundles are made anew. */
-const COMPILER_VERSION = 8;
+const COMPILER_VERSION = 9;
 
 export interface EnsureOptions {
   /** A file of draft heads for a GGUF file that has none (given.ts). */

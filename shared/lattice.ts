@@ -24,6 +24,8 @@ export interface Lattice {
   readonly logProbs: Float32Array;
   /** null: not asked for, or the model has none. */
   readonly query: PairQuery | null;
+  /** [heads] share of each row that copies make up (gpu-worker/copy-heads.ts), for traces; not on the wire. null: the heads do not copy. */
+  readonly gates?: Float32Array | null;
 }
 
 export function createLattice(
@@ -32,17 +34,20 @@ export function createLattice(
   tokens: Uint32Array,
   logProbs: Float32Array,
   query: PairQuery | null = null,
+  gates: Float32Array | null = null,
 ): Lattice {
   assert(tokens.length === heads * k && logProbs.length === heads * k, `lattice of ${heads} x ${k}`);
-  return { heads, k, tokens, logProbs, query };
+  assert(gates === null || gates.length === heads, "a gate for each row");
+  return { heads, k, tokens, logProbs, query, gates };
 }
 
 export const EMPTY_LATTICE: Lattice = createLattice(0, 0, new Uint32Array(0), new Float32Array(0));
 
 /** Without its first rows. */
-export function laterRows({ heads, k, tokens, logProbs, query }: Lattice, first: number): Lattice {
+export function laterRows({ heads, k, tokens, logProbs, query, gates }: Lattice, first: number): Lattice {
   const from = Math.min(first, heads);
-  return createLattice(heads - from, k, tokens.subarray(from * k), logProbs.subarray(from * k), query);
+  const [later, p] = [tokens.subarray(from * k), logProbs.subarray(from * k)];
+  return createLattice(heads - from, k, later, p, query, gates?.subarray(from));
 }
 
 /** The first `heads` rows and `k` columns. */
@@ -57,5 +62,5 @@ export function narrowLattice(lattice: Lattice, heads: number, k: number): Latti
     tokens.set(lattice.tokens.subarray(from, from + w), i * w);
     logProbs.set(lattice.logProbs.subarray(from, from + w), i * w);
   }
-  return createLattice(h, w, tokens, logProbs, lattice.query);
+  return createLattice(h, w, tokens, logProbs, lattice.query, lattice.gates?.slice(0, h));
 }

@@ -120,15 +120,19 @@ def neural(name, path):
     for alpha, context in ((0.3, 1), (0.7, 12), (1.0, 40)):
         ids = torch.randint(len(embedding), (context + 1,), generator=rng)
         tokens = torch.randperm(len(embedding), generator=rng)[: 6 * 8].view(1, 6, 8)
-        log_probs = -3 * torch.rand(6, 8, generator=rng).cumsum(-1)[None]
+        log_probs = (-3 * torch.rand(6, 8, generator=rng).cumsum(-1)[None]).round(decimals=4)
+        # Rounded beforehand: what is left of a candidate that is mostly copied is sensitive to it.
+        copied = log_probs.exp() * (1.5 * torch.rand(6, 8, generator=rng) - 0.5).clamp(0, 0.9)
+        copied = (copied * 1e6).floor() / 1e6
         h = model.states(embedding[ids][None], torch.zeros(1, model.size))[:, -1]
-        chosen, scores = rescored(model, embedding, h, tokens, log_probs, alpha)
+        chosen, scores = rescored(model, embedding, h, tokens, log_probs, copied, alpha)
         cases.append(dict(
             alpha=alpha,
             committed=ids[:-1].tolist(),
             bonus=int(ids[-1]),
             tokens=tokens[0].tolist(),
             log_probs=[[round(v, 4) for v in row] for row in log_probs[0].tolist()],
+            copied=[[round(v, 6) for v in row] for row in copied[0].tolist()],
             chosen=chosen[0].tolist(),
             scores=[[round(v, 4) for v in row] for row in scores[0].tolist()],
         ))

@@ -31,7 +31,8 @@ ALPHAS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 @dataclass
 class Sequence:
-    context: np.ndarray  # prompt tail before tokens[0]
+    prompt: np.ndarray  # before tokens[0]
+    context: np.ndarray  # its tail
     tokens: np.ndarray  # tokens[0] ends the prompt, the rest were generated
     top_ids: np.ndarray  # [n, 8]
     top_logp: np.ndarray
@@ -48,9 +49,9 @@ def read(root, context):
         features = np.load(path.with_suffix(".features.npy"), mmap_mode="r")
         bounds = zip(z["offsets"], z["offsets"][1:], z["prompt_offsets"], z["prompt_offsets"][1:])
         for i, (a, b, p, q) in enumerate(bounds):
-            tail = z["prompts"][max(p, q - context) : q]
+            prompt = z["prompts"][p:q]
             parts = (z[k][a:b] for k in ("tokens", "top_ids", "top_logp"))
-            out.append(Sequence(tail, *parts, features[a:b], bool(z["greedy"][i]), z["prompt_of"][i] % 25 == 7))
+            out.append(Sequence(prompt, prompt[max(0, len(prompt) - context) :], *parts, features[a:b], bool(z["greedy"][i]), z["prompt_of"][i] % 25 == 7))
     return out
 
 

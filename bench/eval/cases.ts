@@ -115,7 +115,7 @@ function replayCase(
   const output = generation.output.subarray(0, maxTokens);
   // The limit itself, not the length: how deep a draft may go near the end depends on it.
   const limits = { maxTokens, eosTokens: manifest.eosTokens };
-  const engine = replayEngine({ ...generation, output }, bundleInfo(manifest), neural);
+  const engine = replayEngine({ ...generation, output }, bundleInfo(manifest), neural, manifest.copyHeads);
   const task = { engine, model: manifest.name, prompt, limits, autoNodes: false };
   return { id, category, turn, task, plain: plainCompletion(prompt, output), timed: false, references: [] };
 }

@@ -30,10 +30,10 @@ export function withLattices(engine: StepEngine, change: (lattice: Lattice) => L
   };
 }
 
-/** Log-probabilities rounded to float16, as the wire carries them; so live counts equal replayed ones. The query stays. */
+/** Log-probabilities rounded to float16, as the wire carries them; so live counts equal replayed ones. Query and gates stay. */
 export function wireLattice(lattice: Lattice): Lattice {
   const logProbs = Float32Array.from(new Float16Array(lattice.logProbs));
-  return createLattice(lattice.heads, lattice.k, lattice.tokens, logProbs, lattice.query);
+  return createLattice(lattice.heads, lattice.k, lattice.tokens, logProbs, lattice.query, lattice.gates);
 }
 
 /** Counts entropies of the lattices, and repeated neighbours before and after refinement. */

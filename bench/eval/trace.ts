@@ -35,6 +35,8 @@ const Header = z.object({
   runnersUp: z.number().int().nonnegative(),
   /** Numbers of a lattice's query, 2R; 0: no lattice has one. */
   query: z.number().int().nonnegative(),
+  /** Whether lattices have the gates of heads that copy. */
+  gated: z.boolean(),
   maxTokens: z.number().int().positive(),
   /** Of the draft heads' file that made the lattices; traces of the first version of this file lack it. */
   headsHash: z.string().optional(),
@@ -54,7 +56,7 @@ const Header = z.object({
 });
 
 /** What the generations themselves do not tell. */
-export type TraceHeader = Omit<z.infer<typeof Header>, "generations" | "query">;
+export type TraceHeader = Omit<z.infer<typeof Header>, "generations" | "query" | "gated">;
 export interface Trace {
   readonly header: TraceHeader;
   readonly generations: readonly Generation[];
@@ -96,7 +98,8 @@ export function checkTrace({ header }: Trace, manifest: BundleManifest): void {
 /**
  * File: gzip of magic "FDTR", u32 version, u32 header bytes, header (JSON), zeros to a multiple of 4,
  * then for each generation prompt [prompt], output [output], lattice tokens [output * heads * topK], runners-up
- * [output * runnersUp], all uint32, where there are queries their scales [output * 2] float32, log-probabilities
+ * [output * runnersUp], all uint32, where there are queries their scales [output * 2] and where heads copy their gates
+ * [output * heads], both float32, log-probabilities
  * [output * heads * topK] float16, gaps [output * runnersUp] uint8 and the queries' values [output * query] int8,
  * zero-padded to a multiple of 4 bytes. A lattice without a query has scales of 0.
  * Everything little-endian. gzip takes the high halves of token ids away again.
@@ -107,7 +110,8 @@ const PREFIX_BYTES = 12;
 
 export function encodeTrace(trace: Trace): Uint8Array {
   const query = queryLength(trace.generations);
-  const shape = cellsOf({ ...trace.header, query });
+  const gated = trace.generations.some(({ lattices }) => lattices.some(({ gates }) => gates != null));
+  const shape = cellsOf({ ...trace.header, query, gated });
   const sizes = trace.generations.map(({ id, category, turn, prompt, output }) => ({
     id,
     category,
@@ -115,7 +119,7 @@ export function encodeTrace(trace: Trace): Uint8Array {
     prompt: prompt.length,
     output: output.length,
   }));
-  const header = new TextEncoder().encode(JSON.stringify({ ...trace.header, query, generations: sizes }));
+  const header = new TextEncoder().encode(JSON.stringify({ ...trace.header, query, gated, generations: sizes }));
   const start = align(PREFIX_BYTES + header.length);
   const bytes = new Uint8Array(sizes.reduce((at, size) => at + sectionBytes(size, shape), start));
   new Uint32Array(bytes.buffer, 0, 3).set([MAGIC, VERSION, header.length]);
@@ -128,6 +132,7 @@ export function encodeTrace(trace: Trace): Uint8Array {
     for (const [i, lattice] of generation.lattices.entries()) {
       view.tokens.set(lattice.tokens, i * shape.lattice);
       view.logProbs.set(lattice.logProbs, i * shape.lattice);
+      if (lattice.gates != null) view.gates.set(lattice.gates, i * shape.gates);
       if (lattice.query === null) continue;
       view.scales.set(lattice.query.scales, i * SCALES);
       view.values.set(lattice.query.values, i * query);
@@ -148,8 +153,8 @@ export function decodeTrace(bytes: Uint8Array): Trace {
   if (version !== VERSION) throw new Error(`trace: version ${version}, this program reads ${VERSION}; make it again`);
   const start = align(PREFIX_BYTES + headerBytes!);
   const text = new TextDecoder().decode(aligned.subarray(PREFIX_BYTES, PREFIX_BYTES + headerBytes!));
-  const { generations: sizes, query, ...header } = Header.parse(JSON.parse(text));
-  const shape = cellsOf({ ...header, query });
+  const { generations: sizes, query, gated, ...header } = Header.parse(JSON.parse(text));
+  const shape = cellsOf({ ...header, query, gated });
   const cells = shape.lattice;
   if (sizes.reduce((at, size) => at + sectionBytes(size, shape), start) !== aligned.length)
     throw new Error("trace: cut short");
@@ -160,7 +165,8 @@ export function decodeTrace(bytes: Uint8Array): Trace {
     const lattices = Array.from({ length: size.output }, (_, i) => {
       const logProbs = Float32Array.from(view.logProbs.subarray(i * cells, (i + 1) * cells));
       const tokens = view.tokens.subarray(i * cells, (i + 1) * cells);
-      return createLattice(header.heads, header.topK, tokens, logProbs, queryAt(view, i, query));
+      const gates = gated ? view.gates.subarray(i * shape.gates, (i + 1) * shape.gates) : null;
+      return createLattice(header.heads, header.topK, tokens, logProbs, queryAt(view, i, query), gates);
     });
     const runnersUp = { k: header.runnersUp, tokens: view.runnersUp, gaps: view.gaps };
     return { id, category, turn, prompt: view.prompt, output: view.output, lattices, runnersUp };
@@ -196,24 +202,33 @@ interface Cells {
   readonly lattice: number;
   readonly runnersUp: number;
   readonly scales: number;
+  readonly gates: number;
   readonly query: number;
+}
+
+/** What a file has of each lattice beside candidates. */
+interface Extras {
+  /** Numbers of a query; 0: there are none. */
+  readonly query: number;
+  readonly gated: boolean;
 }
 
 /** Of m and of q. */
 const SCALES = 2;
 
-function cellsOf({ heads, topK, runnersUp, query }: TraceHeader & { readonly query: number }): Cells {
-  return { lattice: heads * topK, runnersUp, scales: query === 0 ? 0 : SCALES, query };
+function cellsOf({ heads, topK, runnersUp, query, gated }: TraceHeader & Extras): Cells {
+  return { lattice: heads * topK, runnersUp, scales: query === 0 ? 0 : SCALES, gates: gated ? heads : 0, query };
 }
 
-function sectionBytes({ prompt, output }: SectionSize, { lattice, runnersUp, scales, query }: Cells): number {
-  return (prompt + output * (1 + lattice + runnersUp + scales)) * 4 + align(output * (lattice * 2 + runnersUp + query));
+function sectionBytes({ prompt, output }: SectionSize, { lattice, runnersUp, scales, gates, query }: Cells): number {
+  const words = prompt + output * (1 + lattice + runnersUp + scales + gates);
+  return words * 4 + align(output * (lattice * 2 + runnersUp + query));
 }
 
 type SectionViews = ReturnType<typeof sectionViews>;
 
 function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, shape: Cells) {
-  const { lattice, runnersUp, scales, query } = shape;
+  const { lattice, runnersUp, scales, gates, query } = shape;
   const { prompt, output } = size;
   let next = bytes.byteOffset + at;
   const take = (count: number, width: number) => {
@@ -227,6 +242,7 @@ function sectionViews(bytes: Uint8Array, at: number, size: SectionSize, shape: C
     tokens: new Uint32Array(...take(output * lattice, 4)),
     runnersUp: new Uint32Array(...take(output * runnersUp, 4)),
     scales: new Float32Array(...take(output * scales, 4)),
+    gates: new Float32Array(...take(output * gates, 4)),
     logProbs: new Float16Array(...take(output * lattice, 2)),
     gaps: new Uint8Array(...take(output * runnersUp, 1)),
     values: new Int8Array(...take(output * query, 1)),

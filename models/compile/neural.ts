@@ -16,9 +16,10 @@ function neuralSize(file: SafeTensors): number {
  *   x = E[token] / rms;  r, z = sigmoid(input x + hidden h);  n = tanh(input_n x + r (hidden_n h))
  *   h' = (1 - z) n + z h;  p(w) = softmax over a column's candidates of E[w] (output h' + bias)
  * The first loop reads the committed tokens but for the newest one, `bonus`; the second starts with that one and
- * goes through the lattice: at each position it scores the candidates,
- *   score(w) = (1 - alpha) log p_head(w) + alpha log p(w),
- * takes the best and reads it. Inputs and outputs: models/README.md.
+ * goes through the lattice: at each position it shares out anew what the candidates w have of the probability m(w)
+ * beside their copied part c(w),
+ *   v(w) = m(w) - c(w);  m'(w) = c(w) + sum(v) softmax((1 - alpha) log v(w) + alpha log p(w)),
+ * takes the likeliest and reads it. Inputs and outputs: models/README.md.
  */
 export async function buildNeural(llama: LlamaWeights, file: SafeTensors, precision: Precision): Promise<Uint8Array> {
   const size = neuralSize(file);
@@ -28,11 +29,12 @@ export async function buildNeural(llama: LlamaWeights, file: SafeTensors, precis
   const bonus = graph.input("bonus", INT32, [1]);
   const tokens = graph.input("tokens", INT32, ["n", "k"]);
   const logProbs = graph.input("log_probs", FLOAT, ["n", "k"]);
+  const copied = graph.input("copied", FLOAT, ["n", "k"]);
   const alpha = graph.input("alpha", FLOAT, [1]);
   const cell = await Cell.add(graph, llama, file, precision);
   const start = readLoop(cell, state, committed);
   graph.output("next_state", start, FLOAT, [1, size]);
-  graph.output("scores", scoreLoop(cell, { start, bonus, tokens, logProbs, alpha }), FLOAT, ["n", "k"]);
+  graph.output("scores", scoreLoop(cell, { start, bonus, tokens, logProbs, copied, alpha }), FLOAT, ["n", "k"]);
   return graph.build("neural");
 }
 
@@ -117,26 +119,71 @@ interface ScoreInputs {
   /** [n, k] */
   readonly tokens: Value;
   readonly logProbs: Value;
+  readonly copied: Value;
   /** [1] */
   readonly alpha: Value;
 }
 
-/** The scores [n, k], left to right along the best candidates. */
-function scoreLoop(cell: Cell, { start, bonus, tokens, logProbs, alpha }: ScoreInputs): Value {
+/** log m' [n, k], left to right along the likeliest candidates. */
+function scoreLoop(cell: Cell, { start, bonus, tokens, logProbs, copied, alpha }: ScoreInputs): Value {
   const { graph } = cell;
-  const headsShare = graph.op("Sub", [graph.floats("one", Float32Array.of(1), [1]), alpha]);
+  const shares = new Shares(graph, alpha);
   const body = new GraphBuilder("score_");
   const before = body.input("state", FLOAT, [1, cell.size]);
   const token = body.input("token", INT32, [1]);
   const candidates = body.input("tokens", INT32, ["k"]);
-  const heads = body.input("log_probs", FLOAT, ["k"]);
+  const mixed = body.input("log_probs", FLOAT, ["k"]);
+  const copies = body.input("copied", FLOAT, ["k"]);
   const after = cell.advance(cell.gates(token, body), before, body);
   const own = cell.logProbs(after, candidates, body);
-  const scores = body.op("Add", [body.op("Mul", [heads, headsShare]), body.op("Mul", [own, alpha])]);
+  const scores = shares.withCopies(shares.rescored(mixed, copies, own, body), copies, body);
   const best = body.op("ArgMax", [scores], { axis: 0, keepdims: 1 });
   body.output("next", after, FLOAT, [1, cell.size]);
   body.output("best", body.op("Gather", [candidates, best], { axis: 0 }), INT32, [1]);
   body.output("scores", scores, FLOAT, ["k"]);
-  const attributes = { body: { graph: body.body("score") }, num_scan_inputs: 2 };
-  return graph.ops("Scan", [start, bonus, tokens, logProbs], 3, attributes)[2]!;
+  const attributes = { body: { graph: body.body("score") }, num_scan_inputs: 3 };
+  return graph.ops("Scan", [start, bonus, tokens, logProbs, copied], 3, attributes)[2]!;
+}
+
+/** The formulas over one column's probabilities. Without copies nothing but the softmax touches them. */
+class Shares {
+  readonly #alpha: Value;
+  readonly #rest: Value;
+  readonly #one: Value;
+  readonly #zero: Value;
+  readonly #least: Value;
+  readonly #leastMass: Value;
+  readonly #largest: Value;
+
+  constructor(graph: GraphBuilder, alpha: Value) {
+    const number = (name: string, value: number) => graph.floats(name, Float32Array.of(value), [1]);
+    this.#alpha = alpha;
+    this.#one = number("one", 1);
+    this.#zero = number("zero", 0);
+    // What a candidate that was only copied keeps of its probability: far below what rounding to float16 may leave it.
+    this.#least = number("least_share", 2 ** -20);
+    // Bounds of what float32 can hold.
+    this.#leastMass = number("least_mass", 1e-37);
+    this.#largest = number("largest_exponent", 80);
+    this.#rest = graph.op("Sub", [this.#one, alpha]);
+  }
+
+  /** log m, c and log p, each [k] -> log v' [k]: all but the copied parts, shared out anew. */
+  rescored(logProbs: Value, copied: Value, own: Value, at: GraphBuilder): Value {
+    const inverse = at.op("Exp", [at.op("Min", [at.op("Neg", [logProbs]), this.#largest])]);
+    const left = at.op("Max", [at.op("Sub", [this.#one, at.op("Mul", [copied, inverse])]), this.#least]);
+    const log = at.op("Add", [logProbs, at.op("Log", [left])]);
+    const scores = at.op("Add", [at.op("Mul", [log, this.#rest]), at.op("Mul", [own, this.#alpha])]);
+    const mass = at.op("ReduceLogSumExp", [log], { keepdims: 1 });
+    return at.op("Add", [at.op("LogSoftmax", [scores], { axis: 0 }), mass]);
+  }
+
+  /** log v' and c, each [k] -> log(v' + c) [k]. */
+  withCopies(log: Value, copied: Value, at: GraphBuilder): Value {
+    const logCopied = at.op("Log", [at.op("Max", [copied, this.#leastMass])]);
+    const top = at.op("Max", [log, logCopied]);
+    const parts = [log, logCopied].map((part) => at.op("Exp", [at.op("Sub", [part, top])]));
+    const both = at.op("Add", [top, at.op("Log", [at.op("Add", parts)])]);
+    return at.op("Where", [at.op("Greater", [copied, this.#zero]), both, log]);
+  }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { CopySources, LONGEST_MATCH, mixCopies } from "../../gpu-worker/copy-heads.ts";
+import { CopySources, copiedMasses, LONGEST_MATCH, mixCopies } from "../../gpu-worker/copy-heads.ts";
 import { chain } from "../../shared/draft-tree.ts";
 import { createLattice, type Lattice } from "../../shared/lattice.ts";
 import type { CopyHeads } from "../../shared/manifest.ts";
@@ -113,7 +113,8 @@ describe("mixing copies into a lattice", () => {
   });
 
   test("leaves the lattice as it is without a source", () => {
-    expect(mixCopies(lattice, Float32Array.of(9), sourcesOf([1, 2, 3]), params(1, 9))).toBe(lattice);
+    const mixed = mixCopies(lattice, Float32Array.of(9), sourcesOf([1, 2, 3]), params(1, 9));
+    expect(mixed).toEqual({ ...lattice, gates: Float32Array.of(0) });
   });
 
   test("gives what the formulas of train/copies.py give, the likeliest first", () => {
@@ -124,12 +125,17 @@ describe("mixing copies into a lattice", () => {
       const gate = Float32Array.from({ length: 3 }, () => random.unit() * 6 - 3);
       const given = randomParams(random, 3);
       const mixed = mixCopies(rows, gate, sourcesOf(text), given);
+      const copied = copiedMasses(mixed, sourcesOf(text), given);
       for (let j = 0; j < 3; j++) {
         const expected = mixture(rows, j, gate[j]!, text, given);
+        const own = new Map(Array.from({ length: 4 }, (_, r) => [rows.tokens[j * 4 + r]!, rows.logProbs[j * 4 + r]!]));
         for (let r = j * 4; r < (j + 1) * 4; r++) {
           const rank = r - j * 4;
           expect(Math.exp(mixed.logProbs[r]!), `round ${round}`).toBeCloseTo(expected[rank]![1], 5);
           expect(expected.find(([token]) => token === mixed.tokens[r])![1]).toBeCloseTo(expected[rank]![1], 5);
+          // Copied or not, the rest is the head's part.
+          const head = (1 - mixed.gates![j]!) * Math.exp(own.get(mixed.tokens[r]!) ?? -Infinity);
+          expect(Math.exp(mixed.logProbs[r]!) - copied[r]!).toBeCloseTo(head, 5);
         }
       }
     }
@@ -164,7 +170,8 @@ test("a session's lattice copies from its own committed text", async () => {
       // With the gates open all the way only copies are left at the top of each row.
       expect(sources.map(([, index]) => text[index + 1])).toContain(outcome!.lattice.tokens[0]);
     } else {
-      expect(outcome!.lattice).toEqual(toyLattice(toyHash(text.slice(0, -1)), text.at(-1)!, model.shape));
+      const lattice = toyLattice(toyHash(text.slice(0, -1)), text.at(-1)!, model.shape);
+      expect(outcome!.lattice).toEqual({ ...lattice, gates: new Float32Array(3) });
     }
     const draft = chain(outcome!.lattice.tokens.subarray(0, 1));
     outcome = await session.step(draft);

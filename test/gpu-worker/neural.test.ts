@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { CopySources, copiedMasses, LONGEST_MATCH } from "../../gpu-worker/copy-heads.ts";
 import { LocalRescorer, type NeuralInputs, type NeuralModel, rerank } from "../../gpu-worker/neural.ts";
 import { loadNeural } from "../../gpu-worker/onnx/neural.ts";
 import type { RunnerSpec } from "../../gpu-worker/runner.ts";
@@ -42,9 +43,7 @@ function randomLattice(random: Random, heads: number, k: number, vocabSize: numb
 }
 
 describe("re-ranking", () => {
-  const mass = (values: Float32Array) => values.reduce((sum, value) => sum + Math.exp(value), 0);
-
-  test("orders every column by score and leaves it its head's probability", () => {
+  test("orders every column by score, which becomes its log-probability", () => {
     const random = new Random(1);
     for (let round = 0; round < 200; round++) {
       const lattice = randomLattice(random, random.int(1, 8), random.int(1, 16), 100);
@@ -54,9 +53,7 @@ describe("re-ranking", () => {
       for (let from = 0; from < scores.length; from += k) {
         const order = [...lattice.tokens.keys()].slice(from, from + k).sort((a, b) => scores[b]! - scores[a]!);
         expect([...ranked.tokens.subarray(from, from + k)]).toEqual(order.map((at) => lattice.tokens[at]));
-        const column = ranked.logProbs.subarray(from, from + k);
-        expect([...column].every((value, i) => value <= (column[i - 1] ?? 0))).toBe(true);
-        expect(mass(column)).toBeCloseTo(mass(lattice.logProbs.subarray(from, from + k)), 5);
+        expect([...ranked.logProbs.subarray(from, from + k)]).toEqual(order.map((at) => scores[at]));
       }
     }
   });
@@ -68,7 +65,7 @@ describe("re-ranking", () => {
 
   test("never rises above certainty", () => {
     const lattice = createLattice(1, 2, Uint32Array.of(1, 2), Float32Array.of(0, -20));
-    expect([...rerank(lattice, Float32Array.of(0, -30)).logProbs].every((value) => value <= 0)).toBe(true);
+    expect([...rerank(lattice, Float32Array.of(0.001, -30)).logProbs]).toEqual([0, -30]);
   });
 });
 
@@ -110,13 +107,45 @@ describe("a session", () => {
     }
   });
 
+  test("is told what of each candidate's probability was copied; of heads that do not copy, nothing", async () => {
+    // All that is known of a text of one token, repeated: it goes on.
+    const prompt = [7, 7, 7, 7];
+    const row = (value: number) => Array.from({ length: LONGEST_MATCH + 1 }, () => value);
+    const flat = [0, 0, 0];
+    const copyHeads = { match: flat.map(() => row(0)), age: flat, gateMatch: flat.map(() => row(1)), gateAgree: flat };
+    const neural = new ToyNeural();
+    const session = new ToySession(SPEC, prompt, new ToyModel({ copyHeads }), neural);
+    let { bonus } = (await session.extend(prompt.length))!;
+    const text = [...prompt, bonus];
+    for (let step = 0; step < 20; step++) {
+      ({ bonus } = await session.step(chain([])));
+      text.push(bonus);
+    }
+    let copying = 0;
+    for (const [call, { copied, lattice }] of neural.calls.entries()) {
+      const sources = new CopySources();
+      for (const token of text.slice(0, prompt.length + 1 + call)) sources.push(token);
+      sources.find();
+      const share = sources.count === 0 ? 0 : 1 / (1 + Math.exp(-1));
+      expect([...lattice.gates!]).toEqual(flat.map(() => Math.fround(share)));
+      expect(copied).toEqual(copiedMasses(lattice, sources, copyHeads));
+      const most = [...copied].map((part, i) => part - Math.exp(lattice.logProbs[i]!));
+      expect(Math.max(...most)).toBeLessThan(1e-3);
+      copying += Number(copied.some((part) => part > 0));
+    }
+    expect(copying).toBeGreaterThan(5);
+    const plain = new ToyNeural();
+    await new ToySession(SPEC, prompt, new ToyModel(), plain).extend(prompt.length);
+    expect(plain.calls[0]!.copied).toEqual(new Float32Array(SPEC.heads * SPEC.topK));
+  });
+
   test("reads only the end of a long prompt, however it was cut", async () => {
     const prompt = Array.from({ length: 300 }, (_, i) => i % 16);
     for (const chunk of [300, 128, 7]) {
       const neural = new ToyNeural();
       const local = new LocalRescorer(neural, 0.5);
       for (let from = 0; from < prompt.length; from += chunk) local.commit(prompt.slice(from, from + chunk));
-      await local.rescore(randomLattice(new Random(1), 2, 3, 16), 5);
+      await local.rescore(randomLattice(new Random(1), 2, 3, 16), 5, new Float32Array(6));
       expect(Array.from(neural.calls[0]!.committed)).toEqual(prompt.slice(-64));
     }
   });
@@ -137,18 +166,19 @@ describe("the graph of tiny", () => {
       let at = random.int(1, 4);
       steps.commit(text.slice(0, at));
       let bonus = text[at++]!;
-      let last = await steps.rescore(randomLattice(random, 3, 5, 2000), bonus);
+      let last = await steps.rescore(randomLattice(random, 3, 5, 2000), bonus, new Float32Array(15));
       const lattice = randomLattice(random, 7, 16, 2000);
+      const copied = lattice.logProbs.map((value, i) => (i % 3) * 0.4 * Math.exp(value));
       while (at < text.length) {
         const end = Math.min(text.length - 1, at + random.int(0, 3));
         steps.commit(text.slice(at, end));
         bonus = text[end]!;
         at = end + 1;
-        last = await steps.rescore(lattice, bonus);
+        last = await steps.rescore(lattice, bonus, copied);
       }
       const once = new LocalRescorer(model, 0.6);
       once.commit(text.slice(0, -1));
-      const expected = await once.rescore(lattice, bonus);
+      const expected = await once.rescore(lattice, bonus, copied);
       expect(last.tokens).toEqual(expected.tokens);
       for (const [i, value] of last.logProbs.entries()) expect(value).toBeCloseTo(expected.logProbs[i]!, 4);
     }
@@ -158,8 +188,8 @@ describe("the graph of tiny", () => {
     const committed = [5, 9, 2];
     const scoresAfter = async (token: number) => {
       const lattice = createLattice(2, 2, Uint32Array.of(token, 300, 301, 302), Float32Array.of(-0.1, -90, -1, -1));
-      const state = new Float32Array(model.size);
-      return (await model.run({ state, committed, bonus: 7, lattice, alpha: 0.5 })).scores.slice(2);
+      const inputs = { state: new Float32Array(model.size), committed, bonus: 7, lattice, copied: new Float32Array(4) };
+      return (await model.run({ ...inputs, alpha: 0.5 })).scores.slice(2);
     };
     expect(await scoresAfter(40)).not.toEqual(await scoresAfter(41));
     expect(await scoresAfter(40)).toEqual(await scoresAfter(40));

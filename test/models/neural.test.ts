@@ -37,6 +37,10 @@ function randomFile(random: Random): SafeTensors {
   };
 }
 
+function sum(values: readonly number[]): number {
+  return values.reduce((all, value) => all + value, 0);
+}
+
 /** The formulas of models/README.md in float64, nothing shared with the compiler. */
 class NaiveNeural {
   readonly #file: SafeTensors;
@@ -74,11 +78,14 @@ class NaiveNeural {
     });
   }
 
-  scores(h: readonly number[], candidates: readonly number[], logProbs: readonly number[], alpha: number): number[] {
+  /** [k] log m' of candidates of probability m, of that the copied part c. */
+  scores(h: readonly number[], candidates: readonly number[], m: number[], c: number[], alpha: number): number[] {
     const out = this.product("output", h);
     const logits = candidates.map((token) => this.row(token).reduce((sum, value, i) => sum + value * out[i]!, 0));
-    const mass = Math.log(logits.reduce((sum, value) => sum + Math.exp(value), 0));
-    return logits.map((logit, i) => (1 - alpha) * logProbs[i]! + alpha * (logit - mass));
+    const mass = sum(logits.map(Math.exp));
+    const v = m.map((value, i) => Math.max(value - c[i]!, value * 2 ** -20));
+    const weights = v.map((value, i) => value ** (1 - alpha) * (Math.exp(logits[i]!) / mass) ** alpha);
+    return weights.map((weight, i) => Math.log((sum(v) * weight) / sum(weights) + c[i]!));
   }
 }
 
@@ -105,29 +112,64 @@ describe.each([
   });
 
   test.each([
-    [1, 0.4],
-    [5, 0],
-    [3, 1],
-  ])("reads %i tokens and scores a lattice by its formula, alpha %d", async (count, alpha) => {
-    const committed = Array.from({ length: count }, () => random.int(0, 49));
-    const tokens = Uint32Array.from({ length: 12 }, () => random.int(0, 49));
-    // So far apart that rounding does not change which candidate is best.
-    const logProbs = Float32Array.from({ length: 12 }, (_, i) => -1 - 5 * (i % 4));
-    let h: number[] = Array.from({ length: SIZE }, () => random.unit() - 0.5);
-    const state = Float32Array.from(h);
-    const out = await model.run({ state, committed, bonus: 9, lattice: createLattice(3, 4, tokens, logProbs), alpha });
-    for (const token of committed) h = naive.read(h, token);
-    for (const [i, value] of h.entries()) expect(Math.abs(out.state[i]! - value)).toBeLessThan(tolerance);
-    let previous = 9;
-    for (let at = 0; at < 12; at += 4) {
-      h = naive.read(h, previous);
-      const column = [...tokens.subarray(at, at + 4)];
-      const expected = naive.scores(h, column, [...logProbs.subarray(at, at + 4)], alpha);
-      const got = [...out.scores.subarray(at, at + 4)];
-      for (const [i, score] of expected.entries()) expect(Math.abs(got[i]! - score)).toBeLessThan(4 * tolerance);
-      // The path goes on with the graph's own choice.
-      previous = column[got.indexOf(Math.max(...got))]!;
-    }
+    [1, 0.4, [0]],
+    [5, 0, [0, 0.5]],
+    [3, 1, [0]],
+    [2, 0.4, [0, 0.3, 1]],
+    [2, 1, [0.9, 0, 0, 1, 0.2]],
+  ])(
+    "reads %i tokens and scores a lattice by its formula, alpha %d, copied shares %j",
+    async (count, alpha, shares) => {
+      const committed = Array.from({ length: count }, () => random.int(0, 49));
+      const tokens = Uint32Array.from({ length: 12 }, () => random.int(0, 49));
+      // So far apart that rounding does not change which candidate is best.
+      const logProbs = Float32Array.from({ length: 12 }, (_, i) => -1 - 5 * (i % 4));
+      const copied = logProbs.map((value, i) => shares[i % shares.length]! * Math.exp(value));
+      const lattice = createLattice(3, 4, tokens, logProbs);
+      let h: number[] = Array.from({ length: SIZE }, () => random.unit() - 0.5);
+      const state = Float32Array.from(h);
+      const out = await model.run({ state, committed, bonus: 9, lattice, copied, alpha });
+      for (const token of committed) h = naive.read(h, token);
+      for (const [i, value] of h.entries()) expect(Math.abs(out.state[i]! - value)).toBeLessThan(tolerance);
+      let previous = 9;
+      for (let at = 0; at < 12; at += 4) {
+        h = naive.read(h, previous);
+        const column = [...tokens.subarray(at, at + 4)];
+        const m = [...logProbs.subarray(at, at + 4)].map(Math.exp);
+        const expected = naive.scores(h, column, m, [...copied.subarray(at, at + 4)], alpha);
+        const got = [...out.scores.subarray(at, at + 4)];
+        for (const [i, score] of expected.entries()) expect(Math.abs(got[i]! - score)).toBeLessThan(4 * tolerance);
+        // The path goes on with the graph's own choice.
+        previous = column[got.indexOf(Math.max(...got))]!;
+      }
+    },
+  );
+
+  test("without copies and of weight 0 leaves the log-probabilities as they are, but for rounding", async () => {
+    const tokens = Uint32Array.from({ length: 8 }, (_, i) => 3 * i);
+    const logProbs = Float32Array.of(-0.5, -1, -3, -4, -0.1, -3, -90, -65_504);
+    const run = {
+      state: new Float32Array(SIZE),
+      committed: [1],
+      bonus: 9,
+      lattice: createLattice(2, 4, tokens, logProbs),
+    };
+    const { scores } = await model.run({ ...run, copied: new Float32Array(8), alpha: 0 });
+    for (const [i, score] of scores.entries()) expect(score / logProbs[i]!).toBeCloseTo(1, 5);
+  });
+
+  test("what is copied decides, where the small model disagrees, and the others are ranked by it all the same", async () => {
+    const tokens = Uint32Array.of(4, 11, 23, 31);
+    const run = { state: new Float32Array(SIZE), committed: [1], bonus: 9, alpha: 1 };
+    const logProbs = Float32Array.of(-1.5, -1.5, -1.5, -1.5);
+    const lattice = createLattice(1, 4, tokens, logProbs);
+    const { scores: own } = await model.run({ ...run, lattice, copied: new Float32Array(4) });
+    const worst = own.indexOf(Math.min(...own));
+    const mixed = logProbs.map((value, i) => (i === worst ? -0.2 : value));
+    const copied = Float32Array.from(tokens, (_, i) => (i === worst ? 0.8 : 0));
+    const { scores } = await model.run({ ...run, lattice: createLattice(1, 4, tokens, mixed), copied });
+    const order = (values: Float32Array) => [0, 1, 2, 3].sort((a, b) => values[b]! - values[a]!);
+    expect(order(scores)).toEqual([worst, ...order(own).slice(0, -1)]);
   });
 });
 
@@ -137,6 +179,7 @@ interface Case {
   readonly bonus: number;
   readonly tokens: readonly (readonly number[])[];
   readonly log_probs: readonly (readonly number[])[];
+  readonly copied: readonly (readonly number[])[];
   readonly chosen: readonly number[];
   readonly scores: readonly (readonly number[])[];
 }
@@ -160,7 +203,8 @@ describe.each([
     const tokens = Uint32Array.from(golden.tokens.flat());
     const lattice = createLattice(rows, columns, tokens, Float32Array.from(golden.log_probs.flat()));
     const state = new Float32Array(model.size);
-    const { scores } = await model.run({ state, committed, bonus, lattice, alpha });
+    const copied = Float32Array.from(golden.copied.flat());
+    const { scores } = await model.run({ state, committed, bonus, lattice, copied, alpha });
     const off = golden.scores.flat().map((score, i) => Math.abs(scores[i]! - score));
     expect(Math.max(...off)).toBeLessThan(tolerance);
     for (let row = 0; row < rows; row++) {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createLattice, EMPTY_LATTICE, narrowLattice } from "../../shared/lattice.ts";
+import { createLattice, EMPTY_LATTICE, laterRows, narrowLattice } from "../../shared/lattice.ts";
 
 const lattice = createLattice(3, 2, Uint32Array.of(1, 2, 3, 4, 5, 6), Float32Array.of(-1, -2, -3, -4, -5, -6));
 
@@ -21,4 +21,12 @@ test("narrowing to more than there is changes nothing", () => {
 
 test("narrowing to no rows leaves no candidates", () => {
   expect(narrowLattice(lattice, 0, 2).tokens).toHaveLength(0);
+});
+
+test("rows left out take their gates with them", () => {
+  const { heads, k, tokens, logProbs } = lattice;
+  const gated = createLattice(heads, k, tokens, logProbs, null, Float32Array.of(0.25, 0.5, 0.75));
+  expect([...narrowLattice(gated, 2, 1).gates!]).toEqual([0.25, 0.5]);
+  expect([...laterRows(gated, 1).gates!]).toEqual([0.5, 0.75]);
+  expect(laterRows(lattice, 1).gates).toBeNull();
 });
