@@ -2,7 +2,6 @@ import type { RunRequest } from "../../shared/decode/run-request.ts";
 import { StepError } from "../../shared/errors.ts";
 import { LIMITS } from "../../shared/limits.ts";
 import type { BundleManifest, PackEntry } from "../../shared/manifest.ts";
-import { pairLack } from "../../shared/rescore/calibration.ts";
 import {
   availableRescorers,
   engineWork,
@@ -12,7 +11,7 @@ import {
   rescorerSpec,
   settings,
 } from "../../shared/rescore/index.ts";
-import type { EngineWork } from "../../shared/rescore/module.ts";
+import { type EngineWork, pairLack } from "../../shared/rescore/module.ts";
 import type { Params } from "../../shared/rescore/params.ts";
 import { invalid } from "../openai/check.ts";
 import type { SpeculationParams } from "../openai/params.ts";

@@ -1,8 +1,6 @@
 import { assert } from "../assert.ts";
 import { CANDIDATES, type Continuations } from "./continuations.ts";
 import { Features, WEIGHTS } from "./features.ts";
-import type { RescorerBundle } from "./module.ts";
-import type { Params } from "./params.ts";
 import type { PathEnd } from "./path-end.ts";
 import { exp } from "./real.ts";
 
@@ -38,16 +36,6 @@ export interface Calibration {
 
 export function evidenceOf({ lm, prompt, recycled, pair }: EvidenceKinds): Evidence {
   return `heads${lm ? "+lm" : ""}${prompt ? "+prompt" : ""}${recycled ? "+recycled" : ""}${pair ? "+pair" : ""}`;
-}
-
-/** What a bundle lacks for the scores of pairs to take part beside the other evidence, to follow "has no"; null: nothing. */
-export function pairLack(
-  { graphs, calibration }: RescorerBundle,
-  { alpha, prompt = false, recycled = false }: Params,
-): string | null {
-  if (graphs.pair == null) return "table of pairs";
-  const evidence = evidenceOf({ lm: alpha !== 0, prompt, recycled, pair: true });
-  return calibration?.weights[evidence] === undefined ? `calibration for ${evidence}` : null;
 }
 
 /** Why `calibration` cannot be used by this version, or null. */

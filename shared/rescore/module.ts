@@ -1,7 +1,7 @@
 import type * as z from "zod";
 import type { TokenId } from "../ids.ts";
 import type { NgramModel } from "../ngram/model.ts";
-import type { Calibration } from "./calibration.ts";
+import { type Calibration, evidenceOf } from "./calibration.ts";
 import type { PairTables } from "./pair-scores.ts";
 import type { ParamName, Params } from "./params.ts";
 import type { Rescorer } from "./rescorer.ts";
@@ -74,4 +74,14 @@ export interface RescorerModule<P extends Params = Params> {
   engine?(params: P): Partial<EngineWork>;
   /** One per request. */
   create(params: P, parts: RescorerParts): Rescorer;
+}
+
+/** What a bundle lacks for the scores of pairs to take part beside the other evidence, to follow "has no"; null: nothing. */
+export function pairLack(
+  { graphs, calibration }: RescorerBundle,
+  { alpha, prompt = false, recycled = false }: Params,
+): string | null {
+  if (graphs.pair == null) return "table of pairs";
+  const evidence = evidenceOf({ lm: alpha !== 0, prompt, recycled, pair: true });
+  return calibration?.weights[evidence] === undefined ? `calibration for ${evidence}` : null;
 }

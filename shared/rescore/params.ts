@@ -10,11 +10,11 @@ export const PARAMS = {
   alpha: z.number().min(0).max(1).meta({
     title: "Weight, alpha",
     description:
-      "Weight of the n-gram or neural model; 0 leaves it out. `path` and `tree` know any other weight by themselves.",
+      "Weight of the n-gram or neural model, or of `pair`'s scores; 0 leaves it out. `path` and `tree` know any other weight by themselves.",
   }),
   pBest: z.int().min(1).max(LIMITS.pBest).meta({
     title: "Paths, p",
-    description: "Paths merged into the draft tree; for type `ngram`.",
+    description: "Paths merged into the draft tree; for types `ngram`, `path` and `pair`.",
   }),
   prompt: z.boolean().meta({
     title: "Copy from prompt and answer",
@@ -26,8 +26,8 @@ export const PARAMS = {
       "What the model thought of beside the tokens of this answer is proposed where the same words come again.",
   }),
   pair: z.boolean().meta({
-    title: "Candidates that fit together",
-    description: "What the model's hidden state makes of which tokens follow one another takes part.",
+    title: "Pairs that fit",
+    description: "How well each candidate follows the one before it, as the model's hidden state has it, takes part.",
   }),
 } as const;
 

@@ -92,6 +92,18 @@ export const chatCases: readonly Case[] = [
     "speculation.rescorer.prompt",
   ],
   [
+    "pair that is no boolean",
+    { messages: user("x"), speculation: { rescorer: { pair: 1 } } },
+    "invalid_request",
+    "speculation.rescorer.pair",
+  ],
+  [
+    "pairs without tables",
+    { messages: user("x"), speculation: { rescorer: { type: "pair" } } },
+    "invalid_request",
+    "speculation.rescorer.type",
+  ],
+  [
     "a tree without a calibration",
     { messages: user("x"), speculation: { rescorer: { type: "tree", alpha: 0 } } },
     "invalid_request",

@@ -35,7 +35,7 @@ export interface Script {
 }
 
 /** A query of tables of rank 4, another one at every place. */
-export function queryAt(place: number): PairQuery {
+function queryAt(place: number): PairQuery {
   return { values: Int8Array.from({ length: 8 }, (_, i) => ((place + 3 * i) % 9) - 4), scales: [0.125, 0.25] };
 }
 
