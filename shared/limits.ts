@@ -42,6 +42,8 @@ export const LIMITS = {
   latticeHeads: 16,
   /** Candidates per lattice column. */
   topK: 16,
+  /** Rank of a lattice's query (PairQuery): both its halves and their scales are less than 256 bytes on the wire. */
+  pairRank: 112,
   /** Tokens that a reply lists beside each committed one. */
   runnersUp: 7,
   /** Paths merged into one draft tree. */

@@ -116,7 +116,7 @@ export interface BundleManifest {
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
     /** Tables of which tokens follow one another (rescore/pair-scores.ts); null or left out: it has none. */
-    readonly pair?: FileEntry | null;
+    readonly pair?: FileEntry | null | undefined;
     /** Where the base model is a graph: keys and values of one pass -> those of the next. */
     readonly past?: FileEntry | undefined;
   };
@@ -138,6 +138,6 @@ export interface BundleManifest {
 }
 
 /** All files of a bundle's graphs. */
-export function graphFiles({ base, heads, neural, past }: BundleManifest["graphs"]): FileEntry[] {
-  return [base, base.data, heads, heads?.data, neural, past].filter((entry) => entry != null);
+export function graphFiles({ base, heads, neural, pair, past }: BundleManifest["graphs"]): FileEntry[] {
+  return [base, base.data, heads, heads?.data, neural, pair, past].filter((entry) => entry != null);
 }
