@@ -100,7 +100,7 @@ export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySou
       logProbs[j * k + r] = Math.min(0, Math.log(row[r]![1]));
     }
   }
-  return createLattice(heads, k, tokens, logProbs);
+  return createLattice(heads, k, tokens, logProbs, lattice.query);
 }
 
 /** c_j: what the sources propose for row j, with probabilities. */

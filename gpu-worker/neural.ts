@@ -75,6 +75,7 @@ export class LocalRescorer {
       lattice.k,
       lattice.tokens,
       Float32Array.from(lattice.logProbs, Math.f16round),
+      lattice.query,
     );
     const inputs = { state: this.#state, committed: this.#unread, bonus, lattice: rounded, alpha: this.#alpha };
     const { state, scores } = await this.#model.run(inputs);
@@ -89,7 +90,7 @@ export class LocalRescorer {
  * The lattice with every column's candidates in order of their scores [heads, k], best first. A column keeps the
  * probability that its head gave to its candidates together, shared out by softmax of the scores.
  */
-export function rerank({ heads, k, tokens, logProbs }: Lattice, scores: Float32Array): Lattice {
+export function rerank({ heads, k, tokens, logProbs, query }: Lattice, scores: Float32Array): Lattice {
   assert(scores.length === heads * k, "one score per candidate");
   const ranked = new Uint32Array(heads * k);
   const shares = new Float32Array(heads * k);
@@ -103,7 +104,7 @@ export function rerank({ heads, k, tokens, logProbs }: Lattice, scores: Float32A
       shares[from + i] = Math.min(0, scores[at]! + shift);
     }
   }
-  return createLattice(heads, k, ranked, shares);
+  return createLattice(heads, k, ranked, shares, query);
 }
 
 function logSumExp(values: Float32Array): number {

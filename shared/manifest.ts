@@ -116,7 +116,7 @@ export interface BundleManifest {
     /** state + committed tokens + lattice -> new state, scores; null in a bundle without a local rescorer. */
     readonly neural: FileEntry | null;
     /** Tables of which tokens follow one another (rescore/pair-scores.ts); null or left out: it has none. */
-    readonly pair?: FileEntry | null | undefined;
+    readonly pair?: FileEntry | null;
     /** Where the base model is a graph: keys and values of one pass -> those of the next. */
     readonly past?: FileEntry | undefined;
   };
