@@ -29,7 +29,7 @@ import { TensorFile } from "./tensor-file.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
 /** What a model's folder need not have: the local rescorer and pair scores. */
-export const OPTIONAL_FILES = ["neural.safetensors", PAIR_FILE] as const;
+const OPTIONAL_FILES = ["neural.safetensors", PAIR_FILE] as const;
 
 /** Those of them that it has. */
 export async function optionalFiles(dir: string): Promise<string[]> {
