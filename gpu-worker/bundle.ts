@@ -65,7 +65,13 @@ const manifestSchema = z.object({
   precision: z.enum(PRECISIONS),
   taps: z.array(z.int().min(0)),
   costs: z.object({ pass: time, row: time, wanted: time, context: time, heads: time }),
-  graphs: z.object({ base: graph, heads: graph.nullable(), neural: file.nullable(), past: file.optional() }),
+  graphs: z.object({
+    base: graph,
+    heads: graph.nullable(),
+    neural: file.nullable(),
+    pair: file.nullable().default(null),
+    past: file.optional(),
+  }),
   latticeHeads: z.int().min(0).max(LIMITS.latticeHeads),
   topK: z.int().min(0).max(LIMITS.topK),
   copyHeads: copyHeads.nullable(),
@@ -98,6 +104,8 @@ export interface EngineBundle {
   readonly pastPath: string | null;
   /** null: the bundle has no local rescorer. */
   readonly neuralPath: string | null;
+  /** Whether its draft heads make queries (Lattice.query). */
+  readonly pair: boolean;
 }
 
 /** Throws Error, saying what to do, where the bundle is absent, of another format or damaged. */
@@ -139,6 +147,7 @@ export async function readBundle(dir: string): Promise<EngineBundle> {
     headsPath: graphs.heads === null ? null : join(dir, graphs.heads.path),
     pastPath: graphs.past === undefined ? null : join(dir, graphs.past.path),
     neuralPath: graphs.neural === null ? null : join(dir, graphs.neural.path),
+    pair: graphs.pair !== null,
   };
 }
 /** undefined where it is none. */
@@ -165,8 +174,8 @@ async function checkFile(dir: string, entry: FileEntry, remedy: string): Promise
 /** @param pages of the cache, which may hold less than the model's context */
 export function bundleInfo(bundle: EngineBundle, provider: string, pages: number): BundleInfo {
   const { vocabSize, latticeHeads, topK } = bundle.shape;
-  const { name: model, tokenizerHash, costs } = bundle;
+  const { name: model, tokenizerHash, costs, pair } = bundle;
   const contextTokens = Math.min(bundle.shape.contextTokens, pages * PAGE_TOKENS);
   const neural = bundle.neuralPath !== null;
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural };
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural, pair };
 }

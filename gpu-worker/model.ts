@@ -39,10 +39,12 @@ export interface Forward {
 }
 
 export interface HeadsOutput {
-  /** Of the vocabulary part alone. */
+  /** Of the vocabulary part alone, without its query. */
   readonly lattice: Lattice;
   /** [heads] how much each head would copy, before the sigmoid (copy-heads.ts); null for heads that do not copy. */
   readonly gate: Float32Array | null;
+  /** [2 rank] m, then q, of Lattice.query before it is quantised; null for heads without pair scores. */
+  readonly query: Float32Array | null;
 }
 
 /**

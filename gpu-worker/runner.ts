@@ -3,7 +3,7 @@ import { type DraftTree, EMPTY_TREE } from "../shared/draft-tree.ts";
 import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
 import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
-import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
+import { EMPTY_LATTICE, type Lattice, narrowLattice, pairQuery } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
 import { CopySources, copiedMasses, mixCopies } from "./copy-heads.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
@@ -17,7 +17,7 @@ import { longestPath } from "./sampling/verify.ts";
 /** What a session keeps to for its whole life. */
 export type RunnerSpec = Pick<
   OpenSpec,
-  "heads" | "topK" | "sampling" | "logProbs" | "neural" | "answered" | "grammar" | "runnersUp"
+  "heads" | "topK" | "sampling" | "logProbs" | "neural" | "answered" | "grammar" | "runnersUp" | "pair"
 >;
 
 /** A session as it begins, or as it goes on after its computed part was lost. */
@@ -195,10 +195,10 @@ export class ModelRunner implements Runner {
     const outputs = await this.#model.heads(wanting);
     for (const [n, { i, bonus }] of wanting.entries()) {
       const { spec, sources, local } = sessions[i]!;
-      const lattice = narrowLattice(this.#withCopies(outputs[n]!, sources), spec.heads, spec.topK);
-      if (local === null) lattices[i] = lattice;
-      else
-        lattices[i] = await local.rescore(lattice, bonus, copiedMasses(lattice, sources, this.#model.shape.copyHeads));
+      const output = { ...outputs[n]!, lattice: withQuery(outputs[n]!, spec) };
+      const lattice = narrowLattice(this.#withCopies(output, sources), spec.heads, spec.topK);
+      const { copyHeads } = this.#model.shape;
+      lattices[i] = (await local?.rescore(lattice, bonus, copiedMasses(lattice, sources, copyHeads))) ?? lattice;
     }
     return lattices;
   }
@@ -267,6 +267,13 @@ function choose({ work }: RunnerItem, session: Session, forward: Forward, first:
   const committed = accepted.map((node) => draft.tokens[node]!);
   const asked = { logProbs: spec.logProbs === null ? null : logProbs, runnersUp: joinRunnersUp(runnersUp) };
   return { row: last, accepted, committed, bonus, ...asked };
+}
+
+/** The lattice of the heads, with its query where the session wants it. */
+function withQuery({ lattice, query }: HeadsOutput, { pair = false }: RunnerSpec): Lattice {
+  if (!pair) return lattice;
+  assert(query !== null, "the engine refuses what its bundle lacks");
+  return { ...lattice, query: pairQuery(query) };
 }
 
 function countOf({ runnersUp = 0 }: RunnerSpec): number {

@@ -8,7 +8,7 @@ import { givenSource, isGguf, isGiven, withHeads } from "./given.ts";
 import { fromHub, HUB } from "./hub.ts";
 import { confirm, examine, type State, seal } from "./intact.ts";
 import { withLock } from "./lock.ts";
-import { compile, neuralFile } from "./make.ts";
+import { compile, optionalFiles } from "./make.ts";
 import { packageSource } from "./package.ts";
 import { packFiles } from "./packs.ts";
 import { type Progress, type PullOptions, pull, WeightsUnavailable } from "./pull.ts";
@@ -143,7 +143,7 @@ export async function inputsOf(source: BundleSource, precision: Precision): Prom
   }
   const files = [
     ...(source.heads === null ? [] : [source.heads]),
-    ...(await neuralFile(dir)),
+    ...(await optionalFiles(dir)),
     "source.json",
     ...("file" in source.gguf ? [source.gguf.file] : []),
     ...(await packFiles(dir, [".fdlm", ".json"])),

@@ -16,7 +16,13 @@ const graph = file.extend({ data: file.optional() });
 /** As much of it as leads to the files. */
 const schema = z.object({
   format: z.literal(MANIFEST_FORMAT),
-  graphs: z.object({ base: graph, heads: graph.nullable(), neural: file.nullable(), past: file.optional() }),
+  graphs: z.object({
+    base: graph,
+    heads: graph.nullable(),
+    neural: file.nullable(),
+    pair: file.nullable().default(null),
+    past: file.optional(),
+  }),
   tokenizer: file,
   packs: z.array(file),
 });

@@ -16,10 +16,11 @@ import { writeIntegerModel } from "./compile/integer.ts";
 import { writeIntegerHeads } from "./compile/integer-heads.ts";
 import { buildMedusaHeads, checkMedusaHeads, medusaHeads } from "./compile/medusa.ts";
 import { buildNeural } from "./compile/neural.ts";
+import { checkPair, PAIR_FILE, writePair } from "./compile/pair.ts";
 import { buildPast } from "./compile/past.ts";
 import { traitsOf } from "./compile/traits.ts";
 import { GgufFile } from "./gguf.ts";
-import { type LlamaWeights, readLlama } from "./llama.ts";
+import { type LlamaConfig, type LlamaWeights, readLlama } from "./llama.ts";
 import { copyPacks } from "./packs.ts";
 import type { Progress } from "./pull.ts";
 import { readSafetensors, type SafeTensors } from "./safetensors.ts";
@@ -27,9 +28,13 @@ import { type BundleSource, headsPathOf } from "./source.ts";
 import { TensorFile } from "./tensor-file.ts";
 import { firstToken, rebuildTokenizer } from "./tokenizer.ts";
 
-/** The local rescorer, which a bundle need not have: none or one. */
-export async function neuralFile(dir: string): Promise<string[]> {
-  return (await readdir(dir)).filter((name) => name === "neural.safetensors");
+/** What a model's folder need not have: the local rescorer and pair scores. */
+const OPTIONAL_FILES = ["neural.safetensors", PAIR_FILE] as const;
+
+/** Those of them that it has. */
+export async function optionalFiles(dir: string): Promise<string[]> {
+  const there = await readdir(dir);
+  return OPTIONAL_FILES.filter((name) => there.includes(name));
 }
 
 const NO_HEADS: HeadsInfo = { taps: [], count: 0, copy: null };
@@ -57,10 +62,7 @@ export async function compile(
   const gguf = await GgufFile.open(weights);
   const llama = await readLlama(gguf);
   const { folder } = source;
-  const headsPath = headsPathOf(source);
-  const heads = headsPath === null ? null : await readSafetensors(headsPath);
-  const info = heads === null ? NO_HEADS : headsInfo(heads);
-  if (heads !== null && medusaHeads(heads) !== null) checkMedusaHeads(heads, llama.config);
+  const { info, ...drafts } = await readDrafts(source, llama.config);
   const contextTokens = Math.min(source.contextTokens, llama.config.contextTokens);
   const put = async (path: string, bytes: Uint8Array | string): Promise<FileEntry> => {
     await writeFile(join(dir, path), bytes);
@@ -71,11 +73,13 @@ export async function compile(
   // What is not supported is to be known before the long part.
   const tokenizer = await put("tokenizer.json", await rebuildTokenizer(gguf));
   const base = await compileBase(llama, contextTokens, info.taps, precision, put, dir, (share) => stage(BASE * share));
-  const compiledHeads = heads === null ? null : await compileHeads(llama, heads, source.topK, precision, put, dir);
+  const heads = await compileHeads(llama, drafts, source.topK, precision, put, dir);
+  const pair =
+    drafts.pair === null ? null : { path: PAIR_FILE, ...(await writePair(join(dir, PAIR_FILE), drafts.pair)) };
   const past = precision === "int8" ? {} : { past: await put("past.onnx", buildPast(llama.config)) };
   stage(BASE + HEADS);
-  const [neuralPath] = folder === null ? [] : await neuralFile(folder);
-  const neural = folder === null || neuralPath === undefined ? null : await compileNeural(join(folder, neuralPath));
+  const neuralPath = await optionalPath(source, "neural.safetensors");
+  const neural = neuralPath === null ? null : await compileNeural(neuralPath);
   llama.assertComplete();
   const { layers, width, kvHeads, headDim, ffn, vocabSize, normEps } = llama.config;
   const ropeFrequencies = [...llama.config.ropeFrequencies];
@@ -101,7 +105,7 @@ export async function compile(
     precision,
     taps: info.taps,
     costs: source.costs,
-    graphs: { base, heads: compiledHeads, neural, ...past },
+    graphs: { base, heads, neural, pair, ...past },
     latticeHeads: info.count,
     topK: source.topK,
     copyHeads: info.copy,
@@ -115,6 +119,28 @@ export async function compile(
   };
   stage(total);
   return manifest;
+}
+
+/** Where a file lies that the model's folder may have; null: it has none. */
+async function optionalPath({ folder }: BundleSource, name: (typeof OPTIONAL_FILES)[number]): Promise<string | null> {
+  return folder !== null && (await optionalFiles(folder)).includes(name) ? join(folder, name) : null;
+}
+
+/** The trained files that draft, null where there is none. */
+interface Drafts {
+  readonly heads: SafeTensors | null;
+  readonly pair: SafeTensors | null;
+}
+
+/** Throws Error where they fit neither the model nor one another. */
+async function readDrafts(source: BundleSource, config: LlamaConfig): Promise<Drafts & { readonly info: HeadsInfo }> {
+  const headsPath = headsPathOf(source);
+  const heads = headsPath === null ? null : await readSafetensors(headsPath);
+  if (heads !== null && medusaHeads(heads) !== null) checkMedusaHeads(heads, config);
+  const pairPath = await optionalPath(source, PAIR_FILE);
+  const pair = pairPath === null ? null : await readSafetensors(pairPath);
+  if (pair !== null) checkPair(pair, heads, config.vocabSize);
+  return { heads, pair, info: heads === null ? NO_HEADS : headsInfo(heads) };
 }
 
 type Put = (path: string, bytes: Uint8Array | string) => Promise<FileEntry>;
@@ -142,23 +168,24 @@ async function compileBase(
   return { path, ...written };
 }
 
-/** The draft heads' file: integer weights, or a graph. */
+/** The draft heads' file: integer weights, or a graph; null for a model without them. */
 async function compileHeads(
   llama: LlamaWeights,
-  heads: SafeTensors,
+  { heads, pair }: Drafts,
   topK: number,
   precision: Precision,
   put: Put,
   dir: string,
-): Promise<GraphEntry> {
+): Promise<GraphEntry | null> {
+  if (heads === null) return null;
   if (medusaHeads(heads) !== null) {
     return await putGraph(put, dir, "heads", (store) => buildMedusaHeads(llama, heads, topK, precision, store));
   }
   if (precision !== "int8") {
-    return await putGraph(put, dir, "heads", (store) => buildHeads(llama, heads, topK, precision, store));
+    return await putGraph(put, dir, "heads", (store) => buildHeads(llama, heads, topK, precision, store, pair));
   }
   const path = "heads.safetensors";
-  return { path, ...(await writeIntegerHeads(join(dir, path), llama, heads, topK)) };
+  return { path, ...(await writeIntegerHeads(join(dir, path), llama, heads, topK, pair)) };
 }
 
 /** NAME.onnx and, as NAME.onnx.data, its large tensors. */

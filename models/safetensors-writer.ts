@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { assert } from "../shared/assert.ts";
+import type { SafeTensors } from "./safetensors.ts";
 
 export type StoredArray = Int8Array | Float32Array | Int32Array;
 
@@ -11,6 +12,11 @@ export interface PendingTensor {
   readonly shape: readonly number[];
   /** Asked for once, in order. */
   readonly make: () => StoredArray | Promise<StoredArray>;
+}
+
+/** A float tensor of another file, under its name. */
+export function floatsOf(file: SafeTensors, name: string): PendingTensor {
+  return { name, dtype: "F32", shape: file.get(name).shape, make: () => file.floats(name) };
 }
 
 const BYTES = { I8: 1, F32: 4, I32: 4 } as const;

@@ -56,6 +56,7 @@ function widen(path: string, dtype: string, bytes: Uint8Array): Float32Array | I
   if (dtype === "F32") return new Float32Array(bytes.buffer);
   if (dtype === "F16") return Float32Array.from(new Float16Array(bytes.buffer));
   if (dtype === "BF16") return Float32Array.from(new Uint16Array(bytes.buffer), bf16ToFloat);
+  if (dtype === "I8") return Int32Array.from(new Int8Array(bytes.buffer));
   if (dtype === "I32") return new Int32Array(bytes.buffer);
   if (dtype === "I64") return Int32Array.from(new BigInt64Array(bytes.buffer), Number);
   throw new Error(`${path}: tensor type ${dtype} is not supported`);

@@ -11,6 +11,23 @@ export interface PairQuery {
 }
 
 /**
+ * m and q as the hidden state gives them, [2 rank], in eight bits. Its scales are floats of 32 bits, as on the wire, so that replaying a
+ * recorded lattice gives what the live one gave.
+ */
+export function pairQuery(floats: Float32Array): PairQuery {
+  const rank = floats.length / 2;
+  const values = new Int8Array(2 * rank);
+  const quantise = (from: number) => {
+    const half = floats.subarray(from, from + rank);
+    const step = Math.fround(half.reduce((most, value) => Math.max(most, Math.abs(value)), 0) / 127);
+    const scale = step > 0 ? step : 1;
+    for (const [i, value] of half.entries()) values[from + i] = Math.round(value / scale);
+    return scale;
+  };
+  return { values, scales: [quantise(0), quantise(rank)] };
+}
+
+/**
  * The draft heads' candidates for the positions after the bonus token. Row i (0-based) is head i + 2:
  * the i-th token after the bonus token. Within a row candidates fall in log-probability; equal ones
  * rise in token id. Rows are independent of one another: that is what refinement repairs.

@@ -138,6 +138,6 @@ export interface BundleManifest {
 }
 
 /** All files of a bundle's graphs. */
-export function graphFiles({ base, heads, neural, past }: BundleManifest["graphs"]): FileEntry[] {
-  return [base, base.data, heads, heads?.data, neural, past].filter((entry) => entry != null);
+export function graphFiles({ base, heads, neural, pair, past }: BundleManifest["graphs"]): FileEntry[] {
+  return [base, base.data, heads, heads?.data, neural, pair, past].filter((entry) => entry != null);
 }

@@ -19,7 +19,7 @@ import type { ErrorCode } from "./errors.ts";
  * The bearer key travels in the upgrade request's Authorization header, the version in `open`. The
  * prompt crosses once; afterwards each side sends only what is new.
  */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 export interface OpenMessage {
   readonly type: "open";

@@ -190,7 +190,8 @@ function contextExceeded({ contextTokens }: BundleInfo): StepError {
   return new StepError("context_length_exceeded", `The model's context holds ${contextTokens} tokens.`, "prompt");
 }
 
-export function refuseSpec({ model, prompt, heads, topK, neural, sampling }: OpenSpec, bundle: BundleInfo): void {
+export function refuseSpec(spec: OpenSpec, bundle: BundleInfo): void {
+  const { model, prompt, heads, topK, neural, sampling, pair = false } = spec;
   const invalid = (param: string, what: string) => new StepError("invalid_request", what, param);
   if (model !== bundle.model) throw new StepError("model_not_found", `This engine does not serve "${model}".`, "model");
   if (prompt.length === 0) throw invalid("prompt", "The prompt is empty.");
@@ -202,5 +203,6 @@ export function refuseSpec({ model, prompt, heads, topK, neural, sampling }: Ope
   if (heads > bundle.latticeHeads) throw invalid("heads", `This model has ${bundle.latticeHeads} draft heads.`);
   if (heads > 0 && topK > bundle.topK) throw invalid("topK", `The draft heads list ${bundle.topK} candidates.`);
   if (neural !== null && !bundle.neural) throw invalid("neural", "This model has no local rescorer.");
+  if (pair && bundle.pair !== true) throw invalid("pair", "This model's lattices have no query.");
   assert(heads >= 0 && topK >= 1, "the codec bounds them");
 }

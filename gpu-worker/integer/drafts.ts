@@ -5,6 +5,7 @@ import type { Kernel } from "./kernel-functions.ts";
 import {
   type DraftLayout,
   type DraftShape,
+  hiddenRows,
   type IntegerShape,
   type Layout,
   LOGIT_ROWS,
@@ -115,9 +116,9 @@ export class Drafts {
       inner,
       at.draftBlock,
       drafts.signs,
-      heads,
-      drafts.gateWeights,
-      drafts.gates,
+      hiddenRows(this.#sizes),
+      drafts.hiddenWeights,
+      drafts.hiddenProducts,
       team.scratch,
       at.bytes,
       at.byteScales,
@@ -215,7 +216,8 @@ export function draftShape(weights: IntegerWeights, heads: number, topK: number)
   const inner = weights.shape("trunk", 2)[1]!;
   const vocabSize = weights.shape("draft_ids", 1)[0]!;
   if (topK > vocabSize) throw new Error(`the draft vocabulary has ${vocabSize} tokens, fewer than a lattice's ${topK}`);
-  return { heads, topK, inner, vocabSize, gated: weights.has("gates") };
+  const pairRank = weights.has("query.bias") ? weights.shape("query.bias", 1)[0]! / 2 : 0;
+  return { heads, topK, inner, vocabSize, gated: weights.has("gates"), pairRank };
 }
 
 /** What no call of the heads changes: scales, offsets, signs, shards. */
@@ -228,7 +230,7 @@ export function fillDraftConstants(
 ): void {
   const { drafts } = layout;
   assert(shape.drafts !== null && drafts !== null, "the model has draft heads");
-  const { heads, inner, vocabSize, gated } = shape.drafts;
+  const { heads, inner, vocabSize, gated, pairRank } = shape.drafts;
   const { width, members } = shape;
   const sizes = draftSizes(shape, shape.drafts);
   const floats = (to: number, values: Float32Array) => new Float32Array(memory, to, values.length).set(values);
@@ -253,7 +255,11 @@ export function fillDraftConstants(
     drafts.signs,
     Float32Array.from({ length: inner }, (_, i) => randomSign(i)),
   );
-  if (gated) floats(drafts.gateWeights, weights.float32("gates", heads * inner));
+  if (gated) floats(drafts.hiddenWeights, weights.float32("gates", heads * inner));
+  if (pairRank > 0) {
+    const from = drafts.hiddenWeights + (hiddenRows(shape.drafts) - 2 * pairRank) * inner * 4;
+    floats(from, weights.float32("query.weight", 2 * pairRank * inner));
+  }
   ints(drafts.sources, Int32Array.of(...layout.taps, layout.x));
   ints(drafts.starts.inner, shardStarts(inner, members));
   ints(drafts.starts.states, shardStarts(sizes.heads.N, members));

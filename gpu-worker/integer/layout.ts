@@ -42,6 +42,13 @@ export interface DraftShape {
   readonly vocabSize: number;
   /** Whether there are gates, for heads that copy. */
   readonly gated: boolean;
+  /** Of the queries of lattices; 0: there are none. */
+  readonly pairRank: number;
+}
+
+/** Float rows that the hidden layer is multiplied by: gates, then a query's m and q. */
+export function hiddenRows({ heads, gated, pairRank }: DraftShape): number {
+  return (gated ? heads : 0) + 2 * pairRank;
 }
 
 /** Rows of one pass. */
@@ -196,13 +203,10 @@ function hasKeyBias({ biases, headNorms, blocks }: Traits, index: number): boole
   return biases && !headNorms && blocks[index]!.rotary !== null;
 }
 
-function layOutDrafts(
-  { width, taps, members }: IntegerShape,
-  { heads, topK, inner, vocabSize, gated }: DraftShape,
-  take: Take,
-  columns: Columns,
-) {
+function layOutDrafts({ width, taps, members }: IntegerShape, drafts: DraftShape, take: Take, columns: Columns) {
+  const { heads, topK, inner, vocabSize } = drafts;
   const states = DRAFT_SESSIONS * heads;
+  const rows = hiddenRows(drafts);
   return {
     starts: {
       inner: take((members + 1) * 4),
@@ -214,7 +218,9 @@ function layOutDrafts(
     output: columns(vocabSize),
     bias: take(heads * width * 4),
     signs: take(inner * 4),
-    gateWeights: gated ? take(heads * inner * 4) : 0,
+    /** Of the rows that the hidden layer is multiplied by, and the products; 0: there are none. */
+    hiddenWeights: rows === 0 ? 0 : take(rows * inner * 4),
+    hiddenProducts: rows === 0 ? 0 : take(DRAFT_SESSIONS * rows * 4),
     /** Addresses of the streams that are features. */
     sources: take((taps.length + 1) * 4),
     rows: take(DRAFT_SESSIONS * 4),
@@ -222,7 +228,6 @@ function layOutDrafts(
     /** What the final states are multiplied by, as a feature and in the heads' states. */
     finals: take(DRAFT_SESSIONS * 4),
     inverses: take(DRAFT_SESSIONS * 4),
-    gates: gated ? take(states * 4) : 0,
     stateScales: take(states * 4),
     best: take(states * topK * 4),
     logits: take(states * topK * 4),

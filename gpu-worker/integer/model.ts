@@ -205,7 +205,7 @@ function latticeArrays(
   weights: IntegerWeights | null,
 ): LatticeArrays | null {
   if (layout === null || shape === null || weights === null) return null;
-  return new LatticeArrays(memory, layout, shape, Int32Array.from(weights.int32("draft_ids", shape.vocabSize)));
+  return new LatticeArrays(memory, layout, shape, weights);
 }
 
 async function readShared(path: string): Promise<SharedArrayBuffer> {

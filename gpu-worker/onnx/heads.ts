@@ -33,6 +33,8 @@ export async function loadHeads(
       // Rounding may lift the log-probability of a near certainty above 0.
       for (let i = 0; i < logProbs.length; i++) if (logProbs[i]! > 0) logProbs[i] = 0;
       const ids = new Uint32Array(tokens.buffer, tokens.byteOffset, tokens.length);
+      const queries = session.outputNames.includes("query") ? float32(got, "query", -1) : null;
+      const width = queries === null ? 0 : queries.length / sessions;
       const gates = gated ? float32(got, "gate", sessions * latticeHeads) : null;
       return Array.from({ length: sessions }, (_, s) => ({
         lattice: createLattice(
@@ -42,6 +44,7 @@ export async function loadHeads(
           logProbs.subarray(s * cells, (s + 1) * cells),
         ),
         gate: gates?.subarray(s * latticeHeads, (s + 1) * latticeHeads) ?? null,
+        query: queries?.subarray(s * width, (s + 1) * width) ?? null,
       }));
     },
     release: () => session.release(),

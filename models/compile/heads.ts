@@ -42,7 +42,8 @@ function copyHeads(file: SafeTensors, count: number): CopyHeads {
  * The heads graph of bundles whose base model is a graph: features [S, F D] and bonus tokens [S] of S sessions -> lattices [S, heads, topK].
  *   z = concat(f / rms(f) per feature, emb(bonus) / rms) * in_norm;  u = silu(trunk z)
  *   logits_j = E[draft_ids] (final hidden + head.j u + bias.j), log-softmax over the draft vocabulary
- * and, for heads that copy, gate [S, heads] = copy.gate_weight u.
+ * and, for heads that copy, gate [S, heads] = copy.gate_weight u; with a file of pair scores, query [S, 2 rank] = query.weight u +
+ * query.bias.
  */
 export async function buildHeads(
   llama: LlamaWeights,
@@ -50,6 +51,7 @@ export async function buildHeads(
   topK: number,
   precision: GraphPrecision,
   store: TensorStore | null = null,
+  pair: SafeTensors | null = null,
 ): Promise<Uint8Array> {
   const { taps, count, copy } = headsInfo(file);
   const { width } = llama.config;
@@ -96,6 +98,12 @@ export async function buildHeads(
   if (copy !== null) {
     const gate = addMatrix(graph, "copy_gate", dense(file, "copy.gate_weight"), precision).multiply(u);
     graph.output("gate", gate, FLOAT, ["S", count]);
+  }
+  if (pair !== null) {
+    const bias = pair.floats("query.bias");
+    const product = addMatrix(graph, "query_weight", dense(pair, "query.weight"), precision).multiply(u);
+    const query = graph.op("Add", [product, graph.floats("query_bias", bias, [1, bias.length])]);
+    graph.output("query", query, FLOAT, ["S", bias.length]);
   }
   return graph.build("heads");
 }

@@ -1,7 +1,7 @@
 import { Rotation, randomSign } from "../../shared/rotation.ts";
 import type { LlamaWeights } from "../llama.ts";
 import type { SafeTensors } from "../safetensors.ts";
-import { type PendingTensor, type Written, writeSafetensors } from "../safetensors-writer.ts";
+import { floatsOf, type PendingTensor, type Written, writeSafetensors } from "../safetensors-writer.ts";
 import { type Dense, scaleColumns, scaleRows, stackRows, toBytes } from "./dense.ts";
 import { headsInfo } from "./heads.ts";
 import { afterTransform, matrix, reading, writing } from "./integer.ts";
@@ -16,12 +16,14 @@ const LEAST_NORM = 1 / 16;
  * `Rotation(width)`, the hidden layer after signs and a Hadamard transform by blocks. The matrix of the base model's
  * output has the final norm's weights in it and is used as it is, so the states are divided by them. Throws Error
  * where a size is not one that the kernel takes.
+ * @param pair pair scores, whose queries the hidden layer makes
  */
 export async function writeIntegerHeads(
   path: string,
   llama: LlamaWeights,
   file: SafeTensors,
   topK: number,
+  pair: SafeTensors | null = null,
 ): Promise<Written> {
   const { width } = llama.config;
   const { count, copy } = headsInfo(file);
@@ -44,6 +46,7 @@ export async function writeIntegerHeads(
     const make = () => file.floats("copy.gate_weight");
     tensors.push({ name: "gates", dtype: "F32", shape: [count, inner], make });
   }
+  if (pair !== null) tensors.push(floatsOf(pair, "query.weight"), floatsOf(pair, "query.bias"));
   return await writeSafetensors(path, tensors, () => undefined);
 }
 

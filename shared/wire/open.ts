@@ -10,10 +10,11 @@ export const NAME_LENGTH = LIMITS.modelNameLength;
 /** What opens a session, and what is served, as fields of a frame (codec.ts). */
 export function specFields(spec: OpenSpec): unknown[] {
   const { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant } = spec;
-  const { answered = 0, grammar = null, runnersUp = 0 } = spec;
+  const { answered = 0, grammar = null, runnersUp = 0, pair = false } = spec;
   const { temperature, topP, seed } = sampling;
   const usual = [temperature, topP, seed, logProbs, neural, fixed, tenant];
-  return [model, ...pack.tokens(prompt), heads, topK, ...usual, answered, moreFields(sampling), grammar, runnersUp];
+  const further = [answered, moreFields(sampling), grammar, runnersUp, pair];
+  return [model, ...pack.tokens(prompt), heads, topK, ...usual, ...further];
 }
 
 /** Throws StepError "bad_frame", as all that follows. */
@@ -33,8 +34,9 @@ export function decodeSpec(fields: Fields): OpenSpec {
   const more = fields.nullable(() => decodeMore(fields.array()));
   const grammar = fields.nullable(() => fields.text(LIMITS.grammarBytes));
   const runnersUp = fields.integer(0, LIMITS.runnersUp);
+  const pair = fields.flag();
   const sampling = { temperature, topP, seed, ...more };
-  const spec = { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant, runnersUp };
+  const spec = { model, prompt, heads, topK, sampling, logProbs, neural, fixed, tenant, runnersUp, pair };
   return { ...spec, ...(answered === 0 ? {} : { answered }), ...(grammar === null ? {} : { grammar }) };
 }
 
@@ -75,9 +77,10 @@ function decodeAdjust(fields: Fields): Adjustments {
 
 export function bundleFields(bundle: BundleInfo): unknown[] {
   const { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural } = bundle;
+  const { pair = false } = bundle;
   const { pass, row, wanted, context, heads } = costs;
   const times = pack.float32([pass, row, wanted, context, heads]);
-  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, times, neural];
+  return [model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, times, neural, pair];
 }
 
 export function decodeBundle(fields: Fields): BundleInfo {
@@ -91,6 +94,7 @@ export function decodeBundle(fields: Fields): BundleInfo {
   const [pass, row, wanted, context, heads] = times(fields, 5);
   const costs = { pass: pass!, row: row!, wanted: wanted!, context: context!, heads: heads! };
   const neural = fields.flag();
+  const pair = fields.flag();
   fields.end();
-  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural };
+  return { model, tokenizerHash, vocabSize, contextTokens, latticeHeads, topK, provider, costs, neural, pair };
 }

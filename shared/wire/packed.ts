@@ -1,3 +1,5 @@
+import type { PairQuery } from "../lattice.ts";
+
 /** Lists of numbers as the byte fields of a frame (codec.ts), and back. All little-endian. */
 
 /** Bytes per token id: the least that holds every id of the field. */
@@ -50,6 +52,22 @@ export function unpackFloat32(bytes: Uint8Array): Float32Array {
   const values = new Float32Array(bytes.length / 4);
   for (let i = 0; i < values.length; i++) values[i] = view.getFloat32(i * 4, true);
   return values;
+}
+
+/** Of both scales of a query, which precede its values. */
+export const SCALE_BYTES = 8;
+
+export function query({ values, scales }: PairQuery): Uint8Array {
+  const bytes = new Uint8Array(SCALE_BYTES + values.length);
+  bytes.set(float32(scales));
+  bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.length), SCALE_BYTES);
+  return bytes;
+}
+
+/** Of fewer bytes than scales take: scales that are NaN. */
+export function unpackQuery(bytes: Uint8Array): PairQuery {
+  const [m = Number.NaN, q = Number.NaN] = unpackFloat32(bytes.subarray(0, SCALE_BYTES));
+  return { values: Int8Array.from(bytes.subarray(SCALE_BYTES)), scales: [m, q] };
 }
 
 function viewOf(bytes: Uint8Array): DataView {

@@ -1,7 +1,7 @@
 import { assert } from "../assert.ts";
 import { CERTAIN } from "../draft-tree.ts";
 import type { Load, StepResult, StepTiming, TokenLogProbs } from "../engine.ts";
-import { createLattice, type Lattice } from "../lattice.ts";
+import { createLattice, type Lattice, type PairQuery } from "../lattice.ts";
 import { LIMITS } from "../limits.ts";
 import { NO_RUNNERS_UP, type RunnersUp } from "../runners-up.ts";
 import type { Fields } from "./fields.ts";
@@ -66,8 +66,8 @@ export function decodeLoad(fields: Fields): Omit<Load, "passMs"> {
   return { running, waiting, kvUsed: fields.integer(0, 255) / 255 };
 }
 
-export function latticeFields({ heads, k, tokens, logProbs }: Lattice): unknown[] {
-  return [heads, k, ...pack.tokens(tokens), pack.float16(logProbs)];
+export function latticeFields({ heads, k, tokens, logProbs, query }: Lattice): unknown[] {
+  return [heads, k, ...pack.tokens(tokens), pack.float16(logProbs), query && pack.query(query)];
 }
 
 /** Rounding to float16 keeps the candidates' order; distinct log-probabilities may become equal. */
@@ -77,7 +77,16 @@ export function decodeLattice(fields: Fields): Lattice {
   const tokens = fields.tokens(heads * k, heads * k);
   const logProbs = fields.float16(heads * k);
   for (let row = 0; row < heads; row++) checkFalling(fields, logProbs.subarray(row * k, (row + 1) * k));
-  return createLattice(heads, k, tokens, logProbs);
+  const query = fields.nullable(() => decodeQuery(fields));
+  return createLattice(heads, k, tokens, logProbs, query);
+}
+
+function decodeQuery(fields: Fields): PairQuery {
+  const query = pack.unpackQuery(fields.bytes(pack.SCALE_BYTES + 2 * LIMITS.pairRank));
+  const rank = query.values.length / 2;
+  if (!Number.isInteger(rank) || rank === 0) throw fields.fault("no two halves of a query");
+  if (!query.scales.every((scale) => scale > 0 && scale < Infinity)) throw fields.fault("a query's scale out of range");
+  return query;
 }
 
 /** `count` times, ms. */

@@ -66,6 +66,7 @@ export const INFO: BundleInfo = {
   provider: "scripted",
   costs: COSTS,
   neural: false,
+  pair: false,
 };
 
 export interface TestApp {

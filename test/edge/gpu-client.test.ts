@@ -20,6 +20,7 @@ const SPEC: OpenSpec = {
   logProbs: null,
   neural: null,
   runnersUp: 0,
+  pair: false,
   fixed: false,
   tenant: "ann",
 };

@@ -130,6 +130,7 @@ function refuseSpec(spec: OpenSpec, bundle: BundleInfo): void {
   if (spec.heads > bundle.latticeHeads) throw invalid("heads");
   if (spec.heads > 0 && spec.topK > bundle.topK) throw invalid("topK");
   if (spec.neural !== null && !bundle.neural) throw invalid("neural");
+  if (spec.pair === true && bundle.pair !== true) throw invalid("pair");
 }
 
 function tooLong(): StepError {

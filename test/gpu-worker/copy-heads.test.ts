@@ -112,6 +112,13 @@ describe("mixing copies into a lattice", () => {
     expect([...mixed.logProbs].map(Math.exp)).toEqual([expect.closeTo(0.15 + 0.25), expect.closeTo(0.3)]);
   });
 
+  test("keeps the lattice's query", () => {
+    const query = { values: Int8Array.of(3, -4), scales: [1, 2] } as const;
+    const mixed = mixCopies({ ...lattice, query }, Float32Array.of(0), sourcesOf([4, 9, 4, 6, 4]), params(1, 0));
+    expect([...mixed.tokens]).toEqual([6, 5]);
+    expect(mixed.query).toEqual(query);
+  });
+
   test("leaves the lattice as it is without a source", () => {
     const mixed = mixCopies(lattice, Float32Array.of(9), sourcesOf([1, 2, 3]), params(1, 9));
     expect(mixed).toEqual({ ...lattice, gates: Float32Array.of(0) });

@@ -63,6 +63,14 @@ describe("re-ranking", () => {
     expect([...rerank(lattice, Float32Array.of(-5, -1, -1)).tokens]).toEqual([4, 7, 9]);
   });
 
+  test("keeps the lattice's query", async () => {
+    const query = { values: Int8Array.of(3, -4), scales: [1, 2] } as const;
+    const lattice = { ...createLattice(1, 2, Uint32Array.of(1, 2), Float32Array.of(-1, -2)), query };
+    expect(rerank(lattice, Float32Array.of(-3, -1)).query).toEqual(query);
+    const local = LocalRescorer.for({ neural: 0.5, heads: 1 }, new ToyNeural());
+    expect((await local!.rescore(lattice, 7)).query).toEqual(query);
+  });
+
   test("never rises above certainty", () => {
     const lattice = createLattice(1, 2, Uint32Array.of(1, 2), Float32Array.of(0, -20));
     expect([...rerank(lattice, Float32Array.of(0.001, -30)).logProbs]).toEqual([0, -30]);

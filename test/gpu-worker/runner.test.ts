@@ -1,10 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { ModelRunner, type RunnerSpec } from "../../gpu-worker/runner.ts";
 import { chain, type DraftTree, EMPTY_TREE, treeOf } from "../../shared/draft-tree.ts";
+import { pairQuery } from "../../shared/lattice.ts";
 import { gapOf } from "../../shared/runners-up.ts";
 import { Random } from "../helpers/random.ts";
 import { everyTree, pathTo, randomTree } from "../helpers/trees.ts";
-import { ToyModel, toyHash, toyLattice, toyLogits, toyNext } from "./toy-model.ts";
+import { ToyModel, toyHash, toyLattice, toyLogits, toyNext, toyQuery } from "./toy-model.ts";
 import { GREEDY, ToySession } from "./toy-session.ts";
 
 const PROMPT = [3, 1, 4, 1, 5];
@@ -192,3 +193,21 @@ function withPath(path: readonly number[], random: Random, vocabSize: number): D
   }
   return treeOf(tokens, parents);
 }
+
+describe("a lattice's query", () => {
+  const spec = { ...GREEDY, heads: 2, topK: 3 };
+  const withQueries = () => Object.assign(new ToyModel(), { pairRank: 8 });
+
+  test("belongs to the row that the lattice is made after, in eight bits, and stays with fewer rows and columns", async () => {
+    const { session, first } = await start({ ...spec, pair: true }, PROMPT, withQueries());
+    expect(first.lattice).toMatchObject({ heads: 2, k: 3, query: pairQuery(toyQuery(toyHash(PROMPT), 8)) });
+    const { lattice } = await session.step(EMPTY_TREE);
+    expect(lattice.query).toEqual(pairQuery(toyQuery(toyHash([...PROMPT, first.bonus]), 8)));
+  });
+
+  test.each([false, undefined])("is not there where the session does not want it (%s)", async (pair) => {
+    const { first } = await start({ ...spec, pair }, PROMPT, withQueries());
+    expect(first.lattice.heads).toBe(2);
+    expect(first.lattice.query).toBeNull();
+  });
+});

@@ -29,6 +29,8 @@ export class ToyModel implements Model {
   readonly calls: (readonly Segment[])[] = [];
   /** Sessions of each call of the heads. */
   readonly headsCalls: number[] = [];
+  /** Of the queries that its heads make; 0: they make none. */
+  pairRank = 0;
   /** Awaited inside each pass. */
   before: () => Promise<void> = async () => undefined;
   /** [slot] token and position; -1 where nothing was written. */
@@ -57,7 +59,8 @@ export class ToyModel implements Model {
     this.headsCalls.push(requests.length);
     return requests.map(({ row, bonus }) => {
       const gate = this.shape.copyHeads === null ? null : new Float32Array(this.shape.latticeHeads);
-      return { lattice: toyLattice(this.#hashes[row]!, bonus, this.shape), gate };
+      const query = this.pairRank === 0 ? null : toyQuery(this.#hashes[row]!, this.pairRank);
+      return { lattice: toyLattice(this.#hashes[row]!, bonus, this.shape), gate, query };
     });
   }
 
@@ -176,6 +179,11 @@ export function toyText(tokens: readonly number[], count: number, vocabSize = TO
   const text = [...tokens];
   while (text.length < tokens.length + count) text.push(toyNext(text, vocabSize));
   return text.slice(tokens.length);
+}
+
+/** [2 rank] What the heads make of the tokens that hash to `hash`. */
+export function toyQuery(hash: number, rank: number): Float32Array {
+  return Float32Array.from({ length: 2 * rank }, (_, i) => (toyHash([hash, i]) % 1000) / 500 - 1);
 }
 
 /** The lattice after `bonus`, which follows the tokens that hash to `hash`. */

@@ -17,6 +17,7 @@ import { Random } from "../helpers/random.ts";
 import { BaseRunner, type PlainRunner } from "./base-runner.ts";
 import { IntegerRunner } from "./integer-runner.ts";
 import { type NaiveLlama, type NaiveOptions, naiveLlama } from "./naive-llama.ts";
+import { inMemory, type PairTensors, queryOf, randomPair } from "./pair-file.ts";
 
 const SHAPES: readonly (NaiveOptions & { name: string; taps: number[] })[] = [
   {
@@ -168,7 +169,7 @@ function randomHeads(
 
 const DRAFT_IDS = Int32Array.of(1, 4, 7, 11, 20, 31, 32, 45);
 
-/** The lattice's log-probabilities by head and token, and the gates, by the formulas of models/README.md. */
+/** The lattice's log-probabilities by head and token, the gates and the hidden layer, by the formulas of models/README.md. */
 function latticeOf(file: ReturnType<typeof randomHeads>, embedding: Float32Array, hidden: Float32Array, bonus: number) {
   const width = hidden.length / 2;
   const emb = (id: number) => [...embedding.subarray(id * width, (id + 1) * width)];
@@ -187,7 +188,7 @@ function latticeOf(file: ReturnType<typeof randomHeads>, embedding: Float32Array
     const mass = Math.log(logits.reduce((s, v) => s + Math.exp(v), 0));
     return new Map([...DRAFT_IDS].map((id, i) => [id, logits[i]! - mass]));
   });
-  return { rows, gates: product(file.at("copy.gate_weight"), HEADS.count, u) };
+  return { rows, gates: product(file.at("copy.gate_weight"), HEADS.count, u), u };
 }
 
 /** Lattices of heads [tokens and log-probabilities by session, head, rank] beside those of the formula. */
@@ -214,7 +215,18 @@ function expectLattices(
   }
 }
 
+/** Queries of each session beside those of the formula. */
+function expectQueries(
+  queries: readonly ArrayLike<number>[],
+  pair: PairTensors,
+  expected: readonly ReturnType<typeof latticeOf>[],
+  tolerance: number,
+): void {
+  for (const [s, { u }] of expected.entries()) expectNear(queries[s]!, queryOf(pair, u), tolerance);
+}
+
 describe("random heads", () => {
+  const pair = randomPair([2, 3], 12, HEADS.inner, new Random(8));
   const bonus = Int32Array.of(17, 0, 45);
 
   it("give each session's lattice of its formula as a graph", async () => {
@@ -224,7 +236,9 @@ describe("random heads", () => {
     const embedding = new Float32Array((await weights.embedding()).data.buffer);
     const file = randomHeads(width, DRAFT_IDS, random);
     const hidden = Float32Array.from({ length: bonus.length * 2 * width }, () => random.unit() * 6 - 3);
-    const session = await ort.InferenceSession.create(await buildHeads(weights, file, HEADS.topK, "fp32"));
+    const session = await ort.InferenceSession.create(
+      await await buildHeads(weights, file, HEADS.topK, "fp32", null, inMemory(pair)),
+    );
     const out = await session.run({
       hidden: new ort.Tensor("float32", hidden, [bonus.length, 2 * width]),
       bonus: new ort.Tensor("int32", bonus, [bonus.length]),
@@ -244,6 +258,12 @@ describe("random heads", () => {
       latticeOf(file, embedding, hidden.subarray(s * 2 * width, (s + 1) * 2 * width), token),
     );
     expectLattices(outputs, expected, 1e-4);
+    expectQueries(
+      [...bonus.keys()].map((s) => part("query", s)),
+      pair,
+      expected,
+      1e-5,
+    );
   });
 
   it.each([1, 2])("give each session's lattice of its formula in integers, by %i threads", async (members) => {
@@ -254,7 +274,7 @@ describe("random heads", () => {
     const file = randomHeads(sizes.width, DRAFT_IDS, random);
     const [weightsPath, headsPath] = [join(dir, "base.safetensors"), join(dir, "heads.safetensors")];
     await writeIntegerModel(weightsPath, weights, () => undefined);
-    await writeIntegerHeads(headsPath, weights, file, HEADS.topK);
+    await writeIntegerHeads(headsPath, weights, file, HEADS.topK, inMemory(pair));
     const heads = { latticeHeads: HEADS.count, topK: HEADS.topK, copyHeads: headsInfo(file).copy, taps: HEADS.taps };
     const model = await IntegerModel.load({
       shape: { ...sizes, ...heads, traits: llamaTraits(sizes), contextTokens: 64, kvBytes: 1 << 20, members },
@@ -270,7 +290,49 @@ describe("random heads", () => {
     const expected = rows.map((row, s) => latticeOf(file, embedding, model.features(row), bonus[s]!));
     const lattices = outputs.map(({ lattice, gate }) => ({ ...lattice, gate: gate! }));
     expectLattices(lattices, expected, 0.15);
+    expectQueries(
+      outputs.map(({ query }) => query!),
+      pair,
+      expected,
+      0.02,
+    );
     await model.release();
+  });
+
+  it("give queries in integers where they do not copy, and none without pair scores", async () => {
+    const { weights } = naiveLlama({ ...SHAPES[0]!, layers: 1 }, new Random(3));
+    const { ropeFrequencies, ...sizes } = weights.config;
+    const embedding = new Float32Array((await weights.embedding()).data.buffer);
+    const copying = randomHeads(sizes.width, DRAFT_IDS, new Random(4));
+    const file = { ...copying, has: (name: string) => name !== "copy.gate_weight" && copying.has(name) };
+    const weightsPath = join(dir, "base.safetensors");
+    await writeIntegerModel(weightsPath, weights, () => undefined);
+    for (const pairs of [inMemory(pair), null]) {
+      const headsPath = join(dir, "heads.safetensors");
+      await writeIntegerHeads(headsPath, weights, file, HEADS.topK, pairs);
+      const heads = { latticeHeads: HEADS.count, topK: HEADS.topK, copyHeads: null, taps: HEADS.taps };
+      const model = await IntegerModel.load({
+        shape: { ...sizes, ...heads, traits: llamaTraits(sizes), contextTokens: 64, kvBytes: 1 << 20, members: 1 },
+        ropeFrequencies: [...ropeFrequencies],
+        weightsPath,
+        headsPath,
+        cacheDir: defaultCacheDir(),
+      });
+      const [pages, tokens] = [Int32Array.of(1), Uint32Array.of(3, 41)];
+      await model.forward([{ length: 0, pages, tokens, parents: null, wanted: "all", logits: false }]);
+      const outputs = await model.heads([1, 0].map((row) => ({ row, bonus: 17 })));
+      expect(outputs.map(({ gate }) => gate)).toEqual([null, null]);
+      const expected = [1, 0].map((row) => latticeOf(copying, embedding, model.features(row), 17));
+      if (pairs === null) expect(outputs.map(({ query }) => query)).toEqual([null, null]);
+      else
+        expectQueries(
+          outputs.map(({ query }) => query!),
+          pair,
+          expected,
+          0.02,
+        );
+      await model.release();
+    }
   });
 
   it.each([

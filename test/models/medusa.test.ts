@@ -128,6 +128,8 @@ describe("a package with Medusa's heads", () => {
     await cp(join(MODELS_DIR, "tiny"), path, { recursive: true });
     const source = JSON.parse(await readFile(join(path, "source.json"), "utf8"));
     await rm(join(path, "heads.safetensors"));
+    // What goes with these heads alone.
+    await rm(join(path, "pair.safetensors"), { force: true });
     const tiny = await manifestOf(await ensureBundle("tiny", { onNotice: () => undefined }));
     const { width, vocabSize } = tiny.architecture;
     await medusaFile("medusa_lm_head.safetensors", { width, vocabSize, count: 3, blocks: 1 });

@@ -162,7 +162,9 @@ describe("values out of their range are bad_frame", () => {
     ["a grammar too large", { 16: "x".repeat(LIMITS.grammarBytes + 1) }],
     ["more runners-up than a reply lists", { 17: LIMITS.runnersUp + 1 }],
     ["no runners-up, said with null", { 17: null }],
-    ["an element too many", { 18: null }],
+    ["a number for whether lattices have a query", { 18: 1 }],
+    ["no query, said with null", { 18: null }],
+    ["an element too many", { 19: null }],
   ])("open with %s", (_, changes) => {
     expect(changed("client", open, changes)).toBe("bad_frame");
   });
@@ -191,6 +193,9 @@ describe("values out of their range are bad_frame", () => {
   });
 
   const stepped = encodeServer(SERVER.stepped!);
+  /** Scales and so many values. */
+  const query = (scales: readonly number[], values: number) =>
+    Buffer.concat([Buffer.from(Float32Array.from(scales).buffer), Buffer.alloc(values)]);
   test.each([
     ["an accepted path that turns back", { 2: Buffer.from([2, 1]) }],
     ["an accepted node beyond the tree", { 2: Buffer.from([63]) }],
@@ -200,24 +205,34 @@ describe("values out of their range are bad_frame", () => {
     ["log-probabilities that rise", { 8: Buffer.from(new Float16Array([-2, -1, -1, -1]).buffer) }],
     ["a log-probability above 0", { 8: Buffer.from(new Float16Array([1, -1, -1, -1]).buffer) }],
     ["a log-probability of NaN", { 8: Buffer.from(new Float16Array([Number.NaN, -1, -1, -1]).buffer) }],
-    ["a negative threshold", { 9: -1 }],
-    ["a threshold beyond all chances and one more", { 9: 257 }],
-    ["half a threshold", { 9: 0.5 }],
-    ["a time below zero", { 10: Buffer.from(new Float32Array([-1, 0, 0, 0]).buffer) }],
-    ["a time of NaN", { 10: Buffer.from(new Float32Array([0, Number.NaN, 0, 0]).buffer) }],
-    ["a pass without end", { 10: Buffer.from(new Float32Array([0, 0, 0, Infinity]).buffer) }],
-    ["three times", { 10: Buffer.alloc(12) }],
-    ["a negative number of sessions", { 11: -1 }],
-    ["more sessions than sixteen bits hold", { 11: 65_536 }],
-    ["half a waiting session", { 12: 0.5 }],
-    ["more than all of the cache in use", { 13: 256 }],
-    ["log-probabilities of too few tokens", { 14: [0, Buffer.alloc(4), 2, Buffer.alloc(0), Buffer.alloc(0)] }],
-    ["text for log-probabilities", { 14: "none" }],
-    ["runners-up of too few tokens", { 15: [2, 2, Buffer.alloc(4), Buffer.alloc(2)] }],
-    ["runners-up without a gap each", { 15: [1, 2, Buffer.alloc(6), Buffer.alloc(2)] }],
-    ["rows of no runners-up", { 15: [0, 2, Buffer.alloc(0), Buffer.alloc(0)] }],
-    ["more runners-up than were asked for", { 15: [8, 2, Buffer.alloc(48), Buffer.alloc(24)] }],
-    ["an element too many", { 16: null }],
+    ["a query without scales", { 9: Buffer.alloc(7) }],
+    ["a query of no values", { 9: query([1, 1], 0) }],
+    ["a query of three values", { 9: query([1, 1], 3) }],
+    ["a query of too high a rank", { 9: query([1, 1], 2 * LIMITS.pairRank + 2) }],
+    ["a query of scale 0", { 9: query([1, 0], 2) }],
+    ["a query of a scale below 0", { 9: query([-1, 1], 2) }],
+    ["a query of scale NaN", { 9: query([Number.NaN, 1], 2) }],
+    ["a query of an endless scale", { 9: query([1, Infinity], 2) }],
+    ["a list for the query", { 9: [1, 1, 0, 0] }],
+    ["no query, said with false", { 9: false }],
+    ["a negative threshold", { 10: -1 }],
+    ["a threshold beyond all chances and one more", { 10: 257 }],
+    ["half a threshold", { 10: 0.5 }],
+    ["a time below zero", { 11: Buffer.from(new Float32Array([-1, 0, 0, 0]).buffer) }],
+    ["a time of NaN", { 11: Buffer.from(new Float32Array([0, Number.NaN, 0, 0]).buffer) }],
+    ["a pass without end", { 11: Buffer.from(new Float32Array([0, 0, 0, Infinity]).buffer) }],
+    ["three times", { 11: Buffer.alloc(12) }],
+    ["a negative number of sessions", { 12: -1 }],
+    ["more sessions than sixteen bits hold", { 12: 65_536 }],
+    ["half a waiting session", { 13: 0.5 }],
+    ["more than all of the cache in use", { 14: 256 }],
+    ["log-probabilities of too few tokens", { 15: [0, Buffer.alloc(4), 2, Buffer.alloc(0), Buffer.alloc(0)] }],
+    ["text for log-probabilities", { 15: "none" }],
+    ["runners-up of too few tokens", { 16: [2, 2, Buffer.alloc(4), Buffer.alloc(2)] }],
+    ["runners-up without a gap each", { 16: [1, 2, Buffer.alloc(6), Buffer.alloc(2)] }],
+    ["rows of no runners-up", { 16: [0, 2, Buffer.alloc(0), Buffer.alloc(0)] }],
+    ["more runners-up than were asked for", { 16: [8, 2, Buffer.alloc(48), Buffer.alloc(24)] }],
+    ["an element too many", { 17: null }],
   ])("stepped with %s", (_, changes) => {
     expect(changed("server", stepped, changes)).toBe("bad_frame");
   });
@@ -241,6 +256,7 @@ describe("values out of their range are bad_frame", () => {
     ["too many costs", 7, Buffer.alloc(24)],
     ["a list of costs", 7, [1, 0, 0, 0, 0]],
     ["a number for whether it has a local rescorer", 8, 1],
+    ["nothing for whether lattices can have a query", 9, null],
     ["a vocabulary of none", 2, 0],
     ["a provider that is no text", 6, null],
   ])("opened with %s", (_, at, value) => {

@@ -9,7 +9,7 @@ import {
   type OpenSpec,
   type StepResult,
 } from "../../shared/engine.ts";
-import { createLattice, EMPTY_LATTICE, type Lattice } from "../../shared/lattice.ts";
+import { createLattice, EMPTY_LATTICE, type Lattice, type PairQuery } from "../../shared/lattice.ts";
 import type { ClientMessage, ServerMessage } from "../../shared/messages.ts";
 import { NO_RUNNERS_UP, type RunnersUp } from "../../shared/runners-up.ts";
 
@@ -26,6 +26,7 @@ export const SPEC: OpenSpec = {
   fixed: false,
   tenant: "",
   runnersUp: 0,
+  pair: false,
 };
 
 const ADJUST: Adjustments = {
@@ -46,6 +47,7 @@ const BUNDLE: BundleInfo = {
   provider: "cpu",
   costs: { pass: 7.5, row: 0.25, wanted: 0.125, context: 14.25, heads: 0 },
   neural: true,
+  pair: false,
 };
 
 const TIMING = { queueMs: 0.5, modelMs: 7.25, engineMs: 0.125 };
@@ -60,6 +62,8 @@ const LATTICE: Lattice = createLattice(
   Uint32Array.of(11, 12, 13, 65_535),
   Float32Array.of(-0.5, -1.5, 0, -Infinity),
 );
+
+const QUERIED: Lattice = { ...LATTICE, query: { values: Int8Array.of(127, -128, 0, 5), scales: [0.5, 0.0078125] } };
 
 export const RESULT: StepResult = {
   accepted: [],
@@ -101,35 +105,36 @@ const BLOCK: Block = {
 };
 
 export const CLIENT: Readonly<Record<string, ClientMessage>> = {
-  open: { type: "open", version: 4, spec: SPEC },
+  open: { type: "open", version: 5, spec: SPEC },
   "open with a large vocabulary and log-probabilities": {
     type: "open",
-    version: 4,
+    version: 5,
     spec: { ...SPEC, prompt: Uint32Array.of(65_536), heads: 0, topK: 1, logProbs: 20 },
   },
-  "open with a local rescorer": { type: "open", version: 4, spec: { ...SPEC, neural: 0.25 } },
-  "open with runners-up": { type: "open", version: 4, spec: { ...SPEC, runnersUp: 7 } },
+  "open with a local rescorer": { type: "open", version: 5, spec: { ...SPEC, neural: 0.25 } },
+  "open with lattices that have a query": { type: "open", version: 5, spec: { ...SPEC, pair: true } },
+  "open with runners-up": { type: "open", version: 5, spec: { ...SPEC, runnersUp: 7 } },
   "open of a tenant, with drafts of a fixed size": {
     type: "open",
-    version: 4,
+    version: 5,
     spec: { ...SPEC, fixed: true, tenant: "0a1b" },
   },
   "open of a session that goes on from another one's": {
     type: "open",
-    version: 4,
+    version: 5,
     spec: { ...SPEC, answered: 2 },
   },
   "open with all that changes how tokens are chosen": {
     type: "open",
-    version: 4,
+    version: 5,
     spec: { ...SPEC, sampling: { ...SPEC.sampling, topK: 40, minP: 0.25, adjust: ADJUST } },
   },
   "open with a bias alone": {
     type: "open",
-    version: 4,
+    version: 5,
     spec: { ...SPEC, sampling: { ...SPEC.sampling, adjust: { ...ADJUST, repetition: 1, frequency: 0, presence: 0 } } },
   },
-  "open with a grammar": { type: "open", version: 4, spec: { ...SPEC, grammar: 'root ::= "a"' } },
+  "open with a grammar": { type: "open", version: 5, spec: { ...SPEC, grammar: 'root ::= "a"' } },
   "step without a draft": { type: "step", index: 0, draft: EMPTY_TREE },
   "step with a chain": { type: "step", index: 300, draft: chain([5, 6, 7]) },
   "step with a tree": {
@@ -175,11 +180,12 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
   opened: { type: "opened", bundle: BUNDLE, cachedTokens: 0, result: RESULT },
   "opened with what had been computed, by an idle engine that verifies nothing": {
     type: "opened",
-    bundle: BUNDLE,
+    bundle: { ...BUNDLE, pair: true },
     cachedTokens: 8192,
     result: { ...RESULT, threshold: 256, load: IDLE },
   },
   stepped: { type: "stepped", index: 3, result: { ...RESULT, accepted: [0, 2, 62], lattice: LATTICE } },
+  "stepped with a lattice that has a query": { type: "stepped", index: 3, result: { ...RESULT, lattice: QUERIED } },
   "stepped with log-probabilities": {
     type: "stepped",
     index: 4,
@@ -220,19 +226,28 @@ export const SERVER: Readonly<Record<string, ServerMessage>> = {
     },
     echo: null,
   },
+  "block that tells a lattice with a query": {
+    type: "block",
+    echo: null,
+    block: {
+      ...BLOCK,
+      verified: { tree: treeOf([11], [-1], Uint8Array.of(9), Uint8Array.of(0)), lattice: QUERIED, accepted: [0] },
+    },
+  },
   paused: { type: "paused", end: { steps: 12, result: { ...RESULT, accepted: [1], lattice: LATTICE } } },
   alive: { type: "alive" },
   failed: { type: "failed", code: "overloaded", message: "The engine is busy: später.", param: null, retryAfterS: 7 },
   "failed at a field": { type: "failed", code: "invalid_request", message: "no", param: "prompt", retryAfterS: null },
 };
 
-/** The largest usual reply: 8 heads x 16 candidates, a long accepted path. */
-export function fullReply(): ServerMessage {
+/** The largest usual reply: 8 heads x 16 candidates, a long accepted path, perhaps a query. */
+export function fullReply(query: PairQuery | null = null): ServerMessage {
   const lattice = createLattice(
     8,
     16,
     Uint32Array.from({ length: 128 }, (_, i) => 49_151 - i * 300),
     Float32Array.from({ length: 128 }, (_, i) => -0.37 * ((i % 16) + 1)),
+    query,
   );
   const result = { ...RESULT, accepted: [0, 1, 2, 3, 4, 5, 6, 7], bonus: 49_151, lattice };
   return { type: "stepped", index: 65_536, result };

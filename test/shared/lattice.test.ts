@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createLattice, EMPTY_LATTICE, laterRows, narrowLattice } from "../../shared/lattice.ts";
+import { createLattice, EMPTY_LATTICE, laterRows, narrowLattice, pairQuery } from "../../shared/lattice.ts";
 
 const lattice = createLattice(3, 2, Uint32Array.of(1, 2, 3, 4, 5, 6), Float32Array.of(-1, -2, -3, -4, -5, -6));
 
@@ -29,4 +29,23 @@ test("rows left out take their gates with them", () => {
   expect([...narrowLattice(gated, 2, 1).gates!]).toEqual([0.25, 0.5]);
   expect([...laterRows(gated, 1).gates!]).toEqual([0.5, 0.75]);
   expect(laterRows(lattice, 1).gates).toBeNull();
+});
+
+test("what is left of a lattice keeps its query", () => {
+  const query = { values: Int8Array.of(1, 2), scales: [1, 2] } as const;
+  const { heads, k, tokens, logProbs } = lattice;
+  const asked = createLattice(heads, k, tokens, logProbs, query);
+  expect(lattice.query).toBeNull();
+  expect([narrowLattice(asked, 1, 1).query, laterRows(asked, 2).query]).toEqual([query, query]);
+});
+
+test("a query has the nearest of 255 values, each half with a step of its own that float32 holds", () => {
+  const { values, scales } = pairQuery(Float32Array.of(0.1, -0.254, 0.0611, 0, 8, 25.4, -3.1, 2.9));
+  expect([...values]).toEqual([50, -127, 31, 0, 40, 127, -15, 15]);
+  expect(scales).toEqual([Math.fround(Math.fround(0.254) / 127), Math.fround(Math.fround(25.4) / 127)]);
+});
+
+test("a query of nothing, or next to it, has steps that the wire takes", () => {
+  const { values, scales } = pairQuery(Float32Array.of(0, 0, 1e-45, -1e-45));
+  expect([...values, ...scales].map((value) => value + 0)).toEqual([0, 0, 0, 0, 1, 1]);
 });

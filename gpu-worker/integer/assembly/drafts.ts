@@ -54,12 +54,12 @@ export function features(
 }
 
 /**
- * u = silu(product) [columns] of sessions [from, to) -> gates [sessions, heads] = gateWeights u (unless `gates` is 0),
+ * u = silu(product) [columns] of sessions [from, to) -> products [sessions, rows] = weights u (unless `products` is 0),
  * and u times `signs`, transformed in blocks of `block`, as bytes.
  */
 export function activate(
   from: i32, to: i32, sessions: i32, sums: usize, starts: usize, offsets: usize, columnScales: usize, scales: usize,
-  columns: i32, block: i32, signs: usize, heads: i32, gateWeights: usize, gates: usize, scratch: usize, bytes: usize,
+  columns: i32, block: i32, signs: usize, rows: i32, weights: usize, products: usize, scratch: usize, bytes: usize,
   byteScales: usize,
 ): void {
   const size = <usize>columns << 2;
@@ -73,14 +73,14 @@ export function activate(
         v128.store(scratch + n, silu(product(at, offsets + n, columnScales + n, rowScale)));
       }
     }
-    if (gates != 0) {
-      for (let j = 0; j < heads; j++) {
-        const weights = gateWeights + <usize>j * size;
+    if (products != 0) {
+      for (let j = 0; j < rows; j++) {
+        const row = weights + <usize>j * size;
         let total = f32x4.splat(0);
         for (let i: usize = 0; i < size; i += 16) {
-          total = f32x4.add(total, f32x4.mul(v128.load(scratch + i), v128.load(weights + i)));
+          total = f32x4.add(total, f32x4.mul(v128.load(scratch + i), v128.load(row + i)));
         }
-        store<f32>(gates + (<usize>(s * heads + j) << 2), sum(total));
+        store<f32>(products + (<usize>(s * rows + j) << 2), sum(total));
       }
     }
     for (let i: usize = 0; i < size; i += 16) {

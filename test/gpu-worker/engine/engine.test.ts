@@ -180,6 +180,13 @@ describe("a session", () => {
     await vi.waitFor(() => expect(engine.pages.used).toBe(0));
   });
 
+  test("is not opened for queries of lattices that have none", async () => {
+    const { engine } = toyEngine();
+    const opening = engine.open({ ...TOY_SPEC, heads: 2, pair: true }, never);
+    await expect(opening).rejects.toMatchObject({ code: "invalid_request", param: "pair" });
+    expect(engine.openSessions).toBe(0);
+  });
+
   test("refuses a second step while one runs, and is not disturbed", async () => {
     const { engine, toy } = toyEngine();
     const session = await engine.open(TOY_SPEC, never);

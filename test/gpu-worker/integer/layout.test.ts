@@ -23,7 +23,7 @@ const SHAPE: IntegerShape = {
   taps: [0],
   kvBytes: 1 << 20,
   members: 3,
-  drafts: { heads: 5, topK: 4, inner: 384, vocabSize: 64, gated: true },
+  drafts: { heads: 5, topK: 4, inner: 384, vocabSize: 64, gated: true, pairRank: 16 },
 };
 
 test("every member has a share of the columns, in eights, as even as can be", () => {
