@@ -92,12 +92,6 @@ export const chatCases: readonly Case[] = [
     "speculation.rescorer.prompt",
   ],
   [
-    "pair that is no boolean",
-    { messages: user("x"), speculation: { rescorer: { pair: 1 } } },
-    "invalid_request",
-    "speculation.rescorer.pair",
-  ],
-  [
     "pairs without tables",
     { messages: user("x"), speculation: { rescorer: { type: "pair" } } },
     "invalid_request",
