@@ -2,6 +2,7 @@ import { assert } from "../shared/assert.ts";
 import type { TokenId } from "../shared/ids.ts";
 import { createLattice, type Lattice } from "../shared/lattice.ts";
 import type { CopyHeads } from "../shared/manifest.ts";
+import type { HeadsOutput } from "./model.ts";
 
 /** Matches are not told apart beyond this length. */
 export const LONGEST_MATCH = 8;
@@ -104,6 +105,17 @@ export function mixCopies(lattice: Lattice, gate: Float32Array, sources: CopySou
     }
   }
   return createLattice(heads, k, tokens, logProbs, lattice.query, gates);
+}
+
+/** The lattice of what the heads have put out, copies of the newest token's sources mixed in where the heads copy. */
+export function withCopies(
+  { lattice, gate }: Pick<HeadsOutput, "lattice" | "gate">,
+  sources: CopySources | null,
+  params: CopyHeads | null,
+): Lattice {
+  if (gate === null || params === null || sources === null) return lattice;
+  sources.find();
+  return mixCopies(lattice, gate, sources, params);
 }
 
 /**

@@ -5,7 +5,7 @@ import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice, pairQuery } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
-import { CopySources, copiedMasses, mixCopies } from "./copy-heads.ts";
+import { CopySources, copiedMasses, withCopies } from "./copy-heads.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { LogitAdjuster } from "./sampling/adjust.ts";
@@ -196,18 +196,11 @@ export class ModelRunner implements Runner {
     for (const [n, { i, bonus }] of wanting.entries()) {
       const { spec, sources, local } = sessions[i]!;
       const output = { ...outputs[n]!, lattice: withQuery(outputs[n]!, spec) };
-      const lattice = narrowLattice(this.#withCopies(output, sources), spec.heads, spec.topK);
       const { copyHeads } = this.#model.shape;
+      const lattice = narrowLattice(withCopies(output, sources, copyHeads), spec.heads, spec.topK);
       lattices[i] = (await local?.rescore(lattice, bonus, copiedMasses(lattice, sources, copyHeads))) ?? lattice;
     }
     return lattices;
-  }
-
-  #withCopies({ lattice, gate }: HeadsOutput, sources: CopySources | null): Lattice {
-    const { copyHeads } = this.#model.shape;
-    if (gate === null || copyHeads === null || sources === null) return lattice;
-    sources.find();
-    return mixCopies(lattice, gate, sources, copyHeads);
   }
 
   #session(id: number): Session {

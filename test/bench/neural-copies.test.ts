@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "vitest";
 import { liveCases, type Model, replayCases } from "../../bench/eval/cases.ts";
+import { NO_PARTS } from "../../bench/eval/complete.ts";
 import { evaluate } from "../../bench/eval/evaluate.ts";
 import { parseMethod } from "../../bench/eval/methods.ts";
 import type { EvalRow } from "../../bench/eval/rows.ts";
@@ -87,7 +88,7 @@ function live(names: readonly string[], model: Model, generations: Generation[] 
     onSkipped: () => {},
     onRow: () => {},
   });
-  return evaluate(cases, { methods: names.map(method), packs: new Map() });
+  return evaluate(cases, { methods: names.map(method), parts: NO_PARTS });
 }
 
 test("is given the same over a trace as beside the model, copied parts too, to the last bit", async () => {
@@ -97,7 +98,7 @@ test("is given the same over a trace as beside the model, copied parts too, to t
   await live([], liveModel(), generations);
   const over = { manifest: MANIFEST, neural: new ToyNeural() };
   const cases = replayCases(generations, over, MAX_TOKENS);
-  const replayed = await evaluate(cases, { methods: [method("neural")], packs: new Map() });
+  const replayed = await evaluate(cases, { methods: [method("neural")], parts: NO_PARTS });
   const counters = (results: typeof counted) => results.map((row) => row.methods.get("neural")!.counters);
   expect(counters(replayed)).toEqual(counters(counted));
   expect(over.neural.calls).toEqual(beside.neural.calls);
@@ -115,7 +116,7 @@ test("a trace without gates is refused, but only where they are needed", async (
   }));
   const replay = (name: string, copyHeads: CopyHeads | null) => {
     const model = { manifest: { ...MANIFEST, copyHeads }, neural: new ToyNeural() };
-    return evaluate(replayCases(old, model, MAX_TOKENS), { methods: [method(name)], packs: new Map() });
+    return evaluate(replayCases(old, model, MAX_TOKENS), { methods: [method(name)], parts: NO_PARTS });
   };
   await expect(replay("neural", COPY_HEADS)).rejects.toThrow(/gates .* make it again/);
   expect(await replay("none", COPY_HEADS)).toHaveLength(rows.length);

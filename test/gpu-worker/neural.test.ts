@@ -68,7 +68,7 @@ describe("re-ranking", () => {
     const lattice = { ...createLattice(1, 2, Uint32Array.of(1, 2), Float32Array.of(-1, -2)), query };
     expect(rerank(lattice, Float32Array.of(-3, -1)).query).toEqual(query);
     const local = LocalRescorer.for({ neural: 0.5, heads: 1 }, new ToyNeural());
-    expect((await local!.rescore(lattice, 7)).query).toEqual(query);
+    expect((await local!.rescore(lattice, 7, Float32Array.of(0, 0))).query).toEqual(query);
   });
 
   test("never rises above certainty", () => {
