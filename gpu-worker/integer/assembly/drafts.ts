@@ -54,8 +54,8 @@ export function features(
 }
 
 /**
- * Rows of `weights`, `size` bytes each, times the vector at `u`. Four sums at a time, as an addition waits for the one before; those beyond
- * the last row are of that row again.
+ * Rows of `weights`, `size` bytes each, times the vector at `u`. Four sums at a time, as an addition waits for the one
+ * before; those beyond the last row are of that row again.
  */
 function multiply(u: usize, size: usize, rows: i32, weights: usize, to: usize): void {
   for (let j = 0; j < rows; j += 4) {
