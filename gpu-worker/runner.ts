@@ -3,11 +3,12 @@ import { type DraftTree, EMPTY_TREE } from "../shared/draft-tree.ts";
 import type { OpenSpec, TokenLogProbs } from "../shared/engine.ts";
 import type { Grammars } from "../shared/grammar/grammars.ts";
 import type { NodeIndex, TokenId } from "../shared/ids.ts";
-import { EMPTY_LATTICE, type Lattice, narrowLattice, pairQuery } from "../shared/lattice.ts";
+import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
 import { CopySources, copiedMasses, withCopies } from "./copy-heads.ts";
 import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
+import { withQuery } from "./query.ts";
 import { LogitAdjuster } from "./sampling/adjust.ts";
 import { Constraint } from "./sampling/constraint.ts";
 import { likeliestBeside, tokenLogProbs } from "./sampling/log-probs.ts";
@@ -260,13 +261,6 @@ function choose({ work }: RunnerItem, session: Session, forward: Forward, first:
   const committed = accepted.map((node) => draft.tokens[node]!);
   const asked = { logProbs: spec.logProbs === null ? null : logProbs, runnersUp: joinRunnersUp(runnersUp) };
   return { row: last, accepted, committed, bonus, ...asked };
-}
-
-/** The lattice of the heads, with its query where the session wants it. */
-function withQuery({ lattice, query }: HeadsOutput, { pair = false }: RunnerSpec): Lattice {
-  if (!pair) return lattice;
-  assert(query !== null, "the engine refuses what its bundle lacks");
-  return { ...lattice, query: pairQuery(query) };
 }
 
 function countOf({ runnersUp = 0 }: RunnerSpec): number {

@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { chain, type DraftTree, EMPTY_TREE, mergePaths } from "../../shared/draft-tree.ts";
 import type { StepResult } from "../../shared/engine.ts";
-import { LIMITS } from "../../shared/limits.ts";
 import { Random } from "../helpers/random.ts";
 import { randomTree } from "../helpers/trees.ts";
 import { economyContract } from "./economy.contract.ts";
+import { pairContract } from "./pair.contract.ts";
 import { codeOf, type EngineUnderTest, GREEDY, LENGTH, never, Probe, SAMPLED } from "./probe.ts";
 
 /** What every StepEngine must do, whatever lies behind it. */
@@ -69,30 +69,6 @@ function neuralContract(probe: () => Probe): void {
     const neural = probe().info.neural ? 0.7 : null;
     const plain = await probe().decode({ sampling: GREEDY, neural }, () => EMPTY_TREE);
     expect(plain).toEqual(await probe().plain(GREEDY));
-  });
-}
-
-/** What lattices tell beside their candidates, where it is asked for and the model has it. */
-function pairContract(probe: () => Probe): void {
-  const latticeWith = async (pair: boolean | undefined) => {
-    const session = await probe().open({ ...probe().withHeads(), pair, fixed: true });
-    const { lattice } = await session.step(0, EMPTY_TREE, never);
-    session.close();
-    return lattice;
-  };
-
-  test("a lattice has a query only where it is asked for, and is the same without", async () => {
-    const plain = await latticeWith(undefined);
-    expect(plain.query).toBeNull();
-    expect(await latticeWith(false)).toEqual(plain);
-    if (probe().info.pair !== true) return expect(await codeOf(latticeWith(true))).toBe("invalid_request");
-    const { query, ...rest } = await latticeWith(true);
-    expect({ ...rest, query: null }).toEqual(plain);
-    expect(query!.values.length % 8).toBe(0);
-    expect(query!.values.length).toBeLessThanOrEqual(2 * LIMITS.pairRank);
-    const halves = [query!.values.slice(0, query!.values.length / 2), query!.values.slice(query!.values.length / 2)];
-    for (const half of halves) expect(Math.max(...half.map(Math.abs))).toBe(127);
-    expect(query!.scales).toEqual(query!.scales.map(Math.fround));
   });
 }
 

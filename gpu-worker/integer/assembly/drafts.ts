@@ -54,6 +54,30 @@ export function features(
 }
 
 /**
+ * Rows of `weights`, `size` bytes each, times the vector at `u`. Four sums at a time, as an addition waits for the one
+ * before; those beyond the last row are of that row again.
+ */
+function multiply(u: usize, size: usize, rows: i32, weights: usize, to: usize): void {
+  for (let j = 0; j < rows; j += 4) {
+    const second = min(j + 1, rows - 1), third = min(j + 2, rows - 1), fourth = min(j + 3, rows - 1);
+    const w0 = weights + <usize>j * size, w1 = weights + <usize>second * size;
+    const w2 = weights + <usize>third * size, w3 = weights + <usize>fourth * size;
+    let a = f32x4.splat(0), b = a, c = a, d = a;
+    for (let i: usize = 0; i < size; i += 16) {
+      const v = v128.load(u + i);
+      a = f32x4.add(a, f32x4.mul(v, v128.load(w0 + i)));
+      b = f32x4.add(b, f32x4.mul(v, v128.load(w1 + i)));
+      c = f32x4.add(c, f32x4.mul(v, v128.load(w2 + i)));
+      d = f32x4.add(d, f32x4.mul(v, v128.load(w3 + i)));
+    }
+    store<f32>(to + (<usize>j << 2), sum(a));
+    store<f32>(to + (<usize>second << 2), sum(b));
+    store<f32>(to + (<usize>third << 2), sum(c));
+    store<f32>(to + (<usize>fourth << 2), sum(d));
+  }
+}
+
+/**
  * u = silu(product) [columns] of sessions [from, to) -> products [sessions, rows] = weights u (unless `products` is 0),
  * and u times `signs`, transformed in blocks of `block`, as bytes.
  */
@@ -73,16 +97,7 @@ export function activate(
         v128.store(scratch + n, silu(product(at, offsets + n, columnScales + n, rowScale)));
       }
     }
-    if (products != 0) {
-      for (let j = 0; j < rows; j++) {
-        const row = weights + <usize>j * size;
-        let total = f32x4.splat(0);
-        for (let i: usize = 0; i < size; i += 16) {
-          total = f32x4.add(total, f32x4.mul(v128.load(scratch + i), v128.load(row + i)));
-        }
-        store<f32>(products + (<usize>(s * rows + j) << 2), sum(total));
-      }
-    }
+    if (products != 0) multiply(scratch, size, rows, weights, products + (<usize>(s * rows) << 2));
     for (let i: usize = 0; i < size; i += 16) {
       v128.store(scratch + i, f32x4.mul(v128.load(scratch + i), v128.load(signs + i)));
     }

@@ -53,12 +53,12 @@ test("features: a session's streams and its bonus token's embedding, each of one
 type Seven = [number, number, number, number, number, number, number];
 
 describe.each([[[0]], [[0, 8, 8, 24]], [[0, 48, 96]]])("with columns of draft heads in shards from %j on", (starts) => {
-  test("activate: silu of a product, gates over it, and it under signs and transform, in bytes", () => {
-    const [columns, block, heads] = [192, 64, 3];
+  test("activate: silu of a product, rows of floats over it, and it under signs and transform, in bytes", () => {
+    const [columns, block, rows] = [192, 64, 6];
     const { at, addresses } = productOf(columns, starts);
     const signs = memory.floats(columns, () => random.pick([1, -1]));
-    const weights = memory.floats(heads * columns, () => random.unit() - 0.5);
-    const gates = memory.floats(ROWS * heads);
+    const weights = memory.floats(rows * columns, () => random.unit() - 0.5);
+    const products = memory.floats(ROWS * rows);
     const [scratch, bytes, byteScales] = [memory.floats(columns), memory.bytes(ROWS * columns), memory.floats(ROWS)];
     const out = [scratch, bytes, byteScales].map((array) => array.byteOffset) as [number, number, number];
     const run = (to: number) =>
@@ -70,17 +70,17 @@ describe.each([[[0]], [[0, 8, 8, 24]], [[0, 48, 96]]])("with columns of draft he
         columns,
         block,
         signs.byteOffset,
-        heads,
+        rows,
         weights.byteOffset,
         to,
         ...out,
       );
-    run(gates.byteOffset);
+    run(products.byteOffset);
     for (let row = 0; row < ROWS; row++) {
       const u = range(columns).map((n) => at(row, n) / (1 + Math.exp(-at(row, n))));
-      for (let j = 0; j < heads; j++) {
-        const gate = u.reduce((sum, value, n) => sum + value * weights[j * columns + n]!, 0);
-        expect(Math.abs(gates[row * heads + j]! - gate)).toBeLessThan(1e-3 * Math.max(...u.map(Math.abs)));
+      for (let j = 0; j < rows; j++) {
+        const product = u.reduce((sum, value, n) => sum + value * weights[j * columns + n]!, 0);
+        expect(Math.abs(products[row * rows + j]! - product)).toBeLessThan(1e-3 * Math.max(...u.map(Math.abs)));
       }
       const { values, step } = quantise(
         transformed(
@@ -91,9 +91,9 @@ describe.each([[[0]], [[0, 8, 8, 24]], [[0, 48, 96]]])("with columns of draft he
       near(byteScales[row]!, step, 1e-5);
       expectBytes(bytes.subarray(row * columns, (row + 1) * columns), values);
     }
-    const before = [...bytes, ...byteScales, ...gates];
+    const before = [...bytes, ...byteScales, ...products];
     run(0);
-    expect([...bytes, ...byteScales, ...gates]).toEqual(before);
+    expect([...bytes, ...byteScales, ...products]).toEqual(before);
   });
 
   test("states: a session's final state plus each head's product and bias, in bytes", () => {
