@@ -6,7 +6,7 @@ import type { NodeIndex, TokenId } from "../shared/ids.ts";
 import { EMPTY_LATTICE, type Lattice, narrowLattice } from "../shared/lattice.ts";
 import { joinRunnersUp, type RunnersUp } from "../shared/runners-up.ts";
 import { CopySources, copiedMasses, withCopies } from "./copy-heads.ts";
-import type { Forward, HeadsOutput, Model, Segment } from "./model.ts";
+import type { Forward, Model, Segment } from "./model.ts";
 import { LocalRescorer, type NeuralModel } from "./neural.ts";
 import { withQuery } from "./query.ts";
 import { LogitAdjuster } from "./sampling/adjust.ts";
