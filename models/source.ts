@@ -15,6 +15,7 @@ const rescorer = z.strictObject({
   pBest: z.number().int().min(1).max(16),
   prompt: z.boolean().optional(),
   recycled: z.boolean().optional(),
+  pair: z.boolean().optional(),
 });
 
 const ms = z.number().min(0);
