@@ -39,6 +39,7 @@ const FAKE_BUNDLE: BundleInfo = {
   provider: "fake",
   costs: { pass: 4.5, row: 0.75, wanted: 0.0625, context: 0.125, heads: 0.25 },
   neural: true,
+  pair: true,
 };
 
 /** A StepEngine over a toy model, for tests of all that lies above the model. Everything follows from the options. */

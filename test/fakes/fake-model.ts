@@ -57,7 +57,7 @@ export class ToyModel {
    * Log-probabilities are multiples of 1/8, which float16 holds exactly. With a local rescorer of any weight the token
    * that will really come is first wherever it is listed.
    */
-  lattice(tokens: readonly number[], k: number, { heads, sampling, neural }: OpenSpec): Lattice {
+  lattice(tokens: readonly number[], k: number, { heads, sampling, neural, pair }: OpenSpec): Lattice {
     const draw = new Random(mix(this.#seed + 1, tokens.slice(-4)));
     const ids: number[] = [];
     const logProbs: number[] = [];
@@ -77,7 +77,9 @@ export class ToyModel {
         logProbs.push(logProb);
       }
     }
-    return createLattice(heads, k, Uint32Array.from(ids), Float32Array.from(logProbs));
+    const values = Int8Array.from({ length: 8 }, (_, i) => (i % 4 === 0 ? 127 : draw.int(-127, 127)));
+    const query = pair === true ? ({ values, scales: [1 / 64, 1 / 128] } as const) : null;
+    return createLattice(heads, k, Uint32Array.from(ids), Float32Array.from(logProbs), query);
   }
 
   #logits(tokens: readonly number[]): number[] {
