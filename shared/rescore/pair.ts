@@ -15,6 +15,9 @@ const paramsSchema = z.object({
   pBest: PARAMS.pBest,
 });
 
+/** The scores were learned to be added whole, but by themselves they know nothing of copies, which they would demote. */
+const USUAL_ALPHA = 0.2;
+
 /**
  * The p best lattice paths under what the heads say of each candidate and the model's hidden state of each pair of
  * neighbours: sum_i log p_head_i(w_i) + alpha S(w_(i-1), w_i), S as in PairScores and 0 for the bonus token, which the
@@ -28,7 +31,7 @@ export const pairModule: RescorerModule<z.infer<typeof paramsSchema>> = {
   usesPack: false,
   calibrated: false,
   needs: ({ graphs }) => (graphs.pair == null ? "table of pairs, which 'pair' needs" : null),
-  defaults: () => ({ alpha: 1, pBest: 1 }),
+  defaults: () => ({ alpha: USUAL_ALPHA, pBest: 1 }),
   mostNodes: ({ pBest }, heads) => Math.min(heads * pBest, LIMITS.draftNodes),
   engine: ({ alpha }) => ({ pair: alpha !== 0 }),
   create({ alpha, pBest }, { pair }) {

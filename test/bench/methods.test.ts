@@ -88,7 +88,7 @@ describe("method names", () => {
       maxNodes: 16,
       draft: { prompt: true, alpha: 0.4, pack: { name: "general-3" } },
     });
-    expect(parseMethod("pair", paired, OPTIONS).draft).toMatchObject({ type: "pair", alpha: 1, pBest: 1 });
+    expect(parseMethod("pair", paired, OPTIONS).draft).toMatchObject({ type: "pair", alpha: 0.2, pBest: 1 });
     expect(parseMethod("pair-16best", paired, { ...OPTIONS, alpha: 0.5 }).draft).toMatchObject({
       alpha: 0.5,
       pBest: 16,
