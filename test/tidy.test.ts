@@ -207,9 +207,9 @@ describe("every file", () => {
 const LARGE = [
   "models/smollm2-135m/heads.safetensors",
   "models/smollm2-135m/neural.safetensors",
-  "models/smollm2-135m/pair.safetensors",
   "models/smollm2-135m/packs/general.fdlm",
   "models/smollm2-135m/packs/mixed.fdlm",
+  "models/smollm2-135m/pair.safetensors",
   "models/tiny/tiny.gguf",
 ];
 
