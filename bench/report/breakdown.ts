@@ -150,19 +150,31 @@ function mtSpeedTable(groups: StoredLiveCategories): Html {
 /** What is no single path through the lattice, and bounds. */
 const SEVERAL = /^tree|best|^prompt-lookup$|^oracle|^medusa|^recycling/;
 
-/** The methods of a run in tables that fit a page: one path, several, what knows no chances, and trees beside the bound of one path. */
+const PAIR = "pair";
+const WITHOUT_PAIRS = "-no-pair";
+
+/**
+ * The methods of a run in tables that fit a page: one path, several, what knows no chances, trees beside the bound of one path,
+ * and pairs: alone, and what was drafted both without them and with them (but paths without the prompt, whose columns no page has room for).
+ */
 export function methodGroups(replay: StoredReplay): {
   readonly one: string[];
   readonly several: string[];
   readonly fixed: string[];
   readonly trees: string[];
+  readonly pairs: string[];
 } {
-  const methods = draftMethods(replay).filter((name) => name !== "none");
+  const all = draftMethods(replay).filter((name) => name !== "none");
+  const methods = all.filter((name) => !name.endsWith(WITHOUT_PAIRS));
+  const without = all.filter((name) => name.endsWith(WITHOUT_PAIRS) && !name.startsWith("path-lm"));
+  // The largest tree goes without its size where it is served.
+  const both = without.flatMap((name) => [name, name.slice(0, -WITHOUT_PAIRS.length).replace("tree-63", "tree")]);
   const oracle = tasksAndTotals(replay)[0]?.methods["oracle-16"] === undefined ? [] : ["oracle-16"];
   return {
-    one: methods.filter((name) => !SEVERAL.test(name)),
+    one: methods.filter((name) => !SEVERAL.test(name) && name !== PAIR),
     several: methods.filter((name) => /best/.test(name)),
     fixed: methods.filter((name) => /^medusa|^prompt-lookup$|^recycling/.test(name)),
     trees: [...methods.filter((name) => name.startsWith("tree")), ...oracle],
+    pairs: [...methods.filter((name) => name === PAIR), ...both],
   };
 }

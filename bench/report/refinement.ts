@@ -9,7 +9,7 @@ import { type Section, sourceLine, tasksAndTotals } from "./runs.ts";
 /** Block efficiency of every method, gains and losses over BPD marked. */
 export function rescoringSection(replay: StoredReplay, tune: StoredTune | null): Section {
   const tasks = tasksAndTotals(replay);
-  const { one, several, fixed, trees } = methodGroups(replay);
+  const { one, several, fixed, trees, pairs } = methodGroups(replay);
   return {
     id: "rescoring",
     title: "Refinement, task by task",
@@ -20,7 +20,8 @@ gains on one side of zero, given five prompts or more. ${alphasUsed(replay, tune
 ${methodTable("One path drafted", tasks, one)}
 ${methodTable("Several paths drafted", tasks, several)}
 ${methodTable("Static trees drafted, and what goes without heads", tasks, fixed)}
-${methodTable("Trees drafted, and the best path of the lattice", tasks, trees)}${sourceLine(replay.run, replay.sets)}`,
+${methodTable("Trees drafted, and the best path of the lattice", tasks, trees)}
+${methodTable("What pairs add", tasks, pairs)}${sourceLine(replay.run, replay.sets)}`,
   };
 }
 
