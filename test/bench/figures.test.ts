@@ -47,7 +47,7 @@ describe("figures", () => {
     const stored = await readStored(pathOf("replay"), "replay");
     const bench = stored!.sets.find(({ set }) => set === "spec_bench")!;
     const columns =
-      "none,ngram-4,ngram-4-prompt,ngram-4-16best,tree-16,tree,neural,medusa-63,oracle-16,prompt-lookup,recycling-63".split(
+      "none,ngram-4,ngram-4-prompt,ngram-4-16best,pair,neural,path-lm,path,tree-16,tree,medusa-63,oracle-16,prompt-lookup,recycling-63".split(
         ",",
       );
     const titles: Readonly<Record<string, string>> = { qa: "question answering", rag: "RAG" };
@@ -59,7 +59,7 @@ describe("figures", () => {
       const cells = columns.map((name) => cell(methods[name]!, category === "all" && name !== "none"));
       expect(rowOf(MEASURED, "## Block efficiency", titles[category] ?? category).slice(2, -1)).toEqual(cells);
     }
-    const few = "none,ngram-4,ngram-4-prompt,path,medusa-63,tree-16,tree,oracle-16".split(",");
+    const few = "none,ngram-4,neural,ngram-4-prompt,path,medusa-63,tree-16,tree,oracle-16".split(",");
     for (const { title, prompts, categories, overall } of stored!.sets) {
       const methods = Object.keys(categories).length > 1 ? overall : Object.values(categories)[0]!;
       const cells = [String(prompts), ...few.map((name) => cell(methods[name]!, false))];
@@ -71,6 +71,7 @@ describe("figures", () => {
       "refined by the n-gram model, one path": of("ngram-4"),
       "with the prompt's n-grams": of("ngram-4-prompt"),
       "16 best paths": of("ngram-4-16best"),
+      "re-ranked by the local neural rescorer, one path": of("neural"),
       "calibrated tree of 16 nodes, of 63": `${of("tree-16")}, ${of("tree")}`,
     };
     for (const [title, figures] of Object.entries(short)) expect(rowOf(README, "## Measured", title)[2]).toBe(figures);
